@@ -1,0 +1,38 @@
+"""How much CPU this process may use.
+
+https://docs.kernel.org/admin-guide/cgroup-v2.html#cpu-interface-files, cpu.max
+https://docs.kernel.org/scheduler/sched-bwc.html, cpu.cfs_quota_us (version 1)
+"""
+
+import os
+from pathlib import Path
+
+
+def available_cpus(root: Path = Path("/sys/fs/cgroup")) -> float:
+    """The CPUs that the cgroup's quota and the scheduler's affinity leave, as a number above 0.
+
+    In a container the host's CPU count says nothing: with a quota of 2 on a host of 64, 64 threads would be
+    throttled most of the time.
+
+    Args:
+        root: where the cgroup file system is mounted; in a container it shows the container's own group.
+    """
+    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = _quota(root)
+    return min(float(affinity), quota) if quota else float(affinity)
+
+
+def _quota(root: Path) -> float | None:
+    """CPUs by quota, or None where there is none."""
+    v2, v1_quota, v1_period = (
+        root / "cpu.max",
+        root / "cpu/cpu.cfs_quota_us",
+        root / "cpu/cpu.cfs_period_us",
+    )
+    if v2.is_file():
+        quota, period = v2.read_text().split()
+    elif v1_quota.is_file():
+        quota, period = v1_quota.read_text().strip(), v1_period.read_text().strip()
+    else:
+        return None
+    return None if quota in ("max", "-1") else int(quota) / int(period)

@@ -1,0 +1,188 @@
+"""The model: loaded, described, run."""
+
+import ctypes
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
+
+from app.errors import InferenceFailed, ModelError
+from app.settings import Settings
+from app.tensors import DATATYPES, Array
+from model_loader.errors import PackageError
+from model_loader.package import (
+    MODEL_FILE,
+    Package,
+    TensorSpec,
+    bare_package,
+    read_signature,
+    verify_package,
+)
+
+logger = logging.getLogger("scorebox")
+
+# ONNX Runtime's own exceptions have no common base but Exception; the others are what pybind raises.
+ORT_ERRORS: tuple[type[Exception], ...] = (
+    *(
+        error
+        for error in vars(ort_errors).values()
+        if isinstance(error, type) and issubclass(error, Exception)
+    ),
+    RuntimeError,
+    ValueError,
+    TypeError,
+)
+
+# https://onnx.ai/onnx/api/mapping.html, TensorProto.DataType: what ONNX Runtime's Python API takes and gives
+# only as raw bits in an OrtValue, since NumPy has no such type.
+RAW_DATATYPES = {
+    "BF16": 16,
+    "FP8E4M3FN": 17,
+    "FP8E4M3FNUZ": 18,
+    "FP8E5M2": 19,
+    "FP8E5M2FNUZ": 20,
+    "UINT4": 21,
+    "INT4": 22,
+}
+
+
+class Model:
+    """A loaded model.
+
+    Attributes:
+        package: where it came from, and its digest.
+        inputs: name → spec of all inputs, those with a default included.
+        outputs: name → spec of all outputs, in the graph's order.
+    """
+
+    def __init__(self, package: Package, session: "ort.InferenceSession") -> None:
+        signature = read_signature(session)
+        self.package = package
+        self.inputs: Mapping[str, TensorSpec] = {spec.name: spec for spec in signature.inputs}
+        self.outputs: Mapping[str, TensorSpec] = {spec.name: spec for spec in signature.outputs}
+        self._session = session
+        self._raw_inputs = [name for name, spec in self.inputs.items() if spec.datatype in RAW_DATATYPES]
+        self._raw_outputs = any(spec.datatype in RAW_DATATYPES for spec in signature.outputs)
+        others = [spec.name for spec in signature.inputs if spec.datatype == "STRING" or "(" in spec.datatype]
+        if self._raw_outputs and others:
+            raise ModelError(
+                f"{package}: ONNX Runtime gives outputs of {', '.join(sorted(RAW_DATATYPES))} only to models "
+                f"whose inputs are tensors of numbers; input '{others[0]}' is not"
+            )
+
+    @property
+    def name(self) -> str:
+        """The name that the package carries."""
+        return self.package.manifest.name
+
+    @property
+    def version(self) -> str:
+        """The version as the protocols spell it, a string."""
+        return str(self.package.manifest.version)
+
+    def infer(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Runs the model once.
+
+        Args:
+            inputs: name → array in the spec's dtype and shape; inputs with a default may be left out.
+
+        Returns:
+            output name → array, list or dict, as ONNX Runtime gives it.
+
+        Raises:
+            InferenceFailed: the model itself failed.
+        """
+        try:
+            return dict(zip(self.outputs, self._run(inputs), strict=True))
+        except ORT_ERRORS as exc:
+            logger.exception("the model failed")
+            raise InferenceFailed(f"the model failed: {str(exc).splitlines()[0][:300]}") from exc
+
+    def _run(self, inputs: Mapping[str, Any]) -> Sequence[Any]:
+        feeds = dict(inputs)
+        for name in self._raw_inputs:
+            if name in feeds:
+                feeds[name] = _to_ort_value(feeds[name], self.inputs[name].datatype)
+        if not self._raw_outputs:
+            outputs: Sequence[Any] = self._session.run(None, feeds)
+            return outputs
+        values = self._session.run_with_ort_values(
+            None, {name: _to_ort_value(value, self.inputs[name].datatype) for name, value in feeds.items()}
+        )
+        return [
+            _from_ort_value(value, spec.datatype)
+            for value, spec in zip(values, self.outputs.values(), strict=True)
+        ]
+
+
+def _to_ort_value(value: Any, datatype: str) -> "ort.OrtValue":
+    if not isinstance(value, np.ndarray):
+        return value
+    if datatype not in RAW_DATATYPES:
+        return ort.OrtValue.ortvalue_from_numpy(np.asarray(value, order="C"))
+    bits = np.asarray(value, order="C").view(np.uint16 if datatype == "BF16" else np.uint8)
+    if datatype.endswith("INT4"):
+        bits = _packed(bits)
+    return ort.OrtValue.ortvalue_from_numpy_with_onnx_type(bits, RAW_DATATYPES[datatype])
+
+
+def _from_ort_value(value: "ort.OrtValue", datatype: str) -> Array:
+    if datatype not in RAW_DATATYPES:
+        array: Array = value.numpy()
+        return array
+    shape = tuple(value.shape())
+    raw = ctypes.string_at(value.data_ptr(), value.tensor_size_in_bytes()) if np.prod(shape) else b""
+    bits = np.frombuffer(raw, np.uint8)
+    if datatype.endswith("INT4"):
+        bits = _unpacked(bits)[: np.prod(shape, dtype=int)]
+    return bits.view(DATATYPES[datatype]).reshape(shape)
+
+
+def _packed(nibbles: Array) -> Array:
+    """Two four-bit numbers a byte, the first in the low half; the array keeps its shape, its rest 0."""
+    flat = np.zeros(nibbles.size + nibbles.size % 2, np.uint8)
+    flat[: nibbles.size] = nibbles.ravel() & 0x0F
+    packed = np.zeros(nibbles.size, np.uint8)
+    packed[: flat.size // 2] = flat[0::2] | (flat[1::2] << 4)
+    return packed.reshape(nibbles.shape)
+
+
+def _unpacked(packed: Array) -> Array:
+    return np.stack([packed & 0x0F, packed >> 4], axis=-1).ravel()
+
+
+def load(settings: Settings) -> Model:
+    """Verifies the package at `settings.model_path` and makes a session of it.
+
+    Must be called in the process that serves: ONNX Runtime's threads do not survive a fork.
+
+    Raises:
+        ModelError: the package is not what its manifest says, or ONNX Runtime cannot load the model.
+    """
+    path = settings.model_path
+    try:
+        package = bare_package(path) if path.is_file() else verify_package(path)
+        return Model(package, _session(package, settings))
+    except PackageError as exc:
+        raise ModelError(str(exc)) from exc
+
+
+def _session(package: Package, settings: Settings) -> "ort.InferenceSession":
+    missing = set(settings.providers) - set(ort.get_available_providers())
+    if missing:
+        raise ModelError(
+            f"PROVIDERS names {', '.join(sorted(missing))}; this ONNX Runtime has "
+            f"{', '.join(ort.get_available_providers())}"
+        )
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = settings.intra_op_num_threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    file = package.path if package.path.is_file() else package.path / MODEL_FILE
+    try:
+        return ort.InferenceSession(str(file), options, providers=list(settings.providers), enable_fallback=0)
+    except ORT_ERRORS as exc:
+        raise ModelError(f"{package}: ONNX Runtime cannot load {file.name}: {exc}") from exc

@@ -1,0 +1,147 @@
+"""`POST /score`: JSON as TensorFlow Serving's predict API has it.
+
+https://www.tensorflow.org/tfx/serving/api_rest, "Predict API"; the columnar form is `inputs`, the row form
+`instances`. A reply to `instances` names every output, also where the model has one.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from operator import itemgetter
+from typing import Any
+
+import numpy as np
+import orjson
+
+from app.errors import InvalidRequest
+from app.tensors import inputs_from_json, to_json
+from model_loader.package import TensorSpec
+
+MEDIA_TYPE = "application/json"
+
+# Two of the names that a request may hold; TensorFlow Serving's clients send the third.
+_MEMBERS = {"inputs", "instances", "signature_name"}
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One decoded request.
+
+    Attributes:
+        inputs: name → array in the model's dtype and shape (or list, dict, None), as ONNX Runtime takes it.
+        rows: how many instances there were; None where the request was columnar.
+    """
+
+    inputs: Mapping[str, Any]
+    rows: int | None
+
+
+def decode(body: bytes, specs: Mapping[str, TensorSpec], features: Sequence[str] | None) -> Call:
+    """Reads a request's body.
+
+    Args:
+        body: JSON in UTF-8.
+        specs: the model's inputs.
+        features: column names of the single two-dimensional input, where the model has them.
+
+    Raises:
+        InvalidRequest: it is not JSON, not a request, or does not fit the inputs.
+    """
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError as exc:
+        raise InvalidRequest(f"the body is not JSON: {exc}") from exc
+    if not isinstance(document, dict) or ("inputs" in document) == ("instances" in document):
+        raise InvalidRequest("expected a JSON object with either 'inputs' or 'instances'")
+    unknown = document.keys() - _MEMBERS
+    if unknown:
+        raise InvalidRequest(f"unknown member {min(unknown)!r}; expected 'inputs' or 'instances'")
+    if "inputs" in document:
+        values, rows = _columns(document["inputs"], specs), None
+    else:
+        values, rows = _rows(document["instances"], specs, features), len(document["instances"])
+    return Call(inputs_from_json(values, specs, booleans=b"true" in body or b"false" in body), rows)
+
+
+def _single(specs: Mapping[str, TensorSpec]) -> TensorSpec | None:
+    """The input that a bare value is for: the only one that has no default."""
+    required = [spec for spec in specs.values() if not spec.optional] or list(specs.values())
+    return required[0] if len(required) == 1 else None
+
+
+def _columns(inputs: Any, specs: Mapping[str, TensorSpec]) -> dict[str, Any]:
+    single = _single(specs)
+    is_map = single is not None and single.datatype.startswith("map(")
+    if isinstance(inputs, dict) and not (is_map and inputs.keys() != specs.keys()):
+        return inputs
+    if single is None:
+        raise InvalidRequest(f"expected 'inputs' to be an object of {', '.join(map(repr, specs))}")
+    return {single.name: inputs}
+
+
+def _rows(
+    instances: Any, specs: Mapping[str, TensorSpec], features: Sequence[str] | None
+) -> dict[str, list[Any]]:
+    """The instances stacked along a new first dimension, an array for each input."""
+    if not isinstance(instances, list):
+        raise InvalidRequest("expected 'instances' to be an array")
+    single = _single(specs)
+    first = instances[0] if instances else None
+    if not isinstance(first, dict) or (
+        single and single.datatype.startswith("seq(map(") and first.keys() != {single.name}
+    ):
+        if single is None:
+            raise InvalidRequest(f"expected each instance to be an object of {', '.join(map(repr, specs))}")
+        return {single.name: instances}
+    if single and features and (first.keys() != {single.name} or single.name in features):
+        return {single.name: _pick(instances, features, "column")}
+    columns = zip(*_pick(instances, tuple(first), "input"), strict=True)
+    return {name: list(column) for name, column in zip(first, columns, strict=True)}
+
+
+def _pick(instances: Sequence[Any], names: Sequence[str], kind: str) -> list[Any]:
+    """The values of `names`, which every instance must have and no others, as a tuple an instance."""
+    try:
+        get = itemgetter(*names) if len(names) > 1 else lambda row: (row[names[0]],)
+        if all(len(row) == len(names) for row in instances):
+            return [get(row) for row in instances]
+    except (IndexError, KeyError, TypeError):
+        pass  # the first wrong instance is looked for and named
+    for index, row in enumerate(instances):
+        if not isinstance(row, dict):
+            raise InvalidRequest(f"instance {index}: expected an object of {kind}s")
+        for name in names:
+            if name not in row:
+                raise InvalidRequest(f"instance {index}: missing {kind} {name!r}")
+        for name in row:
+            if name not in names:
+                raise InvalidRequest(f"instance {index}: unknown {kind} {name!r}")
+    raise InvalidRequest(f"expected every instance to be an object of {kind}s")
+
+
+def encode(outputs: Mapping[str, Any], rows: int | None, about: Mapping[str, str]) -> bytes:
+    """The body of the reply.
+
+    Args:
+        outputs: name → array, list or dict, as ONNX Runtime gives it.
+        rows: how many instances there were; None where the request was columnar.
+        about: what stands in the reply beside the outputs.
+
+    Raises:
+        InvalidRequest: an output has not one element an instance, so that it cannot be told which is whose.
+    """
+    values = {name: to_json(value) for name, value in outputs.items()}
+    reply: dict[str, Any] = {"outputs": values}
+    if rows is not None:
+        columns = [_split(name, value, rows) for name, value in values.items()]
+        reply = {"predictions": [dict(zip(values, row, strict=True)) for row in zip(*columns, strict=True)]}
+    return orjson.dumps({**reply, **about}, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def _split(name: str, value: Any, rows: int) -> list[Any]:
+    """One output as a list of what each instance gets."""
+    is_array = isinstance(value, np.ndarray)
+    if not (value.ndim if is_array else isinstance(value, list)) or len(value) != rows:
+        shape = f"shape {list(value.shape)}" if is_array else "another length"
+        raise InvalidRequest(f"output '{name}' has {shape}, not one element an instance: ask with 'inputs'")
+    # Floats stay NumPy's, so that a 32-bit one is written with its own digits, not with those of a double.
+    return value.tolist() if is_array and value.dtype.kind != "f" else list(value)

@@ -1,0 +1,64 @@
+"""What every reply of every route carries, and errors as JSON."""
+
+from collections.abc import Mapping
+from time import monotonic
+from typing import cast
+
+from flask import Flask, Response, g, request
+from werkzeug.exceptions import HTTPException
+
+from app.errors import RequestError
+from app.logs import log_request, logger
+from app.scoring import Record, Reply, request_id
+from app.service import Service
+
+SCORING = {"score.score"}
+
+
+def init_app(app: Flask, service: Service) -> None:
+    """Adds ids, model headers, the log line and error bodies to all routes that scoring does not answer."""
+
+    @app.before_request
+    def begin() -> None:
+        if request.endpoint not in SCORING:
+            headers = cast(Mapping[str, str], request.headers)
+            g.record = Record(id=request_id(headers), started=monotonic(), route=_route())
+
+    @app.after_request
+    def finish(response: Response) -> Response:
+        if "record" in g:
+            for name, value in service.scorer.headers(g.record.id).items():
+                response.headers.setdefault(name, value)
+            g.record.status = response.status_code
+            g.record.duration = monotonic() - g.record.started
+            log_request(g.record)
+        return response
+
+    @app.errorhandler(RequestError)
+    def refused(error: RequestError) -> Response:
+        return _response(service, error.status, str(error), error.headers)
+
+    @app.errorhandler(HTTPException)
+    def failed(error: HTTPException) -> Response:
+        status = error.code or 500
+        messages = {
+            404: f"no such route: {request.path[:100]}",
+            405: f"{request.path[:100]} does not take {request.method}",
+        }
+        headers = {k.lower(): v for k, v in error.get_headers() if k.lower() in ("allow", "location")}
+        return _response(service, status, messages.get(status, error.description or error.name), headers)
+
+    @app.errorhandler(Exception)
+    def crashed(error: Exception) -> Response:
+        logger.error("unexpected error", exc_info=error)
+        return _response(service, 500, "internal error; the log has the rest", {})
+
+
+def _response(service: Service, status: int, message: str, headers: Mapping[str, str]) -> Response:
+    id_ = g.record.id if "record" in g else request_id(cast(Mapping[str, str], request.headers))
+    reply: Reply = service.scorer.refuse(status, message, id_, headers)
+    return Response(reply.body, reply.status, reply.headers)
+
+
+def _route() -> str:
+    return request.url_rule.rule if request.url_rule else "unknown"

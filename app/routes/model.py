@@ -1,0 +1,32 @@
+"""`/model`: which model answers."""
+
+from collections.abc import Mapping
+from typing import cast
+
+import orjson
+from flask import Blueprint, Response, request
+
+from app.service import Service
+
+
+def blueprint(service: Service) -> Blueprint:
+    """The model's manifest, digest and signature. They do not change, so the reply is made once."""
+    routes = Blueprint("model", __name__)
+    model = service.model
+    body = orjson.dumps(
+        {
+            "name": model.name,
+            "version": model.version,
+            "digest": model.package.digest,
+            "inputs": [spec.to_json() for spec in model.inputs.values()],
+            "outputs": [spec.to_json() for spec in model.outputs.values()],
+            "manifest": model.package.manifest.document,
+        }
+    )
+
+    @routes.get("/model")
+    def show() -> Response:
+        service.scorer.caller(cast(Mapping[str, str], request.headers))
+        return Response(body, content_type="application/json")
+
+    return routes

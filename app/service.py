@@ -1,0 +1,50 @@
+"""The parts of a running service, made in the order in which they need each other."""
+
+import threading
+from dataclasses import dataclass, field
+
+from app import selftest
+from app.auth import ApiKeys
+from app.logs import log_request
+from app.metrics import Metrics
+from app.model import Model, load
+from app.queue import InferenceQueue
+from app.scoring import Scorer
+from app.settings import Settings
+
+
+@dataclass(frozen=True)
+class Service:
+    """A service whose model is loaded and proven.
+
+    Attributes:
+        draining: set when the process is told to stop; from then on it is not ready.
+    """
+
+    settings: Settings
+    model: Model
+    samples: tuple[selftest.Sample, ...]
+    metrics: Metrics
+    scorer: Scorer
+    draining: threading.Event = field(default_factory=threading.Event)
+
+
+def start(settings: Settings) -> Service:
+    """Loads the model, proves it, and puts the service together.
+
+    Raises:
+        StartupError: a setting, the package or the model is not right.
+    """
+    settings = settings.resolved()
+    model = load(settings)
+    samples = selftest.read_samples(model.package)
+    selftest.run(model, samples)
+    metrics = Metrics(model)
+    scorer = Scorer(
+        model=model,
+        settings=settings,
+        queue=InferenceQueue(settings.inference_concurrency, settings.max_queue_size),
+        api_keys=ApiKeys(settings.api_keys_file) if settings.api_keys_file else None,
+        observers=(metrics, log_request),
+    )
+    return Service(settings, model, samples, metrics, scorer)

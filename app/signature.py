@@ -1,0 +1,62 @@
+"""Whether named inputs fit a model's signature: names and shapes."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from app.errors import InvalidRequest
+from model_loader.package import TensorSpec
+
+
+def check_names(names: Iterable[str], specs: Mapping[str, TensorSpec]) -> None:
+    """Checks that every name is an input, and that none is missing that has no default.
+
+    Raises:
+        InvalidRequest: a name is unknown, or one is missing.
+    """
+    given = set(names)
+    unknown = sorted(given - specs.keys())
+    if unknown:
+        raise InvalidRequest(f"unknown input {unknown[0]!r}; the model has {', '.join(map(repr, specs))}")
+    for spec in specs.values():
+        if spec.name not in given and not spec.optional:
+            raise InvalidRequest(f"missing input '{spec.name}': expected {describe(spec)}")
+
+
+def check_shapes(inputs: Mapping[str, Any], specs: Mapping[str, TensorSpec]) -> None:
+    """Checks every array's shape, and that a symbol has one size in all of them.
+
+    Args:
+        inputs: name → array; sequences and maps, which have no shape, are passed over.
+
+    Raises:
+        InvalidRequest: a shape does not fit the model's.
+    """
+    symbols: dict[str, tuple[int, str]] = {}
+    for name, value in inputs.items():
+        spec = specs[name]
+        if spec.shape is None or not isinstance(value, np.ndarray):
+            continue
+        if len(value.shape) != len(spec.shape):
+            raise refusal(spec, f"shape {list(value.shape)}")
+        for size, expected in zip(value.shape, spec.shape, strict=True):
+            if isinstance(expected, str):
+                known, source = symbols.setdefault(expected, (size, name))
+                if known != size:
+                    where = f" where input '{source}' has {expected} = {known}"
+                    raise refusal(spec, f"shape {list(value.shape)}{where}")
+            elif expected is not None and expected != size:
+                raise refusal(spec, f"shape {list(value.shape)}")
+
+
+def describe(spec: TensorSpec) -> str:
+    """`FP32 [batch, 13]`."""
+    if spec.shape is None:
+        return spec.datatype
+    return f"{spec.datatype} [{', '.join('?' if size is None else str(size) for size in spec.shape)}]"
+
+
+def refusal(spec: TensorSpec, got: str) -> InvalidRequest:
+    """The error for an input that is not what the model expects."""
+    return InvalidRequest(f"input '{spec.name}': expected {describe(spec)}, got {got}")

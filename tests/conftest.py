@@ -1,0 +1,81 @@
+"""The chain of fixtures: package → settings → app → client. Models are real and tiny, made with `onnx`."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from app import create_app
+from app.settings import Settings
+from model_loader.package import MANIFEST_FILE, MODEL_FILE, SAMPLES_FILE, hash_file
+from tests import models
+
+MakeClient = Callable[..., FlaskClient]
+
+
+def write_package(path: Path, model: bytes, *, samples: list[Any] | None = None, **manifest: Any) -> Path:
+    """A package in the directory `path`, as `publish` would have written it."""
+    path.mkdir(parents=True, exist_ok=True)
+    (path / MODEL_FILE).write_bytes(model)
+    if samples is not None:
+        (path / SAMPLES_FILE).write_text(json.dumps(samples))
+    files = {file.name: vars(hash_file(file)) for file in path.iterdir() if file.name != MANIFEST_FILE}
+    document = {
+        "schema": 1,
+        "name": "tiny",
+        "version": 3,
+        "created": "2026-01-02T03:04:05Z",
+        "inputs": [],
+        "outputs": [],
+        "files": files,
+    } | manifest
+    (path / MANIFEST_FILE).write_text(json.dumps(document))
+    return path
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Path:
+    """y = 2·x + 1 over FP32 [batch, 2] with the columns `a` and `b`, proven by one sample."""
+    sample = {"inputs": {"x": [[1, 2], [3, 4]]}, "outputs": {"y": [[3, 5], [7, 9]]}, "rtol": 1e-6}
+    return write_package(
+        tmp_path / "package",
+        models.affine(),
+        samples=[sample],
+        features=["a", "b"],
+        metrics={"accuracy": 0.5},
+        training={"finished": "2026-01-01T00:00:00Z"},
+    )
+
+
+@pytest.fixture
+def settings(package: Path) -> Settings:
+    """One worker's settings, with the package."""
+    return Settings(model_path=package, web_concurrency=1)
+
+
+@pytest.fixture
+def app(settings: Settings) -> Flask:
+    """The service with the tiny package."""
+    return create_app(settings)
+
+
+@pytest.fixture
+def client(app: Flask) -> FlaskClient:
+    """A client of it."""
+    return app.test_client()
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> MakeClient:
+    """Makes a client of a service with the given model bytes; settings as keywords."""
+
+    def make(model: bytes, **settings: Any) -> FlaskClient:
+        path = tmp_path / "bare.onnx"
+        path.write_bytes(model)
+        return create_app(Settings(model_path=path, web_concurrency=1, **settings)).test_client()
+
+    return make

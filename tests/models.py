@@ -1,0 +1,116 @@
+"""Tiny ONNX models, each with one trait."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import onnx
+from onnx import TensorProto, TypeProto, helper
+
+Shape = Sequence[int | str | None] | None
+
+FLOAT = TensorProto.FLOAT
+
+
+def model(
+    nodes: Sequence[onnx.NodeProto],
+    inputs: Sequence[onnx.ValueInfoProto],
+    outputs: Sequence[onnx.ValueInfoProto],
+    initializers: Sequence[onnx.TensorProto] = (),
+) -> bytes:
+    """A serialised model of the opsets that every supported ONNX Runtime reads."""
+    graph = helper.make_graph(nodes, "tiny", inputs, outputs, initializers)
+    opsets = [helper.make_opsetid("", 21), helper.make_opsetid("ai.onnx.ml", 3)]
+    data: bytes = helper.make_model(graph, opset_imports=opsets, ir_version=10).SerializeToString()
+    return data
+
+
+def tensor(name: str, datatype: int = FLOAT, shape: Shape = ("batch", 2)) -> onnx.ValueInfoProto:
+    """An input or output that is a tensor."""
+    return helper.make_tensor_value_info(name, datatype, shape)
+
+
+def identity(datatype: int, shape: Shape = ("n",)) -> bytes:
+    """y = x."""
+    return model(
+        [helper.make_node("Identity", ["x"], ["y"])],
+        [tensor("x", datatype, shape)],
+        [tensor("y", datatype, shape)],
+    )
+
+
+def affine() -> bytes:
+    """y = 2·x + 1 over FP32 [batch, 2]."""
+    two = helper.make_tensor("two", FLOAT, [], [2.0])
+    one = helper.make_tensor("one", FLOAT, [], [1.0])
+    nodes = [helper.make_node("Mul", ["x", "two"], ["z"]), helper.make_node("Add", ["z", "one"], ["y"])]
+    return model(nodes, [tensor("x")], [tensor("y")], [two, one])
+
+
+def total() -> bytes:
+    """s = a + b over FP32 [n] and INT64 [n], one symbol in both; f is an output without rows."""
+    nodes = [
+        helper.make_node("Cast", ["b"], ["c"], to=FLOAT),
+        helper.make_node("Add", ["a", "c"], ["s"]),
+        helper.make_node("ReduceSum", ["s"], ["f"], keepdims=0),
+    ]
+    return model(
+        nodes,
+        [tensor("a", FLOAT, ["n"]), tensor("b", TensorProto.INT64, ["n"])],
+        [tensor("s", FLOAT, ["n"]), tensor("f", FLOAT, [])],
+    )
+
+
+def with_default() -> bytes:
+    """y = x + b, where b is [10, 20] unless the request gives it."""
+    default = helper.make_tensor("b", FLOAT, [2], [10.0, 20.0])
+    nodes = [helper.make_node("Add", ["x", "b"], ["y"])]
+    return model(nodes, [tensor("x"), tensor("b", FLOAT, [2])], [tensor("y")], [default])
+
+
+def sequence(datatype: int = FLOAT) -> bytes:
+    """y = x over a sequence of tensors."""
+    return model(
+        [helper.make_node("Identity", ["x"], ["y"])],
+        [helper.make_tensor_sequence_value_info("x", datatype, ["n"])],
+        [helper.make_tensor_sequence_value_info("y", datatype, None)],
+    )
+
+
+def optional() -> bytes:
+    """y = whether x was given."""
+    kind = helper.make_optional_type_proto(helper.make_tensor_type_proto(FLOAT, ["n"]))
+    return model(
+        [helper.make_node("OptionalHasElement", ["x"], ["y"])],
+        [helper.make_value_info("x", kind)],
+        [tensor("y", TensorProto.BOOL, [])],
+    )
+
+
+def vectorizer(key: int, **vocabulary: Any) -> bytes:
+    """y = the values of the map x in the order of the vocabulary."""
+    kind = TypeProto()
+    kind.map_type.key_type = key
+    kind.map_type.value_type.CopyFrom(helper.make_tensor_type_proto(FLOAT, []))
+    node = helper.make_node("DictVectorizer", ["x"], ["y"], domain="ai.onnx.ml", **vocabulary)
+    return model([node], [helper.make_value_info("x", kind)], [tensor("y", FLOAT, [None, 2])])
+
+
+def gather() -> bytes:
+    """y = [10, 20, 30][i]: the model itself fails for another i."""
+    table = helper.make_tensor("table", FLOAT, [3], [10.0, 20.0, 30.0])
+    node = helper.make_node("Gather", ["table", "i"], ["y"])
+    return model([node], [tensor("i", TensorProto.INT64, ["n"])], [tensor("y", FLOAT, ["n"])], [table])
+
+
+def slow(size: int = 1200, layers: int = 40) -> bytes:
+    """y = x·W·W·…: takes long enough to be waited for; W is the identity."""
+    weights = helper.make_tensor("w", FLOAT, [1], [1.0])
+    nodes = [
+        helper.make_node("Constant", [], ["shape"], value_ints=[size, size]),
+        helper.make_node("Expand", ["w", "shape"], ["W"]),
+        helper.make_node("MatMul", ["x", "W"], ["h0"]),
+        *(helper.make_node("MatMul", [f"h{i}", "W"], [f"h{i + 1}"]) for i in range(layers)),
+        helper.make_node("Tanh", [f"h{layers}"], ["y"]),
+    ]
+    shape = ["batch", size]
+    return model(nodes, [tensor("x", FLOAT, shape)], [tensor("y", FLOAT, shape)], [weights])
