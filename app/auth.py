@@ -5,7 +5,6 @@ import hmac
 import logging
 import re
 from collections.abc import Mapping
-from os import stat_result
 from pathlib import Path
 
 from app.errors import SettingsError, Unauthorized
@@ -57,25 +56,23 @@ class ApiKeys:
         return found
 
     def _refresh(self) -> None:
-        """Reads a changed file; one that is broken is reported, and the keys stay as they were."""
+        """Reads a changed file; one that is broken is reported once, and the keys stay as they were."""
+        stamp = _stamp(self._path)
+        if stamp == self._stamp:
+            return
+        self._stamp = stamp
         try:
-            stamp = _stamp(self._path)
-            if stamp == self._stamp:
-                return
-            self._stamp = stamp
             self._keys = _read(self._path)
         except SettingsError as exc:
-            if self._stamp is not None:
-                logger.error("%s; the keys stay as they were", exc)  # noqa: TRY400 (the message says it all)
-            self._stamp = None
+            logger.error("%s; the keys stay as they were", exc)  # noqa: TRY400 (the message says it all)
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:
     """What changes when the file does: Kubernetes swaps a symlink, an editor the inode or the time."""
     try:
-        stat: stat_result = path.stat()
-    except OSError as exc:
-        raise SettingsError(f"API_KEYS_FILE {path} cannot be read: {exc.strerror}") from exc
+        stat = path.stat()
+    except OSError:
+        return None
     return stat.st_mtime_ns, stat.st_size, stat.st_ino
 
 

@@ -7,8 +7,6 @@ ScoreboxError
 └── RequestError              a request is not answered: a status, a reason for the metrics, a sentence
     ├── InvalidRequest        400
     ├── Unauthorized          401
-    ├── NotFound              404
-    ├── MethodNotAllowed      405
     ├── BodyTooLarge          413
     ├── UnsupportedMediaType  415
     ├── InferenceFailed       500
@@ -64,20 +62,6 @@ class Unauthorized(RequestError):
     status = 401
     reason = "unauthorized"
     headers: ClassVar[Mapping[str, str]] = {"www-authenticate": "Bearer"}
-
-
-class NotFound(RequestError):
-    """No such route or model."""
-
-    status = 404
-    reason = "not_found"
-
-
-class MethodNotAllowed(RequestError):
-    """The route knows other methods."""
-
-    status = 405
-    reason = "method"
 
 
 class BodyTooLarge(RequestError):

@@ -14,7 +14,7 @@ class InferenceQueue:
     def __init__(self, concurrency: int, max_size: int) -> None:
         self._slots = threading.Semaphore(concurrency)
         self._lock = threading.Lock()
-        self._waiting = 0
+        self.waiting = 0
         self._max_size = max_size
 
     @contextmanager
@@ -39,13 +39,13 @@ class InferenceQueue:
 
     def _wait(self, deadline: float) -> None:
         with self._lock:
-            if self._waiting >= self._max_size:
+            if self.waiting >= self._max_size:
                 raise QueueFull(f"{self._max_size} requests wait for the model already")
-            self._waiting += 1
+            self.waiting += 1
         try:
             acquired = self._slots.acquire(timeout=max(0.0, deadline - monotonic()))
         finally:
             with self._lock:
-                self._waiting -= 1
+                self.waiting -= 1
         if not acquired:
             raise DeadlineExceeded("the request's deadline passed before the model ran")

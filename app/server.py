@@ -26,7 +26,10 @@ def application() -> Flask:
     except StartupError as exc:
         if first("refused"):
             logger.critical(str(exc))
-        sys.exit(1)
+            sys.exit(1)
+        # The first one's exit ends them all; a second exit like it would make gunicorn's master trip over it.
+        signal.pause()
+        sys.exit(0)
 
 
 def post_worker_init(worker: Any) -> None:

@@ -7,6 +7,7 @@ of the manifest, the digest, names the whole package.
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -212,6 +213,23 @@ def check_path(path: str) -> str:
     return path
 
 
+def is_number(value: Any) -> bool:
+    """Whether a value read from JSON or TOML is a finite number."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def encode(document: Mapping[str, Any]) -> bytes:
+    """A document as it is written to disk and to the store.
+
+    Raises:
+        PackageError: it has a number that JSON cannot tell.
+    """
+    try:
+        return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+    except ValueError as exc:
+        raise PackageError(f"cannot be written as JSON: {exc}") from exc
+
+
 def parse_manifest(text: bytes) -> Manifest:
     """Reads the bytes of a `manifest.json`.
 
@@ -220,7 +238,7 @@ def parse_manifest(text: bytes) -> Manifest:
     """
     try:
         document = json.loads(text)
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:
         raise PackageError(f"{MANIFEST_FILE} is not JSON: {exc}") from exc
     if not isinstance(document, dict) or document.get("schema") != SCHEMA:
         found = document.get("schema") if isinstance(document, dict) else document
@@ -245,7 +263,7 @@ def parse_manifest(text: bytes) -> Manifest:
         outputs=tuple(_field(document, "outputs", list)),
         features=tuple(_field(document, "features", list)) if features else None,
         classes=tuple(_field(document, "classes", list)) if classes else None,
-        metrics=_field(document | {"metrics": document.get("metrics") or {}}, "metrics", dict),
+        metrics=parse_metrics(document),
         document=document,
     )
 
@@ -256,6 +274,21 @@ def _field(document: Mapping[str, Any], name: str, expected: type[T]) -> T:
         got = "nothing" if value is None else type(value).__name__
         raise PackageError(f"{MANIFEST_FILE}: expected '{name}' to be {expected.__name__}, got {got}")
     return value
+
+
+def parse_metrics(document: Mapping[str, Any]) -> dict[str, float]:
+    """The metrics in a manifest; empty where it has none.
+
+    Raises:
+        PackageError: one is not a finite number.
+    """
+    metrics = _field({"metrics": {}, **document}, "metrics", dict)
+    for name, value in metrics.items():
+        if not is_number(value):
+            raise PackageError(
+                f"{MANIFEST_FILE}: expected metrics['{name}'] to be a finite number, got {value!r}"
+            )
+    return metrics
 
 
 def _entry(path: str, entry: Any) -> FileEntry:

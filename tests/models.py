@@ -102,7 +102,7 @@ def gather() -> bytes:
     return model([node], [tensor("i", TensorProto.INT64, ["n"])], [tensor("y", FLOAT, ["n"])], [table])
 
 
-def slow(size: int = 1200, layers: int = 40) -> bytes:
+def slow(size: int = 1000, layers: int = 400) -> bytes:
     """y = x·W·W·…: takes long enough to be waited for; W is the identity."""
     weights = helper.make_tensor("w", FLOAT, [1], [1.0])
     nodes = [
@@ -112,5 +112,5 @@ def slow(size: int = 1200, layers: int = 40) -> bytes:
         *(helper.make_node("MatMul", [f"h{i}", "W"], [f"h{i + 1}"]) for i in range(layers)),
         helper.make_node("Tanh", [f"h{layers}"], ["y"]),
     ]
-    shape = ["batch", size]
+    shape: Shape = ["batch", size]
     return model(nodes, [tensor("x", FLOAT, shape)], [tensor("y", FLOAT, shape)], [weights])

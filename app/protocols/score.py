@@ -139,9 +139,7 @@ def encode(outputs: Mapping[str, Any], rows: int | None, about: Mapping[str, str
 
 def _split(name: str, value: Any, rows: int) -> list[Any]:
     """One output as a list of what each instance gets."""
-    is_array = isinstance(value, np.ndarray)
-    if not (value.ndim if is_array else isinstance(value, list)) or len(value) != rows:
-        shape = f"shape {list(value.shape)}" if is_array else "another length"
-        raise InvalidRequest(f"output '{name}' has {shape}, not one element an instance: ask with 'inputs'")
+    if not isinstance(value, list | np.ndarray) or len(value) != rows:
+        raise InvalidRequest(f"output '{name}' has not one element an instance: ask with 'inputs'")
     # Floats stay NumPy's, so that a 32-bit one is written with its own digits, not with those of a double.
-    return value.tolist() if is_array and value.dtype.kind != "f" else list(value)
+    return value.tolist() if isinstance(value, np.ndarray) and value.dtype.kind != "f" else list(value)

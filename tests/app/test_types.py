@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 from flask.testing import FlaskClient
-from onnx import TensorProto
+from onnx import TensorProto, helper
 from skl2onnx import to_onnx
 from sklearn.datasets import load_wine
 from sklearn.linear_model import LogisticRegression
@@ -53,14 +53,20 @@ def test_tensor(serve: MakeClient, datatype: int, values: list[Any]) -> None:
     assert [row["y"] for row in score(client, instances=values)["predictions"]] == values
 
 
-@pytest.mark.parametrize(("datatype", "values"), [(TensorProto.INT4, [-8, 7, 3]), (TensorProto.UINT4, [0, 15, 3])])
+@pytest.mark.parametrize(
+    ("datatype", "values"), [(TensorProto.INT4, [-8, 7, 3]), (TensorProto.UINT4, [0, 15, 3])]
+)
 def test_four_bit_integers(serve: MakeClient, datatype: int, values: list[int]) -> None:
     """Four-bit integers are packed for ONNX Runtime, an odd number of them too, and unpacked again."""
-    cast = models.helper.make_node("Cast", ["x"], ["y"], to=TensorProto.FLOAT)
-    client = serve(models.model([cast], [models.tensor("x", datatype, ["n"])], [models.tensor("y", shape=["n"])]))
+    cast = helper.make_node("Cast", ["x"], ["y"], to=TensorProto.FLOAT)
+    client = serve(
+        models.model([cast], [models.tensor("x", datatype, ["n"])], [models.tensor("y", shape=["n"])])
+    )
     assert score(client, inputs={"x": values})["outputs"]["y"] == values
-    back = models.helper.make_node("Cast", ["x"], ["y"], to=datatype)
-    client = serve(models.model([back], [models.tensor("x", shape=["n"])], [models.tensor("y", datatype, ["n"])]))
+    back = helper.make_node("Cast", ["x"], ["y"], to=datatype)
+    client = serve(
+        models.model([back], [models.tensor("x", shape=["n"])], [models.tensor("y", datatype, ["n"])])
+    )
     assert score(client, inputs={"x": values})["outputs"]["y"] == values
 
 
@@ -97,7 +103,9 @@ def test_float32_keeps_its_digits(serve: MakeClient) -> None:
         ([None, 0], [[], [], []], [[], [], []]),
     ],
 )
-@pytest.mark.parametrize("datatype", [TensorProto.FLOAT, TensorProto.STRING, TensorProto.INT8, TensorProto.BFLOAT16])
+@pytest.mark.parametrize(
+    "datatype", [TensorProto.FLOAT, TensorProto.STRING, TensorProto.INT8, TensorProto.BFLOAT16]
+)
 def test_zero_length(serve: MakeClient, datatype: int, shape: Any, value: Any, expected: Any) -> None:
     """A dimension of length 0 ends the nesting, and the model's own dimensions complete the shape."""
     assert score(serve(models.identity(datatype, shape)), inputs={"x": value})["outputs"]["y"] == expected

@@ -1,0 +1,287 @@
+"""What is refused, with which status and which words. None of it may look like our own failure."""
+
+import logging
+from typing import Any
+
+import orjson
+import pytest
+from flask.testing import FlaskClient
+from onnx import TensorProto
+
+from tests import models
+from tests.conftest import MakeClient
+
+ROW = {"a": 1, "b": 2}
+
+
+def refused(client: FlaskClient, status: int, words: str, **request: Any) -> None:
+    """The request must get the status, and an error whose one sentence has the words, and an id."""
+    reply = client.post("/score", **({"content_type": "application/json"} | request))
+    body = reply.get_json()
+    assert (reply.status_code, words in body["error"]) == (status, True), body["error"]
+    assert body["id"] == reply.headers["x-request-id"]
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b"", "the body is empty"),
+        (b"   ", "not JSON"),
+        (b"{", "not JSON"),
+        (b'{"inputs": [[1, 2]]', "not JSON"),
+        (b'{"inputs": [[1, 2]]} {}', "not JSON"),
+        (b'{"inputs": [[1, 2],]}', "not JSON"),
+        (b"{'inputs': [[1, 2]]}", "not JSON"),
+        (b'{"inputs": [[NaN, 2]]}', "not JSON"),
+        (b'{"inputs": [[Infinity, 2]]}', "not JSON"),
+        (b'{"inputs": [[1e400, 2]]}', "not JSON: number is infinity"),
+        (b'{"inputs": [[01, 2]]}', "not JSON"),
+        (b'{"inputs": "\xff\xfe"}', "UTF-8"),
+        (b'\xef\xbb\xbf{"inputs": [[1, 2]]}', "not JSON"),
+        (b'{"inputs": "\\ud800"}', "surrogate"),
+        (b"[" * 10_000, "depth limit"),
+        (b'{"inputs": ' + b"[" * 10_000 + b"]" * 10_000 + b"}", "depth limit"),
+        (b'{"inputs": ' + b"[" * 500 + b"]" * 500 + b"}", "nested too deep"),
+        (b'{"a":' * 10_000, "depth limit"),
+        (b"\x93NUMPY", "not JSON"),
+        (b"a=1&b=2", "not JSON"),
+    ],
+)
+def test_bytes(client: FlaskClient, body: bytes, words: str) -> None:
+    """Bytes that are not a JSON document in UTF-8."""
+    refused(client, 400, words, data=body)
+
+
+@pytest.mark.parametrize(
+    ("document", "words"),
+    [
+        (None, "either 'inputs' or 'instances'"),
+        ([], "either 'inputs' or 'instances'"),
+        ([[1, 2]], "either 'inputs' or 'instances'"),
+        (1, "either 'inputs' or 'instances'"),
+        ({}, "either 'inputs' or 'instances'"),
+        ({"input": [[1, 2]]}, "either 'inputs' or 'instances'"),
+        ({"inputs": [[1, 2]], "instances": [[1, 2]]}, "either 'inputs' or 'instances'"),
+        ({"inputs": [[1, 2]], "rows": 1}, "unknown member 'rows'"),
+        ({"inputs": {}}, "missing input 'x': expected FP32 [batch, 2]"),
+        ({"inputs": {"X": [[1, 2]]}}, "unknown input 'X'; the model has 'x'"),
+        ({"inputs": {"x": [[1, 2]], "y": 1}}, "unknown input 'y'"),
+        ({"inputs": None}, "input 'x': expected FP32 [batch, 2], got"),
+        ({"inputs": 1}, "input 'x': expected FP32 [batch, 2], got shape []"),
+        ({"inputs": "1"}, "input 'x': expected FP32 [batch, 2], got '1'"),
+        ({"inputs": [1, 2]}, "input 'x': expected FP32 [batch, 2], got shape [2]"),
+        ({"inputs": [[1, 2, 3]]}, "input 'x': expected FP32 [batch, 2], got shape [1, 3]"),
+        ({"inputs": [[[1, 2]]]}, "input 'x': expected FP32 [batch, 2], got shape [1, 1, 2]"),
+        ({"inputs": [[]]}, "input 'x': expected FP32 [batch, 2], got shape [1, 0]"),
+        ({"inputs": [[1, 2], [3]]}, "input 'x': expected FP32 [batch, 2], got rows of different lengths"),
+        ({"inputs": [[1, 2], 3]}, "got rows of different lengths"),
+        ({"inputs": [[1, [2]]]}, "got rows of different lengths"),
+        ({"inputs": [[1, True]]}, "input 'x': expected FP32 [batch, 2], got true at [0, 1]"),
+        ({"inputs": [[False, True]]}, "got false at [0, 0]"),
+        ({"inputs": [[1, 2], [3, "4"]]}, "got '4' at [1, 1]"),
+        ({"inputs": [["a", "b"]]}, "got 'a' at [0, 0]"),
+        ({"inputs": [["nan", 1]]}, "got 'nan' at [0, 0]"),
+        ({"inputs": [["Inf", 1]]}, "got 'Inf' at [0, 0]"),
+        ({"inputs": [["+Infinity", 1]]}, "got '+Infinity' at [0, 0]"),
+        ({"inputs": [["x" * 1000, 1]]}, "got 'xxxxxxxxxx"),
+        ({"inputs": [[1, {}]]}, "got an object at [0, 1]"),
+        ({"inputs": [[1e39, 2]]}, "got 1e+39 at [0, 0], out of range"),
+        ({"inputs": [[2.0**200, 2]]}, "out of range"),
+        ({"instances": None}, "expected 'instances' to be an array"),
+        ({"instances": {"x": [1, 2]}}, "expected 'instances' to be an array"),
+        ({"instances": [1, 2]}, "got shape [2]"),
+        ({"instances": [[1, 2], [3]]}, "rows of different lengths"),
+        ({"instances": [{"a": 1}]}, "instance 0: missing column 'b'"),
+        ({"instances": [{}]}, "instance 0: missing column 'a'"),
+        ({"instances": [ROW, {"a": 1}]}, "instance 1: missing column 'b'"),
+        ({"instances": [ROW | {"c": 3}]}, "instance 0: unknown column 'c'"),
+        ({"instances": [{"a": 1, "B": 2}]}, "instance 0: missing column 'b'"),
+        ({"instances": [ROW, [1, 2]]}, "instance 1: expected an object of columns"),
+        ({"instances": [ROW, None]}, "instance 1: expected an object of columns"),
+        ({"instances": [ROW, 3]}, "instance 1: expected an object of columns"),
+        ({"instances": [ROW, "ab"]}, "instance 1: expected an object of columns"),
+        ({"instances": [[1, 2], ROW]}, "input 'x': expected FP32 [batch, 2], got"),
+        ({"instances": [ROW | {"b": "2"}]}, "got '2' at [0, 1]"),
+        ({"instances": [ROW | {"b": [2]}]}, "rows of different lengths"),
+        ({"instances": [{"x": [1, 2]}, {"x": [1, 2], "y": 1}]}, "instance 1: unknown input 'y'"),
+        ({"instances": [{"x": [1, 2]}, {}]}, "instance 1: missing input 'x'"),
+    ],
+)
+def test_document(client: FlaskClient, document: Any, words: str) -> None:
+    """Documents that are not a request for the model."""
+    refused(client, 400, words, data=orjson.dumps(document))
+
+
+@pytest.mark.parametrize(
+    ("datatype", "value", "words"),
+    [
+        (TensorProto.INT64, 1.5, "expected INT64 [n], got 1.5 at [0]"),
+        (TensorProto.INT64, True, "got true at [0]"),
+        (TensorProto.INT64, None, "got null at [0]"),
+        (TensorProto.INT64, "1", "got '1' at [0]"),
+        (TensorProto.INT64, "NaN", "got 'NaN' at [0]"),
+        (TensorProto.INT64, 2.0**70, "out of range"),
+        (TensorProto.INT64, 2**63, "got 9223372036854775808 at [0], out of range"),
+        (TensorProto.UINT64, -1, "got -1 at [0], out of range 0 to 18446744073709551615"),
+        (TensorProto.UINT64, 2.0**64, "out of range"),
+        (TensorProto.UINT8, 300, "expected UINT8 [n], got 300 at [0], out of range 0 to 255"),
+        (TensorProto.UINT8, -1, "out of range 0 to 255"),
+        (TensorProto.INT8, 128, "out of range -128 to 127"),
+        (TensorProto.INT32, 2**31, "out of range"),
+        (TensorProto.BOOL, 1, "expected BOOL [n], got 1 at [0]"),
+        (TensorProto.BOOL, "true", "got 'true' at [0]"),
+        (TensorProto.BOOL, None, "got null at [0]"),
+        (TensorProto.STRING, 1, "expected STRING [n], got 1 at [0]"),
+        (TensorProto.STRING, None, "got null at [0]"),
+        (TensorProto.STRING, ["a"], "expected STRING [n], got shape ["),
+        (TensorProto.FLOAT16, 70000, "expected FP16 [n], got 70000 at [0], out of range"),
+        (TensorProto.BFLOAT16, 1e39, "out of range"),
+        (TensorProto.FLOAT8E4M3FN, 1000, "out of range"),
+        (TensorProto.FLOAT8E4M3FN, "Infinity", "which the type does not have"),
+        (TensorProto.DOUBLE, True, "expected FP64 [n], got true at [0]"),
+    ],
+)
+def test_value(serve: MakeClient, datatype: int, value: Any, words: str) -> None:
+    """Values that are not one of the type, alone and as the first wrong one among right ones."""
+    client = serve(models.identity(datatype))
+    refused(client, 400, words, data=orjson.dumps({"inputs": {"x": [value]}}))
+    refused(client, 400, words, data=orjson.dumps({"inputs": {"x": [value, value]}}))
+
+
+def test_too_large_an_integer(serve: MakeClient) -> None:
+    """2**70 in the digits that a client would send."""
+    body = b'{"inputs": [1180591620717411303424]}'
+    refused(serve(models.identity(TensorProto.INT64)), 400, "out of range", data=body)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "words"),
+    [
+        ({"a": [1, 2], "b": [1]}, "input 'b': expected INT64 [n], got shape [1] where input 'a' has n = 2"),
+        ({"a": [1]}, "missing input 'b': expected INT64 [n]"),
+        ([1], "expected 'inputs' to be an object of 'a', 'b'"),
+        ({"a": [1], "b": [0.5]}, "input 'b': expected INT64 [n], got 0.5 at [0]"),
+    ],
+)
+def test_several_inputs(serve: MakeClient, inputs: Any, words: str) -> None:
+    """The input at fault is named, and a symbol has one size in all of them."""
+    refused(serve(models.total()), 400, words, data=orjson.dumps({"inputs": inputs}))
+
+
+@pytest.mark.parametrize(
+    ("instances", "words"),
+    [
+        ([{"a": 1, "b": 2}, {"a": 1}], "instance 1: missing input 'b'"),
+        ([[1, 2]], "expected each instance to be an object of 'a', 'b'"),
+        ([{"a": 1, "b": 2}], "output 'f' has not one element an instance: ask with 'inputs'"),
+    ],
+)
+def test_several_inputs_by_row(serve: MakeClient, instances: Any, words: str) -> None:
+    """Rows name every input, and outputs that have no rows cannot be asked for by row."""
+    refused(serve(models.total()), 400, words, data=orjson.dumps({"instances": instances}))
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ({"a": 1}, "expected seq(FP32), got an object"),
+        (1, "expected seq(FP32), got 1"),
+        ([["a"]], "got 'a' at [0]"),
+    ],
+)
+def test_sequence(serve: MakeClient, value: Any, words: str) -> None:
+    """A sequence is an array of tensors."""
+    refused(serve(models.sequence()), 400, words, data=orjson.dumps({"inputs": {"x": value}}))
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ([1], "expected map(INT64, FP32), got an array"),
+        ({"a": 1}, "got the key 'a'"),
+        ({"1": "x"}, "got 'x' at []"),
+        ({"1": [1, 2]}, "got an array for the key '1'"),
+    ],
+)
+def test_map(serve: MakeClient, value: Any, words: str) -> None:
+    """A map is an object whose keys and values are of the map's types."""
+    client = serve(models.vectorizer(TensorProto.INT64, int64_vocabulary=[1, 2]))
+    refused(client, 400, words, data=orjson.dumps({"inputs": {"x": value}}))
+
+
+@pytest.mark.parametrize(
+    ("headers", "words"),
+    [
+        ({"content-type": "text/plain"}, "expected content-type application/json, got 'text/plain'"),
+        ({"content-type": "application/x-www-form-urlencoded"}, "got 'application/x-www-form-urlencoded'"),
+        ({"content-type": "application/json+x"}, "got 'application/json+x'"),
+        ({"content-type": "application/json", "content-encoding": "gzip"}, "got 'gzip'"),
+    ],
+)
+def test_media_type(client: FlaskClient, headers: dict[str, str], words: str) -> None:
+    """Types and codings that are not read."""
+    reply = client.post("/score", data=b'{"inputs": [[1, 2]]}', headers=headers)
+    assert reply.status_code == 415
+    assert words in reply.get_json()["error"]
+
+
+@pytest.mark.parametrize("content_type", [None, "application/json; charset=utf-8", "Application/JSON"])
+def test_media_type_of_json(client: FlaskClient, content_type: str | None) -> None:
+    """JSON by any spelling, and a body whose type is not said."""
+    assert client.post("/score", data=b'{"inputs": [[1, 2]]}', content_type=content_type).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "words"),
+    [
+        ("GET", "/score", 405, "/score does not take GET"),
+        ("PUT", "/score", 405, "/score does not take PUT"),
+        ("DELETE", "/score", 405, "/score does not take DELETE"),
+        ("POST", "/model", 405, "/model does not take POST"),
+        ("POST", "/scores", 404, "no such route: /scores"),
+        ("GET", "/static/x", 404, "no such route: /static/x"),
+    ],
+)
+def test_route(client: FlaskClient, method: str, path: str, status: int, words: str) -> None:
+    """Routes and methods that there are not."""
+    reply = client.open(path, method=method)
+    assert reply.status_code == status
+    assert reply.get_json()["error"] == words
+    assert ("POST" in reply.headers.get("allow", "")) == (path == "/score")
+
+
+def test_too_large(serve: MakeClient) -> None:
+    """A body over the limit is refused by its announced length, before a byte of it is read."""
+    client = serve(models.affine(), max_body_bytes=100)
+
+    class Unread:
+        def read(self, size: int = -1) -> bytes:
+            raise AssertionError("the body was read")
+
+    environ = {"wsgi.input": Unread(), "CONTENT_LENGTH": "101"}
+    refused(client, 413, "at most 100 bytes, got 101", environ_overrides=environ)
+    refused(client, 413, "at most 100 bytes", data=b" " * 101)
+    assert client.post("/score", data=b'{"inputs": [[1, 2]]}'.ljust(100)).status_code == 200
+
+
+def test_too_large_without_length(serve: MakeClient) -> None:
+    """A body that announces no length is read up to the limit and no further."""
+    client = serve(models.affine(), max_body_bytes=100)
+    environ = {"wsgi.input_terminated": True, "HTTP_TRANSFER_ENCODING": "chunked", "CONTENT_LENGTH": ""}
+    refused(client, 413, "got more", data=b" " * 10_000, environ_overrides=environ)
+
+
+def test_nothing_is_our_failure(client: FlaskClient, caplog: pytest.LogCaptureFixture) -> None:
+    """A refusal is one log line at level info, without a traceback."""
+    logging.getLogger("scorebox").setLevel(logging.INFO)
+    refused(client, 400, "not JSON", data=b"{")
+    (record,) = caplog.records
+    assert (record.levelname, record.exc_info, record.fields["status"]) == ("INFO", None, 400)  # type: ignore[attr-defined]
+
+
+def test_model_failure(serve: MakeClient, caplog: pytest.LogCaptureFixture) -> None:
+    """A model that fails on its inputs is a 500 that says so; the log has the rest."""
+    client = serve(models.gather())
+    refused(client, 500, "the model failed: [ONNXRuntimeError]", data=b'{"inputs": [7]}')
+    assert any(record.exc_info for record in caplog.records)
+    assert client.post("/score", data=b'{"inputs": [1]}').get_json()["outputs"]["y"] == [20.0]

@@ -1,0 +1,187 @@
+"""The routes beside scoring: health, model, metrics; and what is logged."""
+
+import json
+import logging
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from onnx import TensorProto
+
+from app import create_app
+from app.logs import JsonFormatter, TextFormatter
+from app.server import announce
+from app.settings import Settings
+from model_loader.package import digest_of
+from tests import models
+from tests.conftest import MakeClient
+
+BODY = {"inputs": [[1, 2]]}
+
+
+def test_home(client: FlaskClient) -> None:
+    """A probe that asks for nothing in particular hears that the service is healthy."""
+    assert (client.get("/").text, client.get("/").content_type) == ("Healthy", "text/plain; charset=utf-8")
+
+
+def test_ready_until_draining(client: FlaskClient, app: Flask) -> None:
+    """Ready once the model is proven, not ready from the moment the process drains; alive all the time."""
+    assert client.get("/readyz").status_code == 200
+    app.extensions["scorebox"].draining.set()
+    reply = client.get("/readyz")
+    assert (reply.status_code, reply.headers["retry-after"]) == (503, "1")
+    assert "draining" in reply.get_json()["error"]
+    assert client.get("/healthz").status_code == 200
+    assert client.post("/score", json=BODY).status_code == 200
+
+
+def test_model(client: FlaskClient, package: Path) -> None:
+    """The manifest, the digest that names it, and the signature of the model that was loaded."""
+    reply = client.get("/model").get_json()
+    manifest = (package / "manifest.json").read_bytes()
+    assert reply["digest"] == digest_of(manifest)
+    assert reply["manifest"] == json.loads(manifest)
+    assert reply["outputs"] == [{"name": "y", "datatype": "FP32", "shape": ["batch", 2]}]
+
+
+def test_queue_full_and_deadline(package: Path) -> None:
+    """With the model busy, one more than may wait gets 503 with Retry-After, one that waits too long 504."""
+    app = create_app(
+        Settings(model_path=package, web_concurrency=1, max_queue_size=1, request_timeout_ms=200)
+    )
+    service, client = app.extensions["scorebox"], app.test_client()
+    statuses: list[int] = []
+
+    def post() -> None:
+        statuses.append(app.test_client().post("/score", json=BODY).status_code)
+
+    with service.scorer.queue.slot(deadline=float("inf")):
+        waiting = threading.Thread(target=post)
+        waiting.start()
+        while service.scorer.queue.waiting == 0:
+            threading.Event().wait(0.001)
+        reply = client.post("/score", json=BODY)
+        assert (reply.status_code, reply.headers["retry-after"]) == (503, "1")
+        assert reply.get_json()["error"] == "1 requests wait for the model already"
+        waiting.join()
+    assert statuses == [504]
+    text = client.get("/metrics").text
+    assert 'model_rejected_total{reason="queue_full"} 1.0' in text
+    assert 'model_rejected_total{reason="deadline"} 1.0' in text
+
+
+def test_metrics(client: FlaskClient, app: Flask) -> None:
+    """The model's metrics, and those of HTTP."""
+    client.post("/score", json={"inputs": [[1, 2], [3, 4]]})
+    client.post("/score", data=b"{")
+    text = client.get("/metrics").text
+    digest = app.extensions["scorebox"].model.package.digest
+    for line in (
+        f'model_info{{digest="{digest}",name="tiny",version="3"}} 1.0',
+        "model_trained_timestamp_seconds 1.7672256e+09",
+        'model_evaluation{metric="accuracy"} 0.5',
+        'model_requests_total{caller="anonymous",status="200"} 1.0',
+        'model_requests_total{caller="anonymous",status="400"} 1.0',
+        'model_rejected_total{reason="invalid"} 1.0',
+        "model_infer_duration_seconds_count 1.0",
+        "model_queue_duration_seconds_count 1.0",
+        'model_batch_rows_bucket{le="1.0"} 0.0',
+        'model_batch_rows_bucket{le="2.0"} 1.0',
+        'flask_http_request_total{method="POST",status="200"} 1.0',
+    ):
+        assert line in text.splitlines(), line
+
+
+def test_unexpected_error(client: FlaskClient, app: Flask, caplog: pytest.LogCaptureFixture) -> None:
+    """A mistake of ours is a 500 that tells nothing of the inside; the log tells it."""
+
+    def fail(*args: Any) -> None:
+        raise ZeroDivisionError("secret inside")
+
+    app.extensions["scorebox"].scorer.caller = fail
+    reply = client.get("/model")
+    assert reply.status_code == 500
+    assert reply.get_json()["error"] == "internal error; the log has the rest"
+    assert "secret inside" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("path", "level", "status"),
+    [
+        ("/readyz", "DEBUG", 200),
+        ("/metrics", "DEBUG", 200),
+        ("/model", "INFO", 200),
+        ("/nowhere", "INFO", 404),
+    ],
+)
+def test_log_line(
+    client: FlaskClient, caplog: pytest.LogCaptureFixture, path: str, level: str, status: int
+) -> None:
+    """One line a request; probes that succeed only at level debug."""
+    caplog.set_level(logging.DEBUG, "scorebox")
+    client.get(path, headers={"x-request-id": "abc-1"})
+    (record,) = caplog.records
+    fields = vars(record)["fields"]
+    assert (record.levelname, fields["status"], fields["id"]) == (level, status, "abc-1")
+
+
+def test_log_line_of_scoring(client: FlaskClient, caplog: pytest.LogCaptureFixture) -> None:
+    """One line a scored request, as JSON for machines and as text for people."""
+    caplog.set_level(logging.INFO, "scorebox")
+    client.post("/score", json=BODY, headers={"x-request-id": "abc-1"})
+    (record,) = caplog.records
+    entry = json.loads(JsonFormatter().format(record))
+    assert entry.pop("time").endswith("+00:00")
+    assert entry.pop("duration_ms") > 0
+    assert entry == {
+        "level": "info",
+        "message": "request",
+        "id": "abc-1",
+        "route": "/score",
+        "status": 200,
+        "rows": 1,
+        "caller": "anonymous",
+    }
+    assert "request id=abc-1 route=/score status=200" in TextFormatter().format(record)
+
+
+def test_log_line_is_one_line(client: FlaskClient, caplog: pytest.LogCaptureFixture) -> None:
+    """What a client sends cannot begin a line of its own."""
+    caplog.set_level(logging.INFO, "scorebox")
+    client.post("/score", json={"inputs": [["a\nlevel=critical", 1]]})
+    (record,) = caplog.records
+    assert "\n" not in JsonFormatter().format(record)
+    assert "\n" not in TextFormatter().format(record)
+
+
+def test_announced(app: Flask, caplog: pytest.LogCaptureFixture) -> None:
+    """The start says which model, how many workers and threads, and a command that scores it."""
+    caplog.set_level(logging.INFO, "scorebox")
+    announce(app.extensions["scorebox"], port=8080)
+    (line,) = caplog.messages
+    assert line.startswith("serving tiny/3@sha256:")
+    assert "with 1 workers of 8 threads" in line
+    assert """-d '{"instances":[{"a":1,"b":2}]}'""" in line
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        (models.total(), """-d '{"inputs":{"a":[0],"b":[0]}}'"""),
+        (models.identity(TensorProto.STRING), """-d '{"inputs":{"x":[""]}}'"""),
+        (models.identity(models.FLOAT, ("n", 3, 224, 224)), "curl -s localhost:8080/model"),
+    ],
+)
+def test_announced_without_samples(
+    serve: MakeClient, model: bytes, words: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without samples the command is made from the signature, and the log says what is missing."""
+    caplog.set_level(logging.INFO, "scorebox")
+    announce(serve(model).application.extensions["scorebox"], port=8080)
+    *missing, line = caplog.messages
+    assert "has no samples.json" in missing[0]
+    assert "has no manifest" in missing[1]
+    assert line.endswith(words)

@@ -1,0 +1,188 @@
+"""The service under gunicorn: start, several workers, the end."""
+
+import http.client
+import os
+import re
+import signal
+import threading
+import time
+from collections import Counter
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from app.settings import Settings
+from model_loader.package import MODEL_FILE
+from tests import models
+from tests.app.conftest import Server, StartServer
+from tests.conftest import write_package
+
+BODY = '{"inputs": [[1, 2]]}'
+HEADERS = {"content-type": "application/json"}
+
+
+def workers_of(server: Server) -> list[int]:
+    """The process ids of the workers."""
+    pid = server.process.pid
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def metric(server: Server, line: str) -> float:
+    """The value of one line of /metrics."""
+    found = re.search(rf"^{re.escape(line)} (\S+)$", server.request("GET", "/metrics")[1], re.MULTILINE)
+    return float(found[1]) if found else 0.0
+
+
+def test_start(package: Path, start_server: StartServer) -> None:
+    """With two workers there is one line that says what is served, and its command's request is answered."""
+    server = start_server(package, WEB_CONCURRENCY="2").wait_until_ready()
+    (line,) = server.lines()
+    assert re.match(
+        r"serving tiny/3@sha256:[0-9a-f]{64} on port \d+ with 2 workers of 8 threads; try: curl",
+        line["message"],
+    )
+    assert server.request("POST", "/score", {"instances": [{"a": 1, "b": 2}]})[0] == 200
+    assert server.stop() == 0
+
+
+@pytest.mark.parametrize("fault", ["sample", "file", "setting"])
+def test_refused(tmp_path: Path, start_server: StartServer, fault: str) -> None:
+    """What cannot be proven ends the start with exit code 1 and one message, also with two workers."""
+    sample = {"inputs": {"x": [[1, 2]]}, "outputs": {"y": [[3, 6]]}}
+    package = write_package(tmp_path / "package", models.affine(), samples=[sample])
+    words = "sample 0: output 'y': expected [[3, 6]], got [[3.0,5.0]]"
+    if fault == "file":
+        (package / MODEL_FILE).write_bytes(models.total())
+        words = "model.onnx is not what was published"
+    elif fault == "setting":
+        words = "PORT has the value 'x'"
+    server = start_server(package, WEB_CONCURRENCY="2", **({"PORT": "x"} if fault == "setting" else {}))
+    assert server.process.wait(timeout=30) == 1
+    assert server.log.read_text().count(words) == 1
+    assert "Traceback" not in server.log.read_text()
+
+
+def test_counts_over_workers(package: Path, start_server: StartServer) -> None:
+    """Whichever worker is asked tells the counts of all, also when one was killed in between."""
+    server = start_server(package, WEB_CONCURRENCY="2").wait_until_ready()
+    line = 'model_requests_total{caller="anonymous",status="200"}'
+    for _ in range(20):
+        assert server.request("POST", "/score", {"inputs": [[1, 2]]})[0] == 200
+    assert [metric(server, line) for _ in range(6)] == [20.0] * 6
+    before = workers_of(server)
+    os.kill(before[0], signal.SIGKILL)
+    deadline = time.monotonic() + 20
+    while len(set(workers_of(server)) - set(before)) != 1 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    for _ in range(20):
+        assert server.request("POST", "/score", {"inputs": [[1, 2]]})[0] == 200
+    assert [metric(server, line) for _ in range(6)] == [40.0] * 6
+    text = server.request("GET", "/metrics")[1]
+    assert len(re.findall(r"^model_info\{.*\} 1\.0$", text, re.MULTILINE)) == 1
+    assert server.stop() == 0
+
+
+class Poster(threading.Thread):
+    """Posts without pause over a kept-alive connection, until it is told that the connection closes."""
+
+    def __init__(self, server: Server) -> None:
+        super().__init__()
+        self.server = server
+        self.outcomes: Counter[str] = Counter()
+
+    def run(self) -> None:
+        """Posts; every outcome is counted."""
+        connection = self.server.connect()
+        while not self.outcomes["closed"] and not self.outcomes["lost"]:
+            try:
+                connection.request("POST", "/score", BODY, HEADERS)
+                reply = connection.getresponse()
+                answered = reply.status == 200 and b'"y":[[3.0,5.0]]' in reply.read()
+                self.outcomes["answered" if answered else "wrong"] += 1
+                self.outcomes["closed"] += reply.headers["connection"] == "close"
+            except (OSError, http.client.HTTPException):
+                self.outcomes["lost"] += 1
+        connection.close()
+
+
+def test_nothing_lost_at_sigterm(package: Path, start_server: StartServer) -> None:
+    """At SIGTERM every request on an accepted connection is answered, and its close is told beforehand."""
+    server = start_server(package, WEB_CONCURRENCY="2").wait_until_ready()
+    posters = [Poster(server) for _ in range(8)]
+    for poster in posters:
+        poster.start()
+    time.sleep(1)
+    began = time.monotonic()
+    assert server.stop() == 0
+    assert time.monotonic() - began < 25
+    for poster in posters:
+        poster.join()
+    total = sum((poster.outcomes for poster in posters), Counter[str]())
+    assert (total["lost"], total["wrong"], total["closed"]) == (0, 0, 8)
+    assert total["answered"] > 100
+    assert list(server.log.parent.glob("scorebox-*")) == []
+
+
+def test_queued_finish_at_sigterm(tmp_path: Path, start_server: StartServer) -> None:
+    """Slow requests, one running and others queued behind it, are all answered after SIGTERM."""
+    path = tmp_path / "slow.onnx"
+    path.write_bytes(models.slow())
+    server = start_server(path, WEB_CONCURRENCY="1").wait_until_ready()
+    body = {"inputs": [[0.5] * 1000] * 64}
+    statuses: list[int] = []
+    threads = [
+        threading.Thread(target=lambda: statuses.append(server.request("POST", "/score", body)[0]))
+        for _ in range(4)
+    ]
+    with closing(server.connect()) as connection:
+        connection.request("GET", "/readyz")
+        assert connection.getresponse().read() == b'{"status":"ready"}\n'
+        for thread in threads:
+            thread.start()
+        while metric(server, "model_infer_duration_seconds_count") == 0:
+            time.sleep(0.01)
+        assert len(statuses) < 4
+        server.process.terminate()
+        time.sleep(0.1)
+        connection.request("GET", "/readyz")
+        reply = connection.getresponse()
+        assert (reply.status, reply.headers["connection"]) == (503, "close")
+    for thread in threads:
+        thread.join()
+    assert statuses == [200] * 4
+    assert server.process.wait(timeout=30) == 0
+
+
+def test_reload(package: Path, start_server: StartServer) -> None:
+    """SIGHUP starts workers anew, with the model that is there now, and says what they serve."""
+    server = start_server(package, WEB_CONCURRENCY="1").wait_until_ready()
+    server.process.send_signal(signal.SIGHUP)
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        if sum(line["message"].startswith("serving ") for line in server.lines()) == 2:
+            break
+        time.sleep(0.05)
+    else:
+        pytest.fail(server.log.read_text())
+    assert server.request("GET", "/readyz")[0] == 200
+    assert server.stop() == 0
+
+
+def test_connection_is_kept(package: Path, start_server: StartServer) -> None:
+    """An idle connection is kept for its time, which is longer by default than an ingress keeps it (75 s)."""
+    assert Settings().keepalive_s > 75
+    server = start_server(package, WEB_CONCURRENCY="1", KEEPALIVE_S="1").wait_until_ready()
+    with closing(server.connect()) as connection:
+
+        def post() -> bytes:
+            connection.request("POST", "/score", BODY, HEADERS)
+            return connection.getresponse().read()
+
+        for pause in (0.0, 0.5, 0.5):
+            time.sleep(pause)
+            assert b"outputs" in post()
+        time.sleep(2.5)
+        with pytest.raises(ConnectionError):
+            post()
+    assert server.stop() == 0

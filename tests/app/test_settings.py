@@ -1,0 +1,102 @@
+"""The settings: what the environment may say, and what follows from it."""
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from app.cgroup import available_cpus
+from app.errors import SettingsError
+from app.settings import Settings
+
+
+def test_defaults() -> None:
+    """An empty environment, and empty variables, give the defaults."""
+    assert Settings.from_environ({}) == Settings.from_environ({"PORT": "", "PROVIDERS": ""}) == Settings()
+
+
+def test_values() -> None:
+    """Every kind of value is read."""
+    settings = Settings.from_environ(
+        {
+            "PORT": "9000",
+            "MODEL_PATH": "a/b",
+            "PROVIDERS": "A, B",
+            "LOG_FORMAT": "json",
+            "MAX_QUEUE_SIZE": "0",
+        }
+    )
+    assert (settings.port, settings.model_path, settings.providers) == (9000, Path("a/b"), ("A", "B"))
+    assert (settings.log_format, settings.max_queue_size) == ("json", 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("PORT", "http", "PORT has the value 'http': expected a whole number from 0 to 65535"),
+        ("PORT", "65536", "PORT has the value '65536'"),
+        ("PORT", "-1", "PORT has the value '-1'"),
+        ("PORT", "8080.0", "PORT has the value '8080.0'"),
+        ("PORT", "\u0668\u0660", "PORT has the value"),
+        ("WEB_CONCURRENCY", "two", "WEB_CONCURRENCY has the value 'two'"),
+        ("MAX_BODY_BYTES", "0", "MAX_BODY_BYTES has the value '0': expected a whole number from 1"),
+        ("REQUEST_TIMEOUT_MS", "1e3", "REQUEST_TIMEOUT_MS has the value '1e3'"),
+        ("LOG_FORMAT", "xml", "LOG_FORMAT has the value 'xml': expected one of auto, json, text"),
+        ("LOG_LEVEL", "INFO", "LOG_LEVEL has the value 'INFO'"),
+        ("PROVIDERS", ",", "PROVIDERS has the value ','"),
+    ],
+)
+def test_bad_value(name: str, value: str, words: str) -> None:
+    """A bad value stops the start and names the variable."""
+    with pytest.raises(SettingsError) as refusal:
+        Settings.from_environ({name: value})
+    assert str(refusal.value).startswith(words)
+
+
+@pytest.mark.parametrize(
+    ("cpus", "given", "workers", "threads", "intra_op", "concurrency"),
+    [
+        (0.5, {}, 1, 8, 1, 1),
+        (1, {}, 1, 8, 1, 1),
+        (2, {}, 2, 8, 1, 1),
+        (3.7, {}, 3, 8, 1, 1),
+        (4, {"web_concurrency": 1}, 1, 16, 4, 1),
+        (4, {"web_concurrency": 1, "intra_op_num_threads": 1}, 1, 16, 1, 4),
+        (2, {"web_concurrency": 8, "threads": 3}, 8, 3, 1, 1),
+    ],
+)
+def test_resolved(
+    cpus: float, given: dict[str, int], workers: int, threads: int, intra_op: int, concurrency: int
+) -> None:
+    """Workers times intra-op threads fill the quota and do not exceed it, unless somebody says so."""
+    settings = Settings(**given).resolved(cpus)  # type: ignore[arg-type]
+    assert settings.web_concurrency == workers
+    assert settings.threads == threads
+    assert settings.intra_op_num_threads == intra_op
+    assert settings.inference_concurrency == concurrency
+
+
+@pytest.mark.parametrize(
+    ("files", "quota"),
+    [
+        ({}, None),
+        ({"cpu.max": "max 100000\n"}, None),
+        ({"cpu.max": "50000 100000\n"}, 0.5),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, None),
+        ({"cpu/cpu.cfs_quota_us": "25000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 0.25),
+    ],
+)
+def test_available_cpus(tmp_path: Path, files: dict[str, str], quota: float | None) -> None:
+    """The cgroup's quota counts, in both versions; without one, the CPUs that the scheduler allows."""
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    unlimited = available_cpus(tmp_path / "none")
+    assert unlimited >= 1
+    assert available_cpus(tmp_path) == (quota or unlimited)
+
+
+def test_help() -> None:
+    """Every setting has a line of help that is a sentence."""
+    for item in fields(Settings):
+        assert item.metadata["help"].endswith("."), item.name

@@ -1,0 +1,139 @@
+"""The start: what is proven before the first request, and what is refused."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from onnx import TensorProto
+
+from app import create_app
+from app.errors import ModelError
+from app.settings import Settings
+from model_loader.package import MODEL_FILE
+from tests import models
+from tests.conftest import write_package
+
+
+def sample(**outputs: Any) -> dict[str, Any]:
+    """A sample of the affine model."""
+    return {"inputs": {"x": [[1, 2]]}, "outputs": outputs}
+
+
+@pytest.mark.parametrize(
+    ("samples", "words"),
+    [
+        (
+            [sample(y=[[3, 5]]), sample(y=[[3, 6]])],
+            ["sample 1: output 'y': expected [[3, 6]], got [[3.0,5.0]] (rtol 0.001, atol 1e-05)"],
+        ),
+        ([sample(y=[[3, 5.1]]) | {"rtol": 0.0001}], ["sample 0: output 'y'", "rtol 0.0001"]),
+        ([sample(y=[[3, "NaN"]])], ["sample 0: output 'y'"]),
+        ([sample(y=[[3, 5], [3, 5]])], ["sample 0: output 'y'"]),
+        ([sample(z=[[3, 5]])], ["sample 0: the model has no output 'z'"]),
+        ([{"inputs": {"x": [[1]]}, "outputs": {}}], ["sample 0 does not fit the model: input 'x'", "[1, 1]"]),
+        ([{"inputs": {}, "outputs": {}}], ["sample 0 does not fit the model: missing input 'x'"]),
+        ([{"input": {}}], ["samples.json is not a list of inputs and outputs"]),
+        ({"inputs": {}}, ["samples.json is not a list of inputs and outputs"]),
+    ],
+)
+def test_sample_refused(tmp_path: Path, samples: Any, words: list[str]) -> None:
+    """A model that does not answer a sample as it should does not start; the message names what differs."""
+    path = write_package(tmp_path / "package", models.affine(), samples=samples)
+    with pytest.raises(ModelError) as refusal:
+        create_app(Settings(model_path=path, web_concurrency=1))
+    for word in words:
+        assert word in str(refusal.value)
+    assert "tiny/3@sha256:" in str(refusal.value)
+
+
+def test_samples_of_every_kind(tmp_path: Path) -> None:
+    """Within tolerance, NaN for NaN, strings and labels exactly: such samples pass."""
+    write_package(
+        tmp_path / "a",
+        models.identity(TensorProto.DOUBLE),
+        samples=[{"inputs": {"x": [1, None]}, "outputs": {"y": [1.0005, "NaN"]}}],
+    )
+    write_package(
+        tmp_path / "b",
+        models.sequence(TensorProto.STRING),
+        samples=[{"inputs": {"x": [["a"], []]}, "outputs": {"y": [["a"], []]}}],
+    )
+    write_package(tmp_path / "c", models.optional(), samples=[{"inputs": {}, "outputs": {"y": False}}])
+    for name in "abc":
+        assert create_app(Settings(model_path=tmp_path / name, web_concurrency=1))
+
+
+def damage_model(path: Path) -> None:
+    """One bit of the model flips."""
+    data = bytearray((path / MODEL_FILE).read_bytes())
+    data[-1] ^= 1
+    (path / MODEL_FILE).write_bytes(data)
+
+
+def truncate_model(path: Path) -> None:
+    """The model ends early."""
+    data = (path / MODEL_FILE).read_bytes()
+    (path / MODEL_FILE).write_bytes(data[: len(data) // 2])
+
+
+def add_file(path: Path) -> None:
+    """A file comes in that nobody published."""
+    (path / "weights.bin").write_bytes(b"x")
+
+
+def drop_samples(path: Path) -> None:
+    """A listed file is gone."""
+    (path / "samples.json").unlink()
+
+
+def change_schema(path: Path) -> None:
+    """A manifest of another age."""
+    manifest = json.loads((path / "manifest.json").read_text())
+    (path / "manifest.json").write_text(json.dumps(manifest | {"schema": 2}))
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (damage_model, "model.onnx is not what was published: expected sha256"),
+        (truncate_model, "model.onnx is not what was published"),
+        (add_file, "weights.bin is not in the manifest"),
+        (drop_samples, "samples.json is missing"),
+        (change_schema, "expected schema 1, got '2'"),
+        (shutil.rmtree, "no model package in"),
+    ],
+)
+def test_package_refused(package: Path, damage: Any, words: str) -> None:
+    """A package that is not what its manifest says does not start."""
+    damage(package)
+    with pytest.raises(ModelError, match=words):
+        create_app(Settings(model_path=package, web_concurrency=1))
+
+
+@pytest.mark.parametrize("data", [b"", b"not a model", models.affine()[:50]])
+def test_not_a_model(tmp_path: Path, data: bytes) -> None:
+    """A file that ONNX Runtime cannot load is refused with its own words."""
+    path = tmp_path / "model.onnx"
+    path.write_bytes(data)
+    with pytest.raises(
+        ModelError, match=r"model/0@sha256:[0-9a-f]{64}: ONNX Runtime cannot load model\.onnx"
+    ):
+        create_app(Settings(model_path=path, web_concurrency=1))
+
+
+def test_provider_that_is_not_there(package: Path) -> None:
+    """An execution provider that this build lacks is named, with those it has."""
+    settings = Settings(model_path=package, providers=("CUDAExecutionProvider",), web_concurrency=1)
+    with pytest.raises(ModelError, match=r"PROVIDERS names CUDAExecutionProvider; .*CPUExecutionProvider"):
+        create_app(settings)
+
+
+def test_lone_file(tmp_path: Path) -> None:
+    """A lone .onnx file is served as version 0, with the file's digest."""
+    path = tmp_path / "churn.onnx"
+    path.write_bytes(models.affine())
+    reply = create_app(Settings(model_path=path, web_concurrency=1)).test_client().get("/model").get_json()
+    assert (reply["name"], reply["version"], reply["manifest"]) == ("churn", "0", {})
+    assert reply["inputs"] == [{"name": "x", "datatype": "FP32", "shape": ["batch", 2]}]

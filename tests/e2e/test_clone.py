@@ -1,0 +1,121 @@
+"""What the README promises for a fresh clone, with the installed packages of this one."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+START_TIMEOUT_S = 60
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clone; its .venv is ours, so that nothing is installed."""
+    path = tmp_path_factory.mktemp("clone") / "scorebox"
+    files = subprocess.check_output(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, text=True
+    )
+    for name in filter(None, files.split("\0")):
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, path / name)
+    (path / ".venv").symlink_to(ROOT / ".venv")
+    return path
+
+
+class Clone:
+    """A service that `scripts/serve` runs."""
+
+    def __init__(self, path: Path, *args: str, **environ: str) -> None:
+        self.log = path.parent / "serve.log"
+        with self.log.open("w") as output:
+            self.process = subprocess.Popen(
+                [path / "scripts/serve", *args],
+                cwd=path.parent,
+                env=os.environ | {"PORT": "0", "HOST": "127.0.0.1", "LOG_FORMAT": "text"} | environ,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+
+    def curl(self) -> str:
+        """The command that the service gives to try it."""
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while time.monotonic() < deadline and self.process.poll() is None:
+            if found := re.search(r"serving .*; try: (.*)", self.log.read_text()):
+                return found[1]
+            time.sleep(0.02)
+        raise AssertionError(self.log.read_text())
+
+    def stop(self) -> int:
+        """Ends the service."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout=30)
+
+
+@pytest.fixture
+def served(clone: Path) -> Iterator[Clone]:
+    """The sample model, served."""
+    service = Clone(clone)
+    yield service
+    service.process.kill()
+    service.process.wait()
+
+
+def shell(command: str) -> str:
+    """What a command line prints."""
+    return subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True).stdout
+
+
+def test_clone_to_answer(clone: Path, served: Clone) -> None:
+    """`./scripts/serve` and the curl that it prints: an answer of the latest model, which the lock names."""
+    command = served.curl()
+    reply = json.loads(shell(command))
+    latest = json.loads((clone / "model_store/wine/2/manifest.json").read_text())
+    assert reply["model_name"] == "wine"
+    assert reply["model_version"] == "2"
+    assert reply["predictions"][0].keys() == {spec["name"] for spec in latest["outputs"]}
+    lock = json.loads((clone / "model.lock").read_text())
+    assert f"serving wine/2@{lock['digest']} on port " in served.log.read_text()
+    port = re.search(r"localhost:(\d+)", command)
+    assert port
+    (example,) = re.findall(r"^curl -s localhost:8080/score .*?'$\n", README + "\n", re.MULTILINE | re.DOTALL)
+    assert "predictions" in json.loads(shell(example.replace("8080", port[1])))
+    assert served.stop() == 0
+
+
+def test_any_model(clone: Path, tmp_path: Path) -> None:
+    """`./scripts/serve --model FILE`, relative to where it is called from."""
+    shutil.copy(clone / "model_store/wine/1/model.onnx", clone.parent / "mine.onnx")
+    service = Clone(clone, "--model", "mine.onnx")
+    reply = json.loads(shell(service.curl()))
+    assert (reply["model_name"], reply["model_version"]) == ("mine", "0")
+    assert service.stop() == 0
+
+
+@pytest.mark.parametrize(
+    ("args", "environ", "status", "words"),
+    [
+        (("--model",), {}, 2, "usage: serve [--model PATH]"),
+        (("--port", "1"), {}, 2, "usage: serve [--model PATH]"),
+        (("--model", "none.onnx"), {}, 1, "no model package in"),
+        ((), {"MODEL_STORE": "file:nowhere"}, 1, "file:nowhere"),
+        ((), {"MODEL_NAME": "beer"}, 1, "beer"),
+        ((), {"PORT": "http"}, 1, "PORT has the value 'http'"),
+    ],
+)
+def test_refused(
+    clone: Path, args: tuple[str, ...], environ: dict[str, str], status: int, words: str
+) -> None:
+    """What cannot be served ends at once with one line that says why."""
+    service = Clone(clone, *args, **environ)
+    assert service.process.wait(timeout=START_TIMEOUT_S) == status
+    assert service.log.read_text().count(words) == 1
+    assert "Traceback" not in service.log.read_text()

@@ -1,0 +1,227 @@
+"""The example training workflow, from the data to a published package."""
+
+import json
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+from numpy.typing import NDArray
+from sklearn.pipeline import Pipeline
+
+from model_loader.package import read_package, verify_package
+from model_loader.publish import publish
+from model_loader.store import open_store
+from training.data import Data, load, split
+from training.train import SAMPLE_ROWS, SEED, check_samples, git_commit, make_model, train
+
+ROOT = Path(__file__).parents[2]
+STORE = ROOT / "model_store" / "wine"
+
+
+@pytest.fixture(scope="session")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the trainer writes, not published yet."""
+    path = tmp_path_factory.mktemp("training") / "wine"
+    train(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def training() -> Data:
+    """The rows that the model of `package` was trained on."""
+    return split(load(), SEED)[0]
+
+
+@pytest.fixture(scope="session")
+def held_out() -> Data:
+    """The rows that the model of `package` has not seen."""
+    return split(load(), SEED)[1]
+
+
+@pytest.fixture(scope="session")
+def model(training: Data) -> Pipeline:
+    """scikit-learn's own form of the model in `package`."""
+    return make_model(1.0).fit(training.x, training.y)
+
+
+def read(path: Path) -> Any:
+    return json.loads(path.read_bytes())
+
+
+def score(model: Path, x: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """The labels and probabilities that ONNX Runtime gives for the rows `x`."""
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    label, probabilities = session.run(["label", "probabilities"], {"x": x.astype(np.float32)})
+    return label, probabilities
+
+
+def test_split_is_stratified(training: Data, held_out: Data) -> None:
+    """Both parts have each class in the same share, and together they are all the rows."""
+    assert (len(training.x), len(held_out.x)) == (133, 45)
+    np.testing.assert_allclose(np.bincount(training.y) / 133, np.bincount(held_out.y) / 45, atol=0.02)
+
+
+def test_published_package_is_complete(package: Path, tmp_path: Path) -> None:
+    """What the trainer writes, published, is a package that verifies and says where it comes from."""
+    publish(package, open_store(f"file:{tmp_path}"))
+    manifest = verify_package(tmp_path / "wine" / "1").manifest
+    assert set(manifest.files) == {"model.onnx", "samples.json", "baseline.json"}
+    assert manifest.features == load().features
+    assert manifest.classes == load().classes
+    assert set(manifest.metrics) == {"accuracy", "macro_f1", "log_loss", "cv_accuracy"}
+    assert manifest.document["data"]["rows"] == 133
+    assert manifest.document["training"]["hyperparameters"]["c"] == 1.0
+
+
+def test_signature(package: Path) -> None:
+    """Names and shapes are for people: one input of columns, a label and probabilities, one batch symbol."""
+    session = onnxruntime.InferenceSession(package / "model.onnx", providers=["CPUExecutionProvider"])
+    tensors = [
+        (tensor.name, tensor.type, tensor.shape) for tensor in (*session.get_inputs(), *session.get_outputs())
+    ]
+    assert tensors == [
+        ("x", "tensor(float)", ["batch", 13]),
+        ("label", "tensor(int64)", ["batch"]),
+        ("probabilities", "tensor(float)", ["batch", 3]),
+    ]
+
+
+def test_samples_are_held_out_rows(package: Path, held_out: Data) -> None:
+    """The samples, read as float32, are exactly rows that the model was not trained on."""
+    samples = read(package / "samples.json")
+    rows = [np.array(sample["inputs"]["x"], np.float32) for sample in samples]
+    assert tuple(len(x) for x in rows) == SAMPLE_ROWS
+    assert np.array_equal(np.concatenate(rows), held_out.x[: sum(SAMPLE_ROWS)])
+
+
+def test_samples_have_scikit_learns_outputs(package: Path, model: Pipeline) -> None:
+    """The outputs are scikit-learn's own, to the last digit that a float32 has."""
+    for sample in read(package / "samples.json"):
+        x = np.array(sample["inputs"]["x"], np.float32).astype(np.float64)
+        assert sample["outputs"]["label"] == model.predict(x).tolist()
+        probabilities = model.predict_proba(x).astype(np.float32)
+        assert np.array_equal(np.array(sample["outputs"]["probabilities"], np.float32), probabilities)
+
+
+def test_onnx_runtime_reproduces_samples(package: Path) -> None:
+    """The exported model answers the samples within the tolerance that they state."""
+    for sample in read(package / "samples.json"):
+        label, probabilities = score(package / "model.onnx", np.array(sample["inputs"]["x"]))
+        assert label.tolist() == sample["outputs"]["label"]
+        expected = sample["outputs"]["probabilities"]
+        np.testing.assert_allclose(probabilities, expected, sample["rtol"], sample["atol"])
+
+
+@pytest.mark.parametrize(("output", "wrong"), [("label", [2]), ("probabilities", [[0.5, 0.25, 0.25]])])
+def test_wrong_export_is_not_written(package: Path, output: str, wrong: list[Any]) -> None:
+    """A model that does not answer as scikit-learn did stops the training, with the output's name."""
+    sample = read(package / "samples.json")[0]
+    sample["outputs"][output] = wrong
+    with pytest.raises(AssertionError, match=f"sample 0: ONNX Runtime's '{output}'"):
+        check_samples((package / "model.onnx").read_bytes(), [sample])
+
+
+def test_baseline_is_the_training_datas(package: Path, training: Data, model: Pipeline) -> None:
+    """Every share, counted again bin by bin, is the training data's."""
+    baseline = read(package / "baseline.json")
+    probabilities = model.predict_proba(training.x).astype(np.float32).ravel()
+    columns = dict(zip(training.features, training.x.T, strict=True))
+    assert baseline["rows"] == len(training.x)
+    assert list(baseline["features"]) == list(training.features)
+    for name, values in columns.items():
+        assert shares(values, baseline["features"][name]["edges"]) == baseline["features"][name]["shares"]
+    outputs = baseline["outputs"]
+    assert shares(probabilities, outputs["probabilities"]["edges"]) == outputs["probabilities"]["shares"]
+    assert outputs["label"]["categories"] == [0, 1, 2]
+    label = np.bincount(model.predict(training.x)) / len(training.x)
+    assert outputs["label"]["shares"] == label.tolist()
+
+
+def shares(values: NDArray[Any], edges: list[float]) -> list[float]:
+    """The share of `values` in each bin, by the words of `training.baseline`."""
+    counts = [np.count_nonzero((low <= values) & (values < high)) for low, high in pairwise(edges)]
+    counts[-1] += np.count_nonzero(values == edges[-1])
+    return [count / len(values) for count in counts]
+
+
+def test_baseline_shares_add_up(package: Path) -> None:
+    """In each feature and output no training row is outside or missing."""
+    baseline = read(package / "baseline.json")
+    for bins in (*baseline["features"].values(), *baseline["outputs"].values()):
+        assert sum(bins["shares"]) == pytest.approx(1)
+
+
+def test_training_again_gives_the_same_model(package: Path, tmp_path: Path) -> None:
+    """The same settings on the same machine give the same file."""
+    train(tmp_path)
+    assert (tmp_path / "model.onnx").read_bytes() == (package / "model.onnx").read_bytes()
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_training_again_agrees_with_the_committed_model(version: int, tmp_path: Path) -> None:
+    """The models in the store are what this code makes: on all 178 rows they answer the same."""
+    manifest = verify_package(STORE / str(version)).manifest
+    metrics = train(tmp_path, c=manifest.document["training"]["hyperparameters"]["c"])
+    assert metrics == pytest.approx(dict(manifest.metrics), abs=1e-4)
+    assert read(tmp_path / "manifest.json")["data"]["sha256"] == manifest.document["data"]["sha256"]
+
+    x = load().x
+    label, probabilities = score(tmp_path / "model.onnx", x)
+    committed_label, committed_probabilities = score(STORE / str(version) / "model.onnx", x)
+    assert np.array_equal(label, committed_label)
+    np.testing.assert_allclose(probabilities, committed_probabilities, rtol=0, atol=1e-4)
+
+
+def test_committed_versions_improve() -> None:
+    """The second version in the store comes from the first and is better by every metric."""
+    first, second = (read_package(STORE / version).manifest for version in ("1", "2"))
+    assert second.document["parent"] == first.version
+    assert second.metrics["log_loss"] < first.metrics["log_loss"]
+    for name in ("accuracy", "macro_f1", "cv_accuracy"):
+        assert second.metrics[name] > first.metrics[name]
+
+
+def test_command_line_publishes(tmp_path: Path) -> None:
+    """One command from nothing to a published version."""
+    result = run("--output", tmp_path / "wine", "--publish", "--store", f"file:{tmp_path / 'store'}")
+    assert result.returncode == 0, result.stderr
+    package = verify_package(tmp_path / "store" / "wine" / "1")
+    assert str(package) in result.stdout
+
+
+def test_command_line_says_what_the_store_refuses(tmp_path: Path) -> None:
+    """A store that does not work costs one line, not a traceback."""
+    result = run("--output", tmp_path / "wine", "--publish", "--store", "nonsense:")
+    assert result.returncode == 1
+    assert "nonsense" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "training.train", *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+
+def test_git_commit(tmp_path: Path) -> None:
+    """The commit is named only where it holds exactly the files that were run."""
+    assert git_commit(tmp_path) is None
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-c", "user.name=a", "-c", "user.email=a@example.com", *arguments]
+        return subprocess.run(
+            command, cwd=tmp_path, check=True, capture_output=True, text=True
+        ).stdout.strip()
+
+    git("init")
+    (tmp_path / "train.py").write_text("1")
+    assert git_commit(tmp_path) is None
+    git("add", ".")
+    git("commit", "--message", "Train")
+    assert git_commit(tmp_path) == git("rev-parse", "HEAD")
+    (tmp_path / "train.py").write_text("2")
+    assert git_commit(tmp_path) is None

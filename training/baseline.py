@@ -1,0 +1,51 @@
+"""The training data's distribution in bins, so that drift can be counted while serving.
+
+`baseline.json`, in the package:
+
+    {"rows": 133,
+     "features": {"alcohol": {"edges": [11.03, …, 14.83], "shares": [0.1, …]}, …},
+     "outputs": {"label": {"categories": [0, 1, 2], "shares": [0.33, …]},
+                 "probabilities": {"edges": [0.0, …, 1.0], "shares": [0.1, …]}}}
+
+`rows` is how many rows were counted. A feature is a column of the input, by its name in the manifest's
+`features`; an output goes by its name in the graph, and where it has several values a row, all are counted
+together. n + 1 ascending `edges` make n bins: bin i holds `edges[i] <= value < edges[i + 1]`, the last one
+its upper edge too. Each of the `categories` is a bin. `shares` are the expected shares, one a bin, and add
+up to 1. While serving there are two bins more, expected to stay empty: *missing* (NaN) and *outside* (beyond
+the edges, or no such category).
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+QUANTILES = np.linspace(0, 1, 11)
+
+
+def numeric_bins(
+    values: NDArray[np.float32], ends: tuple[float, float] | None = None
+) -> dict[str, list[float]]:
+    """Bins with about a tenth of `values` each; fewer where many values are the same.
+
+    Args:
+        values: of any shape, in the unit of the feature or output, with at least two different ones.
+        ends: the first and last edge, where more is possible than was seen; else the extremes of `values`.
+
+    Returns:
+        `edges`, which are float32 numbers written out in full, so that a comparison in either precision
+        puts a value into the same bin; and `shares`.
+    """
+    # Without interpolation an edge is a value that was seen, hence a float32.
+    edges = np.unique(np.quantile(values, QUANTILES, method="inverted_cdf"))
+    if ends is not None:
+        edges[[0, -1]] = ends
+    counts, _ = np.histogram(values, edges)
+    return {"edges": edges.astype(float).tolist(), "shares": (counts / values.size).tolist()}
+
+
+def category_bins(values: NDArray[Any], categories: Sequence[Any]) -> dict[str, list[Any]]:
+    """A bin for each of `categories`, with its share of `values`."""
+    shares = [np.count_nonzero(values == category) / values.size for category in categories]
+    return {"categories": list(categories), "shares": shares}

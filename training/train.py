@@ -1,0 +1,250 @@
+"""Trains the sample model: by the chemistry of a wine, which of three growers made it.
+
+    python -m training.train                     writes a model package to build/wine
+    python -m training.train --publish           and publishes it to the store
+
+`train` reads top to bottom: load, split, fit, evaluate, export, write. The same settings give the same model.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+from skl2onnx import convert_sklearn
+from skl2onnx.common.data_types import FloatTensorType, Int64TensorType
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import accuracy_score, f1_score, log_loss
+from sklearn.model_selection import StratifiedKFold, cross_val_score
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
+
+from model_loader.commands import DEFAULT_STORE
+from model_loader.errors import LoaderError
+from model_loader.package import BASELINE_FILE, MANIFEST_FILE, MODEL_FILE, SAMPLES_FILE
+from model_loader.publish import publish
+from model_loader.store import open_store
+from training.baseline import category_bins, numeric_bins
+from training.data import Data, describe, load, split
+
+NAME = "wine"
+SEED = 1
+FOLDS = 5
+OPSET = {"": 18, "ai.onnx.ml": 3}  # pinned: a newer skl2onnx must not ask for a newer runtime
+RTOL, ATOL = 1e-4, 1e-5
+SAMPLE_ROWS = (1, 1, 1, 1, 1, 1, 2, 4)  # single rows first: the first sample is everybody's example
+FRAMEWORKS = ("numpy", "onnx", "scikit-learn", "skl2onnx")
+
+
+def train(output: Path, *, c: float = 1.0, parent: int | None = None) -> dict[str, float]:
+    """Trains a model and writes its package, as `publish` takes it, into the directory `output`.
+
+    Args:
+        output: made where it is missing; the files of an earlier run are overwritten.
+        c: inverse of the regularisation strength, above 0.
+        parent: the published version that this one is to improve on.
+
+    Returns:
+        The metrics; see `evaluate`.
+    """
+    started = _now()
+    training, held_out = split(load(), SEED)
+    model = make_model(c).fit(training.x, training.y)
+    metrics = evaluate(model, training, held_out)
+
+    onnx_model = export(model, training)
+    samples = make_samples(model, held_out)
+    check_samples(onnx_model, samples)
+
+    output.mkdir(parents=True, exist_ok=True)
+    (output / MODEL_FILE).write_bytes(onnx_model)
+    _write_json(output / SAMPLES_FILE, samples)
+    _write_json(output / BASELINE_FILE, make_baseline(model, training))
+    manifest = make_manifest(training, metrics=metrics, started=started, c=c, parent=parent)
+    _write_json(output / MANIFEST_FILE, manifest)
+    return metrics
+
+
+def make_model(c: float) -> Pipeline:
+    """An untrained classifier; the smaller `c`, the stronger its regularisation."""
+    # The loss is convex: solved this closely, every machine finds the same coefficients.
+    classifier = LogisticRegression(C=c, tol=1e-8, max_iter=10_000)
+    return Pipeline([("scale", StandardScaler()), ("classify", classifier)])
+
+
+def evaluate(model: Pipeline, training: Data, held_out: Data) -> dict[str, float]:
+    """How good the trained `model` is on rows it has not seen.
+
+    Returns:
+        Accuracy, macro F1 and log loss (natural logarithm) on `held_out`; `cv_accuracy` is the mean accuracy
+        of the same settings in a cross-validation within `training`.
+    """
+    label = model.predict(held_out.x)
+    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=SEED)
+    metrics = {
+        "accuracy": accuracy_score(held_out.y, label),
+        "macro_f1": f1_score(held_out.y, label, average="macro"),
+        "log_loss": log_loss(held_out.y, model.predict_proba(held_out.x)),
+        "cv_accuracy": cross_val_score(model, training.x, training.y, cv=folds).mean(),
+    }
+    return {name: round(float(value), 6) for name, value in metrics.items()}
+
+
+def export(model: Pipeline, data: Data) -> bytes:
+    """The trained `model` as ONNX.
+
+    Returns:
+        A graph with the input `x`, FP32 [batch, features], and the outputs `label`, INT64 [batch], and
+        `probabilities`, FP32 [batch, classes].
+    """
+    onnx_model = convert_sklearn(
+        model,
+        name=NAME,
+        initial_types=[("x", FloatTensorType([None, len(data.features)]))],
+        final_types=[
+            ("label", Int64TensorType([None])),
+            ("probabilities", FloatTensorType([None, len(data.classes)])),
+        ],
+        options={"zipmap": False},
+        target_opset=OPSET,
+    )
+    # skl2onnx leaves the first dimension nameless; one symbol says that it is the same everywhere.
+    for tensor in (*onnx_model.graph.input, *onnx_model.graph.output):
+        tensor.type.tensor_type.shape.dim[0].dim_param = "batch"
+    exported: bytes = onnx_model.SerializeToString(deterministic=True)
+    return exported
+
+
+def make_samples(model: Pipeline, held_out: Data) -> list[dict[str, Any]]:
+    """Requests of one or a few held-out rows, each with what scikit-learn itself answers."""
+    rows = np.split(held_out.x[: sum(SAMPLE_ROWS)], np.cumsum(SAMPLE_ROWS)[:-1])
+    return [
+        {
+            "inputs": {"x": _decimals(x)},
+            "outputs": {
+                "label": model.predict(x).tolist(),
+                "probabilities": _decimals(model.predict_proba(x)),
+            },
+            "rtol": RTOL,
+            "atol": ATOL,
+        }
+        for x in rows
+    ]
+
+
+def _decimals(array: NDArray[np.float64]) -> Any:
+    """The numbers as float32 in their shortest form: 13.2 and not 13.199999809265137."""
+    return array.astype(np.float32).astype(str).astype(float).tolist()
+
+
+def check_samples(onnx_model: bytes, samples: Sequence[Mapping[str, Any]]) -> None:
+    """Runs every sample through ONNX Runtime.
+
+    Raises:
+        AssertionError: an output is not what scikit-learn gave; the message shows both.
+    """
+    session = onnxruntime.InferenceSession(onnx_model, providers=["CPUExecutionProvider"])
+    for number, sample in enumerate(samples):
+        inputs = {name: np.array(value, np.float32) for name, value in sample["inputs"].items()}
+        arrays = session.run(list(sample["outputs"]), inputs)
+        for array, (name, expected) in zip(arrays, sample["outputs"].items(), strict=True):
+            title = f"sample {number}: ONNX Runtime's '{name}' is not scikit-learn's"
+            np.testing.assert_allclose(array, expected, sample["rtol"], sample["atol"], err_msg=title)
+
+
+def make_baseline(model: Pipeline, training: Data) -> dict[str, Any]:
+    """The distribution of the training data and of what `model` makes of it; see `training.baseline`."""
+    columns = zip(training.features, training.x.astype(np.float32).T, strict=True)
+    label = model.predict(training.x)
+    probabilities = model.predict_proba(training.x).astype(np.float32)
+    return {
+        "rows": len(training.x),
+        "features": {name: numeric_bins(column) for name, column in columns},
+        "outputs": {
+            "label": category_bins(label, model.classes_.tolist()),
+            "probabilities": numeric_bins(probabilities, ends=(0.0, 1.0)),
+        },
+    }
+
+
+def make_manifest(
+    training: Data, *, metrics: Mapping[str, float], started: str, c: float, parent: int | None
+) -> dict[str, Any]:
+    """What the trainer knows of the model; `publish` adds the rest."""
+    manifest = {
+        "name": NAME,
+        "features": training.features,
+        "classes": training.classes,
+        "metrics": metrics,
+        "data": describe(training),
+        "training": {
+            "commit": git_commit(Path(__file__).parent),
+            "started": started,
+            "finished": _now(),
+            "frameworks": {"python": platform.python_version()}
+            | {name: version(name) for name in FRAMEWORKS},
+            "hyperparameters": {"classifier": "LogisticRegression", "c": c},
+            "seed": SEED,
+        },
+    }
+    return manifest if parent is None else manifest | {"parent": parent}
+
+
+def git_commit(directory: Path) -> str | None:
+    """The commit that is checked out in `directory`; None where no commit holds these files."""
+    command = ["git", "--no-optional-locks", "status", "--porcelain=v2", "--branch"]
+    try:
+        status = subprocess.check_output(  # noqa: S603 - every word of it stands above
+            command, cwd=directory, stderr=subprocess.DEVNULL, text=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    head, *rest = status.splitlines()
+    is_clean = all(line.startswith("# ") for line in rest)
+    return head.removeprefix("# branch.oid ") if is_clean else None
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _write_json(path: Path, document: Any) -> None:
+    path.write_text(json.dumps(document, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; returns its exit code: 0 done, 1 the store refused, 2 usage."""
+    parser = argparse.ArgumentParser("python -m training.train", description="Train the sample model.")
+    parser.add_argument("--output", type=Path, default=Path("build/wine"), help="directory of the package")
+    parser.add_argument("--c", type=float, default=1.0, help="inverse of the regularisation strength")
+    parser.add_argument("--parent", type=int, help="the published version that this one is to improve on")
+    parser.add_argument("--publish", action="store_true", help="publish the package to the store")
+    parser.add_argument("--store", help="its URL; default: MODEL_STORE, else file:model_store")
+    args = parser.parse_args(argv)
+    url = args.store or os.environ.get("MODEL_STORE") or DEFAULT_STORE
+
+    try:
+        # A wrong URL is better found before the training than after it.
+        store = open_store(url) if args.publish else None
+        metrics = train(args.output, c=args.c, parent=args.parent)
+        print(f"{args.output}:", ", ".join(f"{name} {value:.4f}" for name, value in metrics.items()))
+        if store is not None:
+            print(f"published {publish(args.output, store)} to {store.url}")
+    except LoaderError as exc:
+        print(f"training: {exc}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
