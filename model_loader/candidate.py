@@ -16,6 +16,7 @@ from model_loader.package import (
     Signature,
     TensorSpec,
     check_path,
+    encode,
     hash_file,
     is_number,
     parse_metrics,
@@ -65,6 +66,7 @@ def read_candidate(directory: Path) -> Candidate:
     if "features" in draft:
         _check_features(draft["features"], signature)
     parse_metrics(draft)
+    encode(draft)  # a NaN in what only people read is better found now than at the end
     if SAMPLES_FILE in files:
         _check_samples(_read_json(directory / SAMPLES_FILE), signature)
     if BASELINE_FILE in files:

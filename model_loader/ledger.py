@@ -6,7 +6,7 @@ import os
 import random
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -15,7 +15,9 @@ from model_loader.errors import ConflictError, NotFoundError, StoreError
 from model_loader.store import Store
 
 STAGES = ("staging", "production")
-ATTEMPTS = 20
+# What may be done, and to which stages.
+ACTIONS: Mapping[str, Sequence[str | None]] = {"publish": (None,), "promote": STAGES, "rollback": STAGES}
+ATTEMPTS = 16
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,7 @@ def append(store: Store, name: str, decide: Callable[[Ledger], Entry]) -> Entry:
         try:
             store.write(_path(name), content + line, etag)
         except ConflictError:
-            time.sleep(random.uniform(0, min(1.0, 0.02 * 2**attempt)))  # noqa: S311  (it spreads the writers)
+            time.sleep(random.uniform(0, min(0.5, 0.02 * 2**attempt)))  # noqa: S311  (it spreads the writers)
         else:
             return entry
     raise ConflictError(f"{_path(name)} in the store {store.url} is being written to all the time: try again")
@@ -152,16 +154,13 @@ def _parse(name: str, content: bytes) -> Ledger:
 
 
 def _entry(name: str, number: int, line: bytes) -> Entry:
+    refused = StoreError(f"{_path(name)}: line {number} is not an entry: {line[:80]!r}")
     try:
-        match json.loads(line):
-            case {
-                "time": str(),
-                "action": "publish" | "promote" | "rollback" as action,
-                "version": int(),
-                "digest": str(),
-                "by": str(),
-            } as document if (document.get("stage") in STAGES) == (action != "publish"):
-                return Entry(**document)
-    except (ValueError, TypeError) as exc:
-        raise StoreError(f"{_path(name)}: line {number} is not an entry: {exc}") from exc
-    raise StoreError(f"{_path(name)}: line {number} is not an entry: {line[:80]!r}")
+        document = json.loads(line)
+        entry = Entry(**document)
+    except (ValueError, TypeError, RecursionError) as exc:
+        raise refused from exc
+    typed = all(type(value) is (int if key == "version" else str) for key, value in document.items())
+    if not typed or entry.stage not in ACTIONS.get(entry.action, ()):
+        raise refused
+    return entry

@@ -61,8 +61,12 @@ def open_store(url: str) -> Store:
         return FileStore(Path(path[1]), url)
     if url.startswith(("https:", "http:")):
         # Azure's packages are loaded for those who use them.
-        from model_loader.blob_store import BlobStore
-
+        try:
+            from model_loader.blob_store import BlobStore
+        except ModuleNotFoundError as exc:
+            raise StoreError(
+                f"store {redact(url)!r}: {exc.name} is missing: pip install -r model_loader/requirements.txt"
+            ) from exc
         return BlobStore(url, redact(url))
     raise StoreError(
         f"store {redact(url)!r}: expected file:PATH or "

@@ -1,0 +1,258 @@
+"""The command line, as its user meets it."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from model_loader.__main__ import build_parser
+from model_loader.releases import Release
+from tests.model_loader.drafts import write_draft
+from tests.model_loader.seen import Loader, Snapshot
+
+ROOT = Path(__file__).parents[2]
+DIGEST = r"sha256:[0-9a-f]{64}"
+TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
+
+
+def test_from_publish_to_rollback(draft: Path, store_url: str, loader: Loader) -> None:
+    """Each command says in a line what it did."""
+    for command, said in (
+        (("publish", "draft"), rf"published tiny/1@{DIGEST} in {store_url}"),
+        (("publish", "draft", "--reason", "more data"), rf"published tiny/2@{DIGEST} in {store_url}"),
+        (("pull",), rf"pulled tiny/2@{DIGEST} into model"),
+        (("pull",), rf"model is tiny/2@{DIGEST} already"),
+        (("verify",), rf"model is tiny/2@{DIGEST}, whole"),
+        (("promote", "1", "--stage", "production"), rf"tiny/1 is in production: promote by tester at {TIME}"),
+        (
+            ("promote", "latest", "--stage", "production"),
+            rf"tiny/2 is in production: promote by .* at {TIME}",
+        ),
+        (("rollback", "--stage", "production"), rf"tiny/1 is in production: rollback by tester at {TIME}"),
+        (("pull", "--version", "production"), rf"pulled tiny/1@{DIGEST} into model"),
+        (("pull", "--locked"), rf"model is tiny/1@{DIGEST} already"),
+    ):
+        result = loader(*command)
+        assert (result.code, result.err) == (0, "")
+        assert re.fullmatch(said + "\n", result.out), result.out
+
+
+def test_history(draft: Path, store_url: str, loader: Loader) -> None:
+    """History is a table of who did what, when and why; its model can be named or is the only one."""
+    loader("publish", "draft", "--reason", "first try")
+    loader("promote", "1", "--stage", "production")
+    table = loader("history", "tiny").out
+    assert re.fullmatch(
+        r"TIME +ACTION +MODEL +STAGE +DIGEST +BY +REASON\n"
+        rf"{TIME} +publish +tiny/1 +sha256:[0-9a-f]{{12}} +tester +first try\n"
+        rf"{TIME} +promote +tiny/1 +production +sha256:[0-9a-f]{{12}} +tester\n",
+        table,
+    )
+    assert loader("history").out == table
+    entries = json.loads(loader("history", "tiny", "--json").out)
+    assert [entry["action"] for entry in entries] == ["publish", "promote"]
+    assert [entry.get("reason") for entry in entries] == ["first try", None]
+
+
+def test_list(draft: Path, store_url: str, loader: Loader) -> None:
+    """The list has every version of every model, where it stands, and how good it is."""
+    loader("publish", "draft")
+    loader("publish", "draft", "--name", "other")
+    loader("promote", "1", "--stage", "staging", "--name", "tiny")
+    assert re.fullmatch(
+        r"MODEL +CREATED +STAGES +DIGEST +METRICS\n"
+        rf"other/1 +{TIME} +sha256:[0-9a-f]{{12}} +accuracy 0.97, log_loss 0.1\n"
+        rf"tiny/1 +{TIME} +staging +sha256:[0-9a-f]{{12}} +accuracy 0.97, log_loss 0.1\n",
+        loader("list").out,
+    )
+    (row,) = json.loads(loader("list", "--name", "tiny", "--json").out)
+    assert row["stages"] == ["staging"]
+    assert row["metrics"] == {"accuracy": 0.97, "log_loss": 0.1}
+
+
+def test_show(release: Release, loader: Loader) -> None:
+    """A version's manifest is shown as it stands in the store."""
+    assert loader("show").out == f"{release}\n{release.text.decode()}"
+    shown = json.loads(loader("show", "1", "--json").out)
+    assert shown == {"digest": release.digest, "manifest": release.manifest.document}
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("publish", "draft"),
+        ("pull",),
+        ("verify", "model"),
+        ("list",),
+        ("show",),
+        ("promote", "latest", "--stage", "staging"),
+        ("history",),
+        ("gate",),
+    ],
+)
+def test_json(pulled: Snapshot, loader: Loader, command: tuple[str, ...]) -> None:
+    """With --json, stdout is one JSON document that names the model, and nothing else."""
+    Path("gate.toml").write_text("[accuracy]\nmin = 0.9\n")
+    result = loader(*command, "--json")
+    assert result.code == 0
+    assert "tiny" in json.dumps(json.loads(result.out)) or command == ("history",)
+    assert not result.err
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (("pull",), "the store file:store holds other, tiny: choose one with --name"),
+        (("pull", "--name", "none"), "no version of none is published in the store file:store"),
+        (("pull", "--name", "../tiny"), "expected the name of a model"),
+        (
+            ("pull", "--name", "tiny", "--version", "7"),
+            "tiny/7 is not published in the store file:store; vers",
+        ),
+        (("verify",), "no model package in model: No such file or directory (manifest.json)"),
+        (("verify", "draft"), "manifest.json: expected schema 1"),
+        (("publish", "nowhere"), "no directory nowhere"),
+        (("pull", "--name", "tiny", "--lock", "nowhere/lock"), "nowhere/.lock"),
+    ],
+)
+def test_refusal(
+    draft: Path, loader: Loader, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...], message: str
+) -> None:
+    """What is refused is one line on stderr with the culprit, exit 1, and no traceback."""
+    monkeypatch.setenv("MODEL_STORE", "file:store")
+    assert loader("publish", "draft").code == 0
+    assert loader("publish", "draft", "--name", "other").code == 0
+    result = loader(*command)
+    assert result.code == 1
+    assert not result.out
+    (line,) = result.err.splitlines()
+    assert line.startswith("model_loader: ")
+    assert message in line
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        (),
+        ("delete",),
+        ("pull", "--locked", "--version", "1"),
+        ("promote", "1"),
+        ("promote", "1", "--stage", "canary"),
+        ("rollback",),
+        ("publish",),
+        ("publish", "draft", "--parent", "none"),
+        ("pull", "--versio", "1"),
+        ("pull", "--storage", "https://account.blob.core.windows.net/models?sv=1&sig=secret"),
+    ],
+)
+def test_usage(loader: Loader, command: tuple[str, ...]) -> None:
+    """What is no command is exit 2 with the usage, and without a secret that was on the line."""
+    result = loader(*command)
+    assert result.code == 2
+    assert result.err.startswith("usage: python -m model_loader")
+    assert "secret" not in result.err
+
+
+def test_help_has_every_command(loader: Loader) -> None:
+    """Help tells every command, every setting and the exit codes."""
+    result = loader("--help")
+    assert result.code == 0
+    commands = ["publish", "pull", "verify", "list", "show", "promote", "rollback", "history", "gate"]
+    for word in (
+        *commands,
+        "MODEL_STORE",
+        "MODEL_NAME",
+        "MODEL_PUBLISHER",
+        "AZURE_STORAGE_KEY",
+        "exit codes",
+    ):
+        assert word in build_parser().format_help()
+        assert word in result.out
+
+
+def test_settings(draft: Path, loader: Loader, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment names store and model, arguments go first; the default is the store in the clone."""
+    assert "published tiny/1@" in loader("publish", "draft").out
+    assert Path("model_store/tiny/1/manifest.json").is_file()
+    loader("publish", "draft", "--name", "other")
+    monkeypatch.setenv("MODEL_NAME", "other")
+    assert "pulled other/1@" in loader("pull").out
+    assert "pulled tiny/1@" in loader("pull", "--name", "tiny").out
+    monkeypatch.setenv("MODEL_STORE", "file:elsewhere")
+    assert "file:elsewhere" in loader("pull").err
+    assert "pulled other/1@" in loader("pull", "--store", "file:model_store").out
+
+
+def run(*argv: str) -> subprocess.Popen[str]:
+    """The loader in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "model_loader", *argv],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_module(draft: Path) -> None:
+    """`python -m model_loader` is the command line."""
+    process = run("publish", str(draft))
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (0, "")
+    assert out.startswith("published tiny/1@sha256:")
+    process = run("history", "none")
+    assert process.communicate(timeout=60)[0].startswith("TIME")
+
+
+def test_interrupted() -> None:
+    """Ctrl-C in the middle of a transfer is one word and exit 130, not a traceback."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        process = run("list", "--store", f"http://127.0.0.1:{port}/devstoreaccount1/models")
+        connection, _ = server.accept()
+        with connection:
+            connection.recv(1)
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=20)
+    assert (process.returncode, out, err) == (130, "", "model_loader: interrupted\n")
+
+
+def test_only_what_is_needed_is_imported(draft: Path, loader: Loader) -> None:
+    """A pull from a directory loads neither Azure's packages nor a runtime, so it takes a moment."""
+    loader("publish", "draft")
+    code = "import sys; from model_loader.__main__ import main; main(['pull']); print(*sys.modules)"
+    started = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert time.monotonic() - started < 5
+    assert not {name.split(".")[0] for name in done.stdout.split()} & {"azure", "onnxruntime", "numpy"}
+
+
+def test_progress_on_a_terminal(draft: Path, loader: Loader) -> None:
+    """On a terminal a transfer shows each file and how much of it has moved."""
+    pty = pytest.importorskip("pty")
+    write_draft(draft)
+    master, slave = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "model_loader", "publish", "draft"],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=slave,
+    )
+    process.communicate(timeout=60)
+    os.close(slave)
+    shown = os.read(master, 10_000).decode()
+    os.close(master)
+    assert re.search(r"\rmodel.onnx  0.0 of 0.0 MB\r?\n", shown)

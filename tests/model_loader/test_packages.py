@@ -1,0 +1,187 @@
+"""Packages on disk: manifests, paths and what verifying them finds."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from model_loader.errors import PackageError
+from model_loader.package import (
+    bare_package,
+    check_path,
+    encode,
+    hash_file,
+    is_number,
+    parse_manifest,
+    read_package,
+    verify_package,
+)
+
+FILE = {"sha256": "0" * 64, "bytes": 1}
+DOCUMENT: dict[str, Any] = {
+    "schema": 1,
+    "name": "tiny",
+    "version": 1,
+    "created": "2026-01-01T00:00:00Z",
+    "files": {"model.onnx": FILE},
+    "inputs": [],
+    "outputs": [],
+}
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Path:
+    """A whole package with a file in a directory."""
+    path = tmp_path / "package"
+    (path / "weights").mkdir(parents=True)
+    for name in ("model.onnx", "weights/part.bin"):
+        (path / name).write_bytes(name.encode())
+    files = {name: vars(hash_file(path / name)) for name in ("model.onnx", "weights/part.bin")}
+    (path / "manifest.json").write_bytes(encode(DOCUMENT | {"files": files}))
+    return path
+
+
+def test_whole(package: Path) -> None:
+    """A package is what its manifest says, and the digest names it wherever it lies."""
+    found = verify_package(package)
+    assert str(found) == f"tiny/1@{found.digest}"
+    shutil.copytree(package, package.with_name("copy"))
+    assert verify_package(package.with_name("copy")).digest == found.digest
+    assert read_package(package) == found
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        (
+            "model.onnx",
+            b"model.onnX",
+            r"model.onnx is not what was published: expected sha256 .* of 10 bytes",
+        ),
+        ("weights/part.bin", b"", r"weights/part.bin is not what was published: .* found .* of 0 bytes"),
+        ("weights/part.bin", None, r"weights/part.bin is missing"),
+        ("weights/more.bin", b"", r"weights/more.bin is not in the manifest"),
+        (".hidden", b"", r".hidden is not in the manifest"),
+        (
+            "manifest.json",
+            None,
+            r"no model package in .*package: No such file or directory \(manifest.json\)",
+        ),
+        ("manifest.json", b"{", r"manifest.json is not JSON"),
+    ],
+)
+def test_not_whole(package: Path, name: str, content: bytes | None, message: str) -> None:
+    """Whatever was changed, taken away or added is found, and named."""
+    if content is None:
+        (package / name).unlink()
+    else:
+        (package / name).write_bytes(content)
+    with pytest.raises(PackageError, match=message):
+        verify_package(package)
+
+
+def test_link_out_of_the_package(package: Path, tmp_path: Path) -> None:
+    """A file that is a link to somewhere else is missing, even if the content is right."""
+    (package / "model.onnx").rename(tmp_path / "model.onnx")
+    (package / "model.onnx").symlink_to(tmp_path / "model.onnx")
+    with pytest.raises(PackageError, match=r"model\.onnx is missing"):
+        verify_package(package)
+
+
+@pytest.mark.parametrize("path", ["model.onnx", "weights/part.bin", "a b", "ü", "...", ".hidden", "a..b"])
+def test_path(path: str) -> None:
+    """A path that stays inside is taken as it is."""
+    assert check_path(path) == path
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "",
+        ".",
+        "..",
+        "/",
+        "/a",
+        "//a",
+        "../a",
+        "a/..",
+        "a/../b",
+        "./a",
+        "a/.",
+        "a/",
+        "a//b",
+        "a\\b",
+        "C:a",
+        "a\0",
+        "a\n",
+    ],
+)
+def test_path_that_escapes(path: str) -> None:
+    """A path that leaves the package on some system, or that has two spellings, is refused."""
+    with pytest.raises(PackageError, match="would leave the package directory or cannot be stored"):
+        check_path(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"schema": 2}, "expected schema 1, got '2'"),
+        ({"schema": None}, "expected schema 1, got 'None'"),
+        ({"name": "../tiny"}, r"name '../tiny' does not match"),
+        ({"name": None}, "expected 'name' to be str, got nothing"),
+        ({"version": 0}, "expected a version of 1 or more, got 0"),
+        ({"version": True}, "expected 'version' to be int, got bool"),
+        ({"version": "1"}, "expected 'version' to be int, got str"),
+        ({"created": 0}, "expected 'created' to be str, got int"),
+        ({"files": []}, "expected 'files' to be dict, got list"),
+        ({"files": {}}, "files must list model.onnx and not manifest.json itself"),
+        (
+            {"files": {"model.onnx": FILE, "manifest.json": FILE}},
+            "files must list model.onnx and not manifest",
+        ),
+        ({"files": {"model.onnx": FILE, "../x": FILE}}, "path '../x' would leave the package directory"),
+        ({"files": {"model.onnx": "0" * 64}}, r"expected files\['model.onnx'\] to have sha256 and bytes"),
+        ({"files": {"model.onnx": FILE | {"sha256": "0"}}}, r"expected files\['model.onnx'\] to have sha256"),
+        ({"files": {"model.onnx": FILE | {"bytes": "1"}}}, r"expected files\['model.onnx'\] to have sha256"),
+        ({"inputs": {}}, "expected 'inputs' to be list, got dict"),
+        ({"features": "ab"}, "expected 'features' to be list, got str"),
+        ({"metrics": []}, "expected 'metrics' to be dict, got list"),
+        (
+            {"metrics": {"accuracy": "high"}},
+            r"expected metrics\['accuracy'\] to be a finite number, got 'high'",
+        ),
+        ({"metrics": {"accuracy": float("nan")}}, r"metrics\['accuracy'\] to be a finite number, got nan"),
+    ],
+)
+def test_bad_manifest(changes: dict[str, Any], message: str) -> None:
+    """A manifest that is not one is refused with the field, what was expected, and what came."""
+    with pytest.raises(PackageError, match=message):
+        parse_manifest(json.dumps(DOCUMENT | changes).encode())
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"\xff", b"[" * 100_000, b"nonsense"])
+def test_manifest_is_not_json(text: bytes) -> None:
+    """Whatever stands in its place is refused, not raised as something else."""
+    with pytest.raises(PackageError, match=r"manifest\.json is not JSON"):
+        parse_manifest(text)
+
+
+def test_bare_package(tmp_path: Path) -> None:
+    """A lone file is version 0 of a model of its name, and its digest is its own."""
+    (tmp_path / "any.onnx").write_bytes(b"model")
+    package = bare_package(tmp_path / "any.onnx")
+    assert str(package) == f"any/0@sha256:{hash_file(tmp_path / 'any.onnx').sha256}"
+    assert package.model_path == tmp_path / "any.onnx"
+    with pytest.raises(PackageError, match=r"cannot read the model .*none.onnx: No such file or directory"):
+        bare_package(tmp_path / "none.onnx")
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"), [(1, True), (0.5, True), (True, False), ("1", False), (None, False)]
+)
+def test_is_number(value: object, expected: bool) -> None:
+    """Numbers are ints and finite floats, and truth is none."""
+    assert is_number(value) is expected
+    assert not is_number(float("inf"))

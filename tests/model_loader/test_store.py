@@ -1,0 +1,174 @@
+"""What every backend promises, held against both."""
+
+import io
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from model_loader.errors import ConflictError, NotFoundError, StoreError
+from model_loader.store import Store, open_store, redact
+
+MIB = 1024 * 1024
+
+
+def upload(store: Store, name: str, content: bytes) -> None:
+    """Uploads as from a file."""
+    store.upload(name, io.BytesIO(content))
+
+
+def download(store: Store, name: str) -> bytes:
+    """Downloads as into a file."""
+    target = io.BytesIO()
+    store.download(name, target)
+    return target.getvalue()
+
+
+def test_reads_what_was_written(store: Store) -> None:
+    """A small object comes back as it was, with the ETag that its next writer needs."""
+    store.write("m/a.json", b"one", None)
+    content, etag = store.read("m/a.json") or (b"", "")
+    store.write("m/a.json", b"two", etag)
+    assert content == b"one"
+    assert (store.read("m/a.json") or (b"", ""))[0] == b"two"
+
+
+def test_reads_nothing(store: Store) -> None:
+    """An object that is not there is None, and no error."""
+    assert store.read("m/none.json") is None
+
+
+def test_creates_once(store: Store) -> None:
+    """What must be new is refused where there is something, which stays."""
+    store.write("m/a.json", b"one", None)
+    with pytest.raises(ConflictError, match=r"m/a.json .* written by somebody else"):
+        store.write("m/a.json", b"two", None)
+    assert (store.read("m/a.json") or (b"", ""))[0] == b"one"
+
+
+def test_replaces_only_what_was_read(store: Store) -> None:
+    """With the ETag of an older content nothing is written."""
+    store.write("m/a.json", b"one", None)
+    _, etag = store.read("m/a.json") or (b"", "")
+    store.write("m/a.json", b"two", etag)
+    with pytest.raises(ConflictError):
+        store.write("m/a.json", b"three", etag)
+    assert (store.read("m/a.json") or (b"", ""))[0] == b"two"
+
+
+def test_one_of_many_creates(store: Store) -> None:
+    """Of sixteen who create the same object at once, one does, and its content stays."""
+
+    def create(number: int) -> int:
+        try:
+            store.write("m/claim", str(number).encode(), None)
+        except ConflictError:
+            return 0
+        return number
+
+    with ThreadPoolExecutor(16) as pool:
+        (winner,) = filter(None, pool.map(create, range(1, 17)))
+    assert (store.read("m/claim") or (b"", ""))[0] == str(winner).encode()
+
+
+@pytest.mark.parametrize("size", [0, 1, 8 * MIB, 20 * MIB + 7])
+def test_transfers(store: Store, size: int) -> None:
+    """A file of no, one or many blocks comes back as it was."""
+    content = os.urandom(size)
+    upload(store, "m/1/model.onnx", content)
+    assert download(store, "m/1/model.onnx") == content
+
+
+def test_upload_replaces(store: Store) -> None:
+    """An upload that is repeated leaves the last one."""
+    upload(store, "m/1/model.onnx", b"a longer first")
+    upload(store, "m/1/model.onnx", b"second")
+    assert download(store, "m/1/model.onnx") == b"second"
+
+
+def test_download_of_nothing(store: Store) -> None:
+    """An object that is not there is named."""
+    with pytest.raises(NotFoundError, match=r"m/1/model\.onnx is not in the store"):
+        download(store, "m/1/model.onnx")
+
+
+def test_names(store: Store) -> None:
+    """Names are listed in order, those under a prefix only, and none of a prefix that nothing has."""
+    for name in ("b/1/x", "a/2/y/z", "a/1/x", "ab/1/x"):
+        upload(store, name, b"content")
+    assert store.names("") == ["a/1/x", "a/2/y/z", "ab/1/x", "b/1/x"]
+    assert store.names("a/") == ["a/1/x", "a/2/y/z"]
+    assert store.names("c/") == []
+
+
+def test_prefixes_are_apart(store: Store, store_url: str) -> None:
+    """Two stores under different prefixes of one place do not see each other."""
+    upload(store, "m/1/x", b"content")
+    assert open_store(f"{store_url}-2").names("") == []
+
+
+def test_file_store_hides_what_is_unfinished(workspace: Path) -> None:
+    """A file on its way up, or left behind by a publisher that died, is no object."""
+    store = open_store("file:store")
+    upload(store, "m/1/model.onnx", b"content")
+    (workspace / "store/m/1/.weights.bin.0123").write_bytes(b"half")
+    assert store.names("") == ["m/1/model.onnx"]
+
+
+@pytest.mark.parametrize("name", ["../secret", "m/../../secret", "link/secret", "/etc/hostname"])
+def test_file_store_stays_inside(workspace: Path, name: str) -> None:
+    """No name and no symbolic link leads out of the directory, neither to read nor to write."""
+    store = open_store("file:store")
+    upload(store, "m/1/x", b"content")
+    (workspace / "secret").write_text("secret")
+    (workspace / "store/link").symlink_to(workspace)
+    with pytest.raises(StoreError, match="leads out of the store"):
+        store.read(name)
+    with pytest.raises(StoreError, match="leads out of the store"):
+        upload(store, name, b"overwritten")
+    assert (workspace / "secret").read_text() == "secret"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "model_store",
+        "file:",
+        "file://host/store",
+        "s3://bucket/models",
+        "https://",
+        "https://example.com/models",
+        "https://account.blob.core.windows.net",
+        "https://account.blob.core.windows.net/",
+        "https://account.blob.core.windows.net.evil.com/models",
+        "https://evil.com/.blob.core.windows.net/models",
+        "https://user:secret@account.blob.core.windows.net/models",
+        "https://account.blob.core.windows.net:444/models",
+        "http://account.blob.core.windows.net/models",
+        "http://10.0.0.1:10000/devstoreaccount1/models",
+        "http://127.0.0.1:10000/otheraccount/models",
+        "http://127.0.0.1:10000/devstoreaccount1",
+        "https://example.com/models?sig=secret",
+    ],
+)
+def test_unknown_url(url: str) -> None:
+    """A URL that no backend has is refused with what is expected, and without a secret that is in it."""
+    with pytest.raises(StoreError, match=r"expected .*https://<account>.blob.core.windows.net/<cont") as exc:
+        open_store(url)
+    assert "secret" not in str(exc.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("file:model_store", "file:model_store"),
+        ("https://a.blob.core.windows.net/c/p/?sv=1&sig=secret", "https://a.blob.core.windows.net/c/p"),
+        ("https://a.blob.core.windows.net/c?sig=sec/ret?sig=secret", "https://a.blob.core.windows.net/c"),
+        ("https://user:secret@a.blob.core.windows.net/c", "https://a.blob.core.windows.net/c"),
+    ],
+)
+def test_redact(url: str, expected: str) -> None:
+    """What is left of a URL names the store and holds no secret."""
+    assert redact(url) == expected
