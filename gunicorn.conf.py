@@ -1,6 +1,8 @@
 """gunicorn's settings, all of them derived from ours (docs/settings.md)."""
 
+import atexit
 import os
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -17,7 +19,8 @@ except SettingsError as error:
     sys.exit(f"scorebox: {error}")
 
 wsgi_app = "app.server:application()"
-bind = f"{settings.host}:{settings.port}"
+host = f"[{settings.host}]" if ":" in settings.host else settings.host
+bind = f"{host}:{settings.port}"
 worker_class = "gthread"
 workers = settings.web_concurrency
 threads = settings.threads
@@ -30,22 +33,32 @@ control_socket_disable = True
 # A worker whose model is refused exits 1, and so does the whole then, instead of starting it again and again.
 Arbiter.WORKER_BOOT_ERROR = 1
 
+
+def _remove(directory: str, master: int) -> None:
+    if os.getpid() == master:  # a worker's end runs this too
+        shutil.rmtree(directory)
+
+
 # Set before prometheus_client is imported, which decides by it. A reload runs this again and finds it set.
-PREFIX = "scorebox-"
-if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix=PREFIX)
+if not os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="scorebox-")
+    atexit.register(_remove, os.environ["PROMETHEUS_MULTIPROC_DIR"], os.getpid())
 run_directory = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
 
 
 def on_starting(_server: Any) -> None:
-    """Clears what an earlier start left: counters begin at 0."""
+    """Clears what an earlier start left in a directory that was given: counters begin at 0."""
     run_directory.mkdir(parents=True, exist_ok=True)
-    _clear()
+    for kind in ("counter", "gauge_*", "histogram", "summary"):
+        for file in run_directory.glob(f"{kind}_[0-9]*.db"):
+            file.unlink()
+    on_reload(_server)
 
 
 def on_reload(_server: Any) -> None:
-    """Lets the new workers say what they serve."""
-    (run_directory / "announced").unlink(missing_ok=True)
+    """Lets the new workers say what they serve, also if it is another model."""
+    for event in ("serving", "refused"):
+        (run_directory / event).unlink(missing_ok=True)
 
 
 def post_worker_init(worker: Any) -> None:
@@ -60,15 +73,3 @@ def child_exit(_server: Any, worker: Any) -> None:
     from prometheus_client.multiprocess import mark_process_dead
 
     mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
-
-
-def on_exit(_server: Any) -> None:
-    """Leaves nothing behind."""
-    _clear()
-    if run_directory.name.startswith(PREFIX):
-        run_directory.rmdir()
-
-
-def _clear() -> None:
-    for file in (*run_directory.glob("*.db"), run_directory / "announced", run_directory / "refused"):
-        file.unlink(missing_ok=True)

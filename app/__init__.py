@@ -26,6 +26,8 @@ def create_app(settings: "Settings") -> "Flask":
 
     service = start(settings)
     app = Flask(__name__, static_folder=None)
+    # Every reply is one of ours: Flask's own to OPTIONS has no id and no model in it.
+    app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.extensions["scorebox"] = service
     errors.init_app(app, service)
     service.metrics.init_app(app)

@@ -45,7 +45,7 @@ class ApiKeys:
         key = token.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
         if not key:
             raise Unauthorized("expected an API key as 'Authorization: Bearer …' or 'x-api-key'")
-        digest = hashlib.sha256(key.encode()).hexdigest()
+        digest = hashlib.sha256(key.encode("latin-1")).hexdigest()  # the bytes that were sent
         found = None
         # Every key is compared, each in constant time, so that the time tells nothing about the keys.
         for sha256, caller in self._keys.items():
@@ -81,14 +81,16 @@ def _read(path: Path) -> dict[str, str]:
         text = path.read_text()
     except (OSError, UnicodeDecodeError) as exc:
         raise SettingsError(f"API_KEYS_FILE {path} cannot be read: {exc}") from exc
-    keys = {}
+    keys: dict[str, str] = {}
     for number, line in enumerate(map(str.strip, text.splitlines()), start=1):
         if not line or line.startswith("#"):
             continue
         match = _LINE.fullmatch(line)
         if not match:
             raise SettingsError(f"API_KEYS_FILE {path}, line {number}: expected caller:sha256-of-key")
-        keys[match["sha256"].lower()] = match["caller"]
+        sha256 = match["sha256"].lower()
+        if keys.setdefault(sha256, match["caller"]) != match["caller"]:
+            raise SettingsError(f"API_KEYS_FILE {path}, line {number}: the key is another caller's too")
     if not keys:
         raise SettingsError(f"API_KEYS_FILE {path} holds no key")
     return keys

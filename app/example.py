@@ -20,7 +20,7 @@ def example(model: Model, samples: tuple[Sample, ...]) -> dict[str, Any]:
     inputs = samples[0].inputs
     if features:
         (rows,) = inputs.values()
-        return {"instances": [dict(zip(features, rows[0], strict=True))]}
+        return {"instances": [dict(zip(features, row, strict=True)) for row in rows[:1]]}
     return {"inputs": inputs}
 
 

@@ -5,8 +5,6 @@ for all: counters and histograms add up, gauges are the same in every live worke
 https://prometheus.github.io/client_python/multiprocess/
 """
 
-from datetime import datetime
-
 from flask import Flask
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_flask_exporter import PrometheusMetrics
@@ -68,10 +66,9 @@ class Metrics:
         manifest = model.package.manifest
         info = self._gauge("model_info", "The model served.", ["name", "version", "digest"])
         info.labels(manifest.name, model.version, model.package.digest).set(1)
-        trained = (manifest.document.get("training") or {}).get("finished") or manifest.created
-        if trained:
+        if manifest.trained:
             gauge = self._gauge("model_trained_timestamp_seconds", "When the model was trained.")
-            gauge.set(datetime.fromisoformat(trained).timestamp())
+            gauge.set(manifest.trained.timestamp())
         evaluation = self._gauge("model_evaluation", "The model's metrics, from its evaluation.", ["metric"])
         for metric, value in manifest.metrics.items():
             evaluation.labels(metric).set(value)

@@ -16,6 +16,7 @@ from model_loader.errors import PackageError
 from model_loader.package import (
     MODEL_FILE,
     Package,
+    Signature,
     TensorSpec,
     bare_package,
     read_signature,
@@ -56,6 +57,7 @@ class Model:
         package: where it came from, and its digest.
         inputs: name → spec of all inputs, those with a default included.
         outputs: name → spec of all outputs, in the graph's order.
+        session: ONNX Runtime's.
     """
 
     def __init__(self, package: Package, session: "ort.InferenceSession") -> None:
@@ -63,9 +65,10 @@ class Model:
         self.package = package
         self.inputs: Mapping[str, TensorSpec] = {spec.name: spec for spec in signature.inputs}
         self.outputs: Mapping[str, TensorSpec] = {spec.name: spec for spec in signature.outputs}
-        self._session = session
+        self.session = session
         self._raw_inputs = [name for name, spec in self.inputs.items() if spec.datatype in RAW_DATATYPES]
         self._raw_outputs = any(spec.datatype in RAW_DATATYPES for spec in signature.outputs)
+        _check_features(package, signature)
         others = [spec.name for spec in signature.inputs if spec.datatype == "STRING" or "(" in spec.datatype]
         if self._raw_outputs and others:
             raise ModelError(
@@ -107,15 +110,28 @@ class Model:
             if name in feeds:
                 feeds[name] = _to_ort_value(feeds[name], self.inputs[name].datatype)
         if not self._raw_outputs:
-            outputs: Sequence[Any] = self._session.run(None, feeds)
+            outputs: Sequence[Any] = self.session.run(None, feeds)
             return outputs
-        values = self._session.run_with_ort_values(
+        values = self.session.run_with_ort_values(
             None, {name: _to_ort_value(value, self.inputs[name].datatype) for name, value in feeds.items()}
         )
         return [
             _from_ort_value(value, spec.datatype)
             for value, spec in zip(values, self.outputs.values(), strict=True)
         ]
+
+
+def _check_features(package: Package, signature: Signature) -> None:
+    """Column names are for one input of two dimensions, as wide as there are names."""
+    features = package.manifest.features
+    required = [spec for spec in signature.inputs if not spec.optional]
+    match required:
+        case [TensorSpec(shape=(_, int(width)))] if features and width != len(features):
+            raise ModelError(f"{package}: {len(features)} features for an input of {width} columns")
+        case [TensorSpec(shape=(_, _))]:
+            return
+    if features:
+        raise ModelError(f"{package}: features name the columns of a single two-dimensional input")
 
 
 def _to_ort_value(value: Any, datatype: str) -> "ort.OrtValue":

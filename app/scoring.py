@@ -29,11 +29,12 @@ class Request:
 
     Attributes:
         headers: looked up by name in lower case.
-        read: gives the body, but at most so many bytes of it.
+        read: gives the body, but at most so many bytes of it, by a deadline in seconds of the monotonic
+            clock. Raises InvalidRequest where it ends early, DeadlineExceeded where it does not come in time.
     """
 
     headers: Mapping[str, str]
-    read: Callable[[int], bytes]
+    read: Callable[[int, float], bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ class Record:
     started: float
     route: str = "/score"
     caller: str = ANONYMOUS
-    status: int = 200
+    status: int = 500
     duration: float = 0.0
     rows: int | None = None
     queue_duration: float | None = None
@@ -79,21 +80,22 @@ class Scorer:
         record = Record(id=request_id(request.headers), started=monotonic())
         try:
             record.caller = self.caller(request.headers)
-            body = self._read(request)
+            deadline = record.started + self.settings.request_timeout_ms / 1000
+            body = self._read(request, deadline)
             call = score.decode(body, self.model.inputs, self.model.package.manifest.features)
             record.rows = _rows(call)
-            outputs = self._infer(call.inputs, record)
-            reply = Reply(
-                200, self.headers(record.id), score.encode(outputs, call.rows, self._about(record.id))
-            )
+            outputs = self._infer(call.inputs, record, deadline)
+            body = score.encode(outputs, call.rows, self._about(record.id))
+            record.status = 200
+            return Reply(200, self.headers(record.id), body)
         except RequestError as exc:
             record.error = exc
             record.status = exc.status
-            reply = self.refuse(exc.status, str(exc), record.id, exc.headers)
-        record.duration = monotonic() - record.started
-        for observe in self.observers:
-            observe(record)
-        return reply
+            return self.refuse(exc.status, str(exc), record.id, exc.headers)
+        finally:
+            record.duration = monotonic() - record.started
+            for observe in self.observers:
+                observe(record)
 
     def caller(self, headers: Mapping[str, str]) -> str:
         """Who calls; `anonymous` where authentication is off.
@@ -120,7 +122,7 @@ class Scorer:
     def _about(self, id_: str) -> dict[str, str]:
         return {"id": id_, "model_name": self.model.name, "model_version": self.model.version}
 
-    def _read(self, request: Request) -> bytes:
+    def _read(self, request: Request, deadline: float) -> bytes:
         """The body, if its type is known and its size within the limit."""
         media_type = request.headers.get("content-type", score.MEDIA_TYPE).partition(";")[0].strip().lower()
         if media_type != score.MEDIA_TYPE:
@@ -133,16 +135,16 @@ class Scorer:
         if length.isdecimal() and int(length) > limit:
             raise BodyTooLarge(f"expected a body of at most {limit} bytes, got {length}")
         # Without this bound a client that sends no length could have us hold a body of any size.
-        body = request.read(limit + 1)
+        body = request.read(limit + 1, deadline)
         if len(body) > limit:
             raise BodyTooLarge(f"expected a body of at most {limit} bytes, got more")
         if not body:
             raise InvalidRequest("the body is empty; expected a JSON object with 'inputs' or 'instances'")
         return body
 
-    def _infer(self, inputs: Mapping[str, Any], record: Record) -> dict[str, Any]:
+    def _infer(self, inputs: Mapping[str, Any], record: Record, deadline: float) -> dict[str, Any]:
         waiting = monotonic()
-        with self.queue.slot(record.started + self.settings.request_timeout_ms / 1000):
+        with self.queue.slot(deadline):
             running = monotonic()
             record.queue_duration = running - waiting
             outputs = self.model.infer(inputs)

@@ -36,9 +36,24 @@ def read_samples(package: Package) -> tuple[Sample, ...]:
     if package.path.is_file() or not path.is_file():
         return ()
     try:
-        return tuple(Sample(**sample) for sample in orjson.loads(path.read_bytes()))
-    except (orjson.JSONDecodeError, TypeError) as exc:
-        raise ModelError(f"{package}: {SAMPLES_FILE} is not a list of inputs and outputs: {exc}") from exc
+        samples = orjson.loads(path.read_bytes())
+    except orjson.JSONDecodeError as exc:
+        raise ModelError(f"{package}: {SAMPLES_FILE} is not JSON: {exc}") from exc
+    if not isinstance(samples, list):
+        raise ModelError(f"{package}: {SAMPLES_FILE} is not a list of samples")
+    return tuple(_sample(f"{package}: sample {index}", sample) for index, sample in enumerate(samples))
+
+
+def _sample(where: str, sample: Any) -> Sample:
+    fields = sample if isinstance(sample, dict) else {}
+    inputs, outputs = fields.get("inputs"), fields.get("outputs")
+    if not isinstance(inputs, dict) or not isinstance(outputs, dict) or not outputs:
+        raise ModelError(f"{where}: expected inputs and outputs, each an object of names and values")
+    tolerances = {name: value for name, value in fields.items() if name not in ("inputs", "outputs")}
+    for name, value in tolerances.items():
+        if name not in ("rtol", "atol") or type(value) not in (int, float):
+            raise ModelError(f"{where}: expected rtol and atol to be numbers, got {name!r}: {value!r}")
+    return Sample(inputs, outputs, **tolerances)
 
 
 def run(model: Model, samples: Sequence[Sample]) -> None:

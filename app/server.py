@@ -3,9 +3,10 @@
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 from flask import Flask
 
@@ -19,24 +20,35 @@ from app.settings import Settings
 
 def application() -> Flask:
     """The application of one worker. A model that cannot be proven ends the process with exit code 1."""
-    settings = Settings.from_environ(os.environ)
-    configure(settings)
     try:
+        settings = Settings.from_environ(os.environ)
+        configure(settings)
         return create_app(settings)
     except StartupError as exc:
-        if first("refused"):
-            logger.critical(str(exc))
-            sys.exit(1)
-        # The first one's exit ends them all; a second exit like it would make gunicorn's master trip over it.
-        signal.pause()
-        sys.exit(0)
+        refuse(str(exc))
+
+
+def refuse(message: str) -> NoReturn:
+    """Ends this worker, and by exit code 1 all of them, with one message for all."""
+    if _claim("refused", message):
+        logger.critical(message)
+        sys.exit(1)
+    # The first one's exit ends them all; a second exit like it would make gunicorn's master trip over it.
+    time.sleep(1)
+    sys.exit(0)
 
 
 def post_worker_init(worker: Any) -> None:
     """Says what is served, once for all workers, and makes SIGTERM drain this one."""
     service: Service = worker.wsgi.extensions["scorebox"]
-    if first("announced"):
+    package = str(service.model.package)
+    if _claim("serving", package):
         announce(service, port=worker.sockets[0].getsockname()[1])
+    elif (served := _path("serving").read_text()) and served != package:
+        # A worker that takes the place of one that died finds what is at MODEL_PATH now.
+        refuse(
+            f"{package} is at MODEL_PATH, but this service serves {served}: restart it, or reload by SIGHUP"
+        )
 
     def drain(signum: int, frame: FrameType | None) -> None:
         service.draining.set()
@@ -65,15 +77,21 @@ def announce(service: Service, port: int) -> None:
     )
 
 
-def first(event: str) -> bool:
-    """Whether this is the first worker that gets here since the start or the last reload."""
+def _claim(event: str, text: str) -> bool:
+    """Whether this worker is the first since the start or reload; `text` is then left for the others."""
+    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:  # not under gunicorn: there are no other workers
+        return True
+    note = _path(f"{event}.{os.getpid()}")
+    note.write_text(text)
     try:
-        os.close(os.open(run_directory() / event, os.O_CREAT | os.O_EXCL))
+        _path(event).hardlink_to(note)
     except FileExistsError:
         return False
+    finally:
+        note.unlink()
     return True
 
 
-def run_directory() -> Path:
-    """The directory that all workers share: gunicorn.conf.py makes it, and Prometheus' files are in it."""
-    return Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
+def _path(event: str) -> Path:
+    """A file in the directory that all workers share, which gunicorn.conf.py makes."""
+    return Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]) / event

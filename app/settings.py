@@ -56,7 +56,7 @@ class Settings:
     port: int = _setting(8080, _count(0, 65535), "Port to listen on.")
     web_concurrency: int = _setting(0, _count(0, 1024), "Worker processes; 0: one for each CPU of the quota.")
     threads: int = _setting(
-        0, _count(0, 1024), "Threads a worker answers requests with; 0: 4 for each of its CPUs, at least 8."
+        0, _count(0, 1024), "Threads a worker answers requests with; 0: as many as may run, wait, and 8 more."
     )
     intra_op_num_threads: int = _setting(
         0, _count(0, 1024), "Threads ONNX Runtime runs one inference with; 0: the worker's CPUs."
@@ -76,7 +76,7 @@ class Settings:
         64, _count(0), "Requests that may wait for the model in a worker; one more gets 503."
     )
     request_timeout_ms: int = _setting(
-        30_000, _count(1), "How long a request may take until the model runs; after that it gets 504."
+        20_000, _count(1), "How long a request may take to arrive and wait for the model; then it gets 504."
     )
     graceful_timeout_s: int = _setting(
         25, _count(1), "How long requests in flight may take to finish after SIGTERM."
@@ -120,12 +120,15 @@ class Settings:
         workers = self.web_concurrency or max(1, math.floor(cpus))
         worker_cpus = max(1, math.floor(cpus / workers))
         intra_op_num_threads = self.intra_op_num_threads or worker_cpus
+        concurrency = self.inference_concurrency or max(1, worker_cpus // intra_op_num_threads)
         return replace(
             self,
             web_concurrency=workers,
-            threads=self.threads or max(8, 4 * worker_cpus),
             intra_op_num_threads=intra_op_num_threads,
-            inference_concurrency=self.inference_concurrency or max(1, worker_cpus // intra_op_num_threads),
+            inference_concurrency=concurrency,
+            # One for each request that may run or wait, so that the queue's limit and deadline hold for all;
+            # the others answer probes, and take bodies that arrive slowly.
+            threads=self.threads or concurrency + self.max_queue_size + 8,
         )
 
 

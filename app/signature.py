@@ -8,6 +8,8 @@ import numpy as np
 from app.errors import InvalidRequest
 from model_loader.package import TensorSpec
 
+SHOWN_CHARACTERS = 40
+
 
 def check_names(names: Iterable[str], specs: Mapping[str, TensorSpec]) -> None:
     """Checks that every name is an input, and that none is missing that has no default.
@@ -18,7 +20,9 @@ def check_names(names: Iterable[str], specs: Mapping[str, TensorSpec]) -> None:
     given = set(names)
     unknown = sorted(given - specs.keys())
     if unknown:
-        raise InvalidRequest(f"unknown input {unknown[0]!r}; the model has {', '.join(map(repr, specs))}")
+        raise InvalidRequest(
+            f"unknown input {shown(unknown[0])}; the model has {', '.join(map(repr, specs))}"
+        )
     for spec in specs.values():
         if spec.name not in given and not spec.optional:
             raise InvalidRequest(f"missing input '{spec.name}': expected {describe(spec)}")
@@ -60,3 +64,19 @@ def describe(spec: TensorSpec) -> str:
 def refusal(spec: TensorSpec, got: str) -> InvalidRequest:
     """The error for an input that is not what the model expects."""
     return InvalidRequest(f"input '{spec.name}': expected {describe(spec)}, got {got}")
+
+
+def shown(value: Any) -> str:
+    """A JSON value for a message: cut short, since a request may hold megabytes of it."""
+    match value:
+        case bool():
+            return str(value).lower()
+        case None:
+            return "null"
+        case list():
+            return "an array"
+        case dict():
+            return "an object"
+        case str():
+            return repr(value) if len(value) <= SHOWN_CHARACTERS else f"{value[:SHOWN_CHARACTERS]!r}…"
+    return str(value)

@@ -4,14 +4,17 @@ Nothing is cast, truncated, reshaped or padded in silence: a value either is one
 request is refused with the position of the value.
 """
 
+import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
-from app.signature import check_names, check_shapes, refusal
+from app.errors import InvalidRequest
+from app.signature import check_names, check_shapes, refusal, shown
 from model_loader.package import TensorSpec
 
 Array = npt.NDArray[Any]
@@ -42,6 +45,10 @@ DATATYPES: Mapping[str, np.dtype[Any]] = {
 # https://protobuf.dev/programming-guides/json/: how JSON, which has no such numbers, spells them.
 NON_FINITE = {"NaN": np.nan, "Infinity": np.inf, "-Infinity": -np.inf}
 
+# The first float that two integers share.
+EXACT = 2.0**53
+RAGGED = "rows of different lengths, or nested too deep"
+
 # Integer datatype → least and greatest value: UINT8 → (0, 255).
 _INTEGERS = {
     name: (0, 2**bits - 1) if name.startswith("U") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
@@ -52,27 +59,33 @@ _INTEGERS = {
 
 
 def inputs_from_json(
-    values: Mapping[str, Any], specs: Mapping[str, TensorSpec], *, booleans: bool = True
+    values: Mapping[str, Any], specs: Mapping[str, TensorSpec], *, plain: bool = False
 ) -> dict[str, Any]:
     """Named JSON values as what ONNX Runtime takes, checked against the inputs' names, types and shapes.
+
+    Args:
+        values: name → value, as orjson reads it.
+        specs: the model's inputs.
+        plain: whether it is known that no value holds a boolean or a string.
 
     Raises:
         InvalidRequest: a name, a value or a shape does not fit.
     """
     check_names(values, specs)
-    inputs = {name: from_json(value, specs[name], booleans=booleans) for name, value in values.items()}
+    inputs = {name: from_json(value, specs[name], plain=plain) for name, value in values.items()}
     check_shapes(inputs, specs)
     return inputs
 
 
-def from_json(value: Any, spec: TensorSpec, *, booleans: bool = True) -> Any:
-    """What ONNX Runtime takes for the JSON `value`.
+def from_json(value: Any, spec: TensorSpec, *, plain: bool = False) -> Any:
+    """What ONNX Runtime takes for one JSON value.
 
     Args:
         value: as orjson reads it.
         spec: the tensor, sequence, map or optional that it is for.
-        booleans: whether `value` may hold a boolean. NumPy takes `true` among numbers for 1, so every value
-            is looked at unless the caller knows that there is none.
+        plain: whether it is known that `value` holds no boolean and no string. NumPy takes `true` among
+            numbers for 1, and strings into an array in which each takes as much memory as the longest; so
+            without that knowledge every element is looked at first.
 
     Returns:
         an array in the spec's dtype; a list of these for a sequence; a dict for a map; None for an optional
@@ -83,55 +96,63 @@ def from_json(value: Any, spec: TensorSpec, *, booleans: bool = True) -> Any:
     """
     outer, _, inner = spec.datatype.removesuffix(")").partition("(")
     if not inner:
-        return _tensor(value, spec, booleans=booleans)
+        return _tensor(value, spec, plain=plain)
     if outer == "optional":
         element = TensorSpec(spec.name, inner, spec.shape)
-        return None if value is None else from_json(value, element, booleans=booleans)
+        return None if value is None else from_json(value, element, plain=plain)
     if outer == "seq":
         if not isinstance(value, list):
-            raise refusal(spec, _shown(value))
+            raise refusal(spec, shown(value))
         element = TensorSpec(spec.name, inner, None)
-        return [from_json(item, element, booleans=booleans) for item in value]
+        return [from_json(item, element, plain=plain) for item in value]
     return _map(value, spec, *inner.split(", "))
 
 
 def _map(value: Any, spec: TensorSpec, key_type: str, value_type: str) -> dict[Any, Any]:
     if not isinstance(value, dict):
-        raise refusal(spec, _shown(value))
+        raise refusal(spec, shown(value))
     element = TensorSpec(spec.name, value_type, None)
     result = {}
     for key, item in value.items():
-        if key_type != "STRING" and not key.removeprefix("-").isdecimal():
-            raise refusal(spec, f"the key {_shown(key)}")
-        array = _tensor(item, element)
+        array = _tensor(item, element, plain=False)
         if array.ndim:
-            raise refusal(spec, f"{_shown(item)} for the key {_shown(key)}")
-        result[key if key_type == "STRING" else int(key)] = array.item()
+            raise refusal(spec, f"{shown(item)} for the key {shown(key)}")
+        result[_key(key, spec, key_type)] = array.item()
     return result
 
 
-def _tensor(value: Any, spec: TensorSpec, *, booleans: bool = True) -> Array:
+def _key(key: str, spec: TensorSpec, key_type: str) -> str | int:
+    """A map's key; an integer has one spelling, so that no two keys are the same one."""
+    if key_type == "STRING":
+        return key
+    least, most = _INTEGERS[key_type]
+    if not re.fullmatch(r"0|-?[1-9][0-9]{0,19}", key) or not least <= int(key) <= most:
+        raise refusal(spec, f"the key {shown(key)}")
+    return int(key)
+
+
+def _tensor(value: Any, spec: TensorSpec, *, plain: bool) -> Array:
     dtype = DATATYPES[spec.datatype]
-    try:
-        array = np.array(value) if dtype.kind != "O" else np.array(value, dtype=object)
-    except ValueError as exc:
-        raise refusal(spec, "rows of different lengths, or nested too deep") from exc
+    array = _nested(value, spec, None if plain else object)
     if array.size == 0:
         return np.empty(_completed(array.shape, spec), dtype)
-    if dtype.kind == "b":
-        return array if array.dtype.kind == "b" else _elements(value, spec, dtype)
-    if spec.datatype in _INTEGERS:
-        fast = array.dtype.kind in "iu" and not booleans
+    if spec.datatype in _INTEGERS and array.dtype.kind in "iu":
         least, most = _INTEGERS[spec.datatype]
-        if fast and least <= array.min() and array.max() <= most:
+        if least <= array.min() and array.max() <= most:
             return array.astype(dtype, copy=False)
-        return _elements(value, spec, dtype)
-    if array.dtype.kind in "iuf" and not booleans:
+    elif dtype.kind not in "bO" and array.dtype.kind in "iuf" and spec.datatype not in _INTEGERS:
         with np.errstate(over="ignore"):
             cast = array.astype(dtype, copy=False)
         if np.isfinite(cast).all():
             return cast
-    return _elements(value, spec, dtype)
+    return _elements(_nested(value, spec, object), spec, dtype)
+
+
+def _nested(value: Any, spec: TensorSpec, dtype: type | None) -> Array:
+    try:
+        return np.array(value, dtype)
+    except ValueError as exc:
+        raise refusal(spec, RAGGED) from exc
 
 
 def _completed(shape: tuple[int, ...], spec: TensorSpec) -> tuple[int, ...]:
@@ -141,92 +162,87 @@ def _completed(shape: tuple[int, ...], spec: TensorSpec) -> tuple[int, ...]:
     return (*shape, *(size if isinstance(size, int) else 0 for size in spec.shape[len(shape) :]))
 
 
-def _elements(value: Any, spec: TensorSpec, dtype: np.dtype[Any]) -> Array:
-    """The slow way: every element is looked at, so that the first wrong one can be named."""
+def _elements(array: Array, spec: TensorSpec, dtype: np.dtype[Any]) -> Array:
+    """An array of JSON values in the dtype; every element is looked at, and the first wrong one is named."""
+    elements = array.ravel().tolist()
+    converted: list[Any] = []
     try:
-        array = np.array(value, dtype=object)
-    except ValueError as exc:
-        raise refusal(spec, "rows of different lengths, or nested too deep") from exc
-    convert = _converter(spec.datatype, dtype)
-    flat = np.empty(array.size, dtype)
-    for index, element in enumerate(array.flat):
-        if isinstance(element, list):
-            raise refusal(spec, "rows of different lengths, or nested too deep")
-        try:
-            flat[index] = convert(element)
-        except (TypeError, ValueError) as exc:
-            position = [int(i) for i in np.unravel_index(index, array.shape)]
-            note = f", {exc}" if isinstance(exc, ValueError) else ""
-            raise refusal(spec, f"{_shown(element)} at {position}{note}") from exc
-    return flat.reshape(array.shape)
+        converted.extend(map(_converter(spec.datatype), elements))
+    except (TypeError, ValueError) as exc:
+        note = f", {exc}" if isinstance(exc, ValueError) else ""
+        raise _culprit(array, len(converted), spec, note) from exc
+    if dtype.kind == "O":
+        return array
+    if spec.datatype in _INTEGERS or dtype.kind == "b":
+        return (
+            np.array(converted, np.int8 if spec.datatype.endswith("INT4") else dtype)
+            .astype(dtype)
+            .reshape(array.shape)
+        )
+    numbers = np.array(converted, np.float64)
+    with np.errstate(over="ignore"):
+        cast = numbers.astype(dtype)
+    for lost, note in (
+        (np.isfinite(numbers) & ~np.isfinite(cast), ", out of range"),
+        (np.isinf(numbers) & ~np.isinf(cast), ", which the type does not have"),
+    ):
+        if lost.any():
+            raise _culprit(array, int(lost.argmax()), spec, note)
+    return cast.reshape(array.shape)
 
 
-def _converter(datatype: str, dtype: np.dtype[Any]) -> Callable[[Any], Any]:
-    """A function that gives the element in the dtype, or raises TypeError (not one) or ValueError (range)."""
+def _culprit(array: Array, index: int, spec: TensorSpec, note: str) -> InvalidRequest:
+    element = array.ravel()[index]
+    if isinstance(element, list):
+        return refusal(spec, RAGGED)
+    position = [int(i) for i in np.unravel_index(index, array.shape)]
+    return refusal(spec, f"{shown(element)} at {position}{note}")
+
+
+def _converter(datatype: str) -> Callable[[Any], Any]:
+    """A function that gives an element in Python's type, or raises TypeError, or ValueError with a reason."""
     if datatype == "STRING":
         return _string
     if datatype == "BOOL":
         return _bool
     if datatype in _INTEGERS:
-        least, most = _INTEGERS[datatype]
-        return lambda element: _integer(element, least, most)
-    return lambda element: _float(element, dtype)
+        return partial(_integer, *_INTEGERS[datatype])
+    return _float
 
 
 def _string(element: Any) -> str:
-    if not isinstance(element, str):
+    if type(element) is not str:
         raise TypeError
     return element
 
 
 def _bool(element: Any) -> bool:
-    if not isinstance(element, bool):
+    if type(element) is not bool:
         raise TypeError
     return element
 
 
-def _integer(element: Any, least: int, most: int) -> int:
-    if isinstance(element, bool) or not isinstance(element, int | float):
-        raise TypeError
-    if isinstance(element, float) and not element.is_integer():
+def _integer(least: int, most: int, element: Any) -> int:
+    if type(element) is float and element.is_integer():
+        # orjson reads integers beyond 64 bits as floats, whose last digits are not the request's.
+        if abs(element) >= EXACT:
+            raise ValueError(f"out of range {least} to {most}, or too large to be exact with a decimal point")
+        element = int(element)
+    if type(element) is not int:
         raise TypeError
     if not least <= element <= most:
         raise ValueError(f"out of range {least} to {most}")
-    return int(element)
+    return element
 
 
-def _float(element: Any, dtype: np.dtype[Any]) -> Any:
+def _float(element: Any) -> float:
+    if type(element) is float or type(element) is int:
+        return element
     if element is None:
-        element = np.nan
-    elif isinstance(element, str):
-        if element not in NON_FINITE:
-            raise TypeError
-        element = NON_FINITE[element]
-    elif isinstance(element, bool) or not isinstance(element, int | float):
-        raise TypeError
-    with np.errstate(over="ignore"):
-        cast = np.asarray(element, np.float64).astype(dtype)
-    if not np.isfinite(cast) and np.isfinite(element):
-        raise ValueError("out of range")
-    if np.isinf(element) and not np.isinf(cast):
-        raise ValueError("which the type does not have")
-    return cast
-
-
-def _shown(value: Any) -> str:
-    """A JSON value, short enough for a message."""
-    match value:
-        case bool():
-            return str(value).lower()
-        case None:
-            return "null"
-        case list():
-            return "an array"
-        case dict():
-            return "an object"
-        case str():
-            return repr(value) if len(value) <= 40 else f"{value[:40]!r}…"
-    return str(value)
+        return np.nan
+    if type(element) is str and element in NON_FINITE:
+        return NON_FINITE[element]
+    raise TypeError
 
 
 def to_json(value: Any) -> Any:

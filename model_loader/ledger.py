@@ -110,9 +110,8 @@ def append(store: Store, name: str, decide: Callable[[Ledger], Entry]) -> Entry:
     for attempt in range(ATTEMPTS):
         content, etag = store.read(_path(name)) or (b"", None)
         ledger = _parse(name, content)
-        if (
-            entry not in ledger.entries
-        ):  # it is where the store's answer was lost and a retry met our own line
+        # Where the store's answer was lost, what looks like somebody else's writing is our own.
+        if entry not in ledger.entries:
             entry = decide(ledger)
         if entry in ledger.entries:
             return entry

@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol, TypeGuard, TypeVar
 
@@ -148,6 +149,7 @@ class Manifest:
         features: column names of a single two-dimensional input, or None.
         classes: names of the classes, or None.
         metrics: name → number, from the evaluation.
+        trained: when the training finished or, where that is not said, when it was published.
         document: the whole manifest as JSON, with what only people read.
     """
 
@@ -160,6 +162,7 @@ class Manifest:
     features: tuple[str, ...] | None = None
     classes: tuple[Any, ...] | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
+    trained: datetime | None = None
     document: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -253,11 +256,14 @@ def parse_manifest(text: bytes) -> Manifest:
     if MODEL_FILE not in files or MANIFEST_FILE in files:
         raise PackageError(f"{MANIFEST_FILE}: files must list {MODEL_FILE} and not {MANIFEST_FILE} itself")
     features = document.get("features")
+    if features and not all(isinstance(name, str) for name in _field(document, "features", list)):
+        raise PackageError(f"{MANIFEST_FILE}: expected 'features' to be names, got {features!r}")
     classes = document.get("classes")
     return Manifest(
         name=name,
         version=version,
         created=_field(document, "created", str),
+        trained=_trained(document),
         files=files,
         inputs=tuple(_field(document, "inputs", list)),
         outputs=tuple(_field(document, "outputs", list)),
@@ -274,6 +280,21 @@ def _field(document: Mapping[str, Any], name: str, expected: type[T]) -> T:
         got = "nothing" if value is None else type(value).__name__
         raise PackageError(f"{MANIFEST_FILE}: expected '{name}' to be {expected.__name__}, got {got}")
     return value
+
+
+def _trained(document: Mapping[str, Any]) -> datetime:
+    training = document.get("training") or {}
+    if not isinstance(training, dict):
+        raise PackageError(f"{MANIFEST_FILE}: expected 'training' to be an object, got {training!r}")
+    created = _time(document.get("created"))
+    return _time(training["finished"]) if training.get("finished") else created
+
+
+def _time(value: Any) -> datetime:
+    try:
+        return datetime.fromisoformat(str(value))
+    except ValueError as exc:
+        raise PackageError(f"{MANIFEST_FILE}: expected a time in RFC 3339, got {value!r}") from exc
 
 
 def parse_metrics(document: Mapping[str, Any]) -> dict[str, float]:

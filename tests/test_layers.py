@@ -11,11 +11,12 @@ ROOT = Path(__file__).parents[1]
 
 # From the outside in: a module imports only from layers below its own.
 LAYERS = [
-    {"app.server"},
+    {"app.server", "app.check", "app.smoke"},
     {"app.routes"},
     {"app.service"},
     {"app.metrics", "app.logs", "app.example"},
-    {"app.scoring", "app.selftest"},
+    {"app.scoring"},
+    {"app.selftest"},
     {"app.model", "app.queue", "app.auth", "app.protocols"},
     {"app.tensors"},
     {"app.signature", "app.settings"},

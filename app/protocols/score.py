@@ -13,6 +13,7 @@ import numpy as np
 import orjson
 
 from app.errors import InvalidRequest
+from app.signature import shown
 from app.tensors import inputs_from_json, to_json
 from model_loader.package import TensorSpec
 
@@ -54,12 +55,23 @@ def decode(body: bytes, specs: Mapping[str, TensorSpec], features: Sequence[str]
         raise InvalidRequest("expected a JSON object with either 'inputs' or 'instances'")
     unknown = document.keys() - _MEMBERS
     if unknown:
-        raise InvalidRequest(f"unknown member {min(unknown)!r}; expected 'inputs' or 'instances'")
+        raise InvalidRequest(f"unknown member {shown(min(unknown))}; expected 'inputs' or 'instances'")
     if "inputs" in document:
         values, rows = _columns(document["inputs"], specs), None
     else:
         values, rows = _rows(document["instances"], specs, features), len(document["instances"])
-    return Call(inputs_from_json(values, specs, booleans=b"true" in body or b"false" in body), rows)
+    return Call(inputs_from_json(values, specs, plain=_is_plain(body, document)), rows)
+
+
+def _is_plain(body: bytes, document: Mapping[str, Any]) -> bool:
+    """Whether there is surely no boolean and no string but the names: told by the bytes, which is fast."""
+    ((_, content),) = document.items() if len(document) == 1 else (("", None),)
+    names = 1
+    if isinstance(content, dict):
+        names += len(content)
+    elif content and isinstance(content, list) and isinstance(content[0], dict):
+        names += len(content) * len(content[0])
+    return body.count(b'"') == 2 * names and b"true" not in body and b"false" not in body
 
 
 def _single(specs: Mapping[str, TensorSpec]) -> TensorSpec | None:
@@ -111,10 +123,10 @@ def _pick(instances: Sequence[Any], names: Sequence[str], kind: str) -> list[Any
             raise InvalidRequest(f"instance {index}: expected an object of {kind}s")
         for name in names:
             if name not in row:
-                raise InvalidRequest(f"instance {index}: missing {kind} {name!r}")
+                raise InvalidRequest(f"instance {index}: missing {kind} {shown(name)}")
         for name in row:
             if name not in names:
-                raise InvalidRequest(f"instance {index}: unknown {kind} {name!r}")
+                raise InvalidRequest(f"instance {index}: unknown {kind} {shown(name)}")
     raise InvalidRequest(f"expected every instance to be an object of {kind}s")
 
 

@@ -13,6 +13,7 @@ from app.scoring import Record, Reply, request_id
 from app.service import Service
 
 SCORING = {"score.score"}
+METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
 
 def init_app(app: Flask, service: Service) -> None:
@@ -20,6 +21,9 @@ def init_app(app: Flask, service: Service) -> None:
 
     @app.before_request
     def begin() -> None:
+        # It becomes a label of the HTTP metrics, and whoever calls could make one up for every request.
+        if request.method not in METHODS:
+            request.method = "OTHER"
         if request.endpoint not in SCORING:
             headers = cast(Mapping[str, str], request.headers)
             g.record = Record(id=request_id(headers), started=monotonic(), route=_route())

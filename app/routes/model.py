@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import cast
 
 import orjson
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response, g, request
 
 from app.service import Service
 
@@ -26,7 +26,7 @@ def blueprint(service: Service) -> Blueprint:
 
     @routes.get("/model")
     def show() -> Response:
-        service.scorer.caller(cast(Mapping[str, str], request.headers))
+        g.record.caller = service.scorer.caller(cast(Mapping[str, str], request.headers))
         return Response(body, content_type="application/json")
 
     return routes

@@ -1,12 +1,19 @@
 """`POST /score`."""
 
+import socket
 from collections.abc import Mapping
+from time import monotonic
 from typing import cast
 
 from flask import Blueprint, Response, request
+from gunicorn.http.errors import ParseException
+from werkzeug.exceptions import ClientDisconnected
 
+from app.errors import DeadlineExceeded, InvalidRequest
 from app.scoring import Request
 from app.service import Service
+
+CHUNK_BYTES = 64 * 1024
 
 
 def blueprint(service: Service) -> Blueprint:
@@ -15,7 +22,32 @@ def blueprint(service: Service) -> Blueprint:
 
     @routes.post("/score")
     def score() -> Response:
-        reply = service.scorer.score(Request(cast(Mapping[str, str], request.headers), request.stream.read))
+        reply = service.scorer.score(Request(cast(Mapping[str, str], request.headers), _read))
         return Response(reply.body, reply.status, reply.headers)
 
     return routes
+
+
+def _read(max_bytes: int, deadline: float) -> bytes:
+    """At most so many bytes of the body, which must be there by the deadline.
+
+    Without it, as many stalled clients as there are threads would stop the worker.
+    """
+    connection: socket.socket | None = request.environ.get("gunicorn.socket")
+    body = bytearray()
+    try:
+        while len(body) < max_bytes:
+            if connection:
+                connection.settimeout(max(0.001, deadline - monotonic()))
+            chunk = request.stream.read(min(CHUNK_BYTES, max_bytes - len(body)))
+            if not chunk:
+                break
+            body += chunk
+    except TimeoutError as exc:
+        raise DeadlineExceeded("the body did not arrive before the request's deadline") from exc
+    except (OSError, ClientDisconnected, ParseException) as exc:
+        raise InvalidRequest("the body ended early, or its chunks are malformed") from exc
+    finally:
+        if connection:
+            connection.settimeout(None)
+    return bytes(body)

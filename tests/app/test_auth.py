@@ -111,6 +111,7 @@ def test_broken_change(
         (f"web {'0' * 64}\n", "line 1"),
         (f"a caller:{'0' * 64}\n", "line 1"),
         ("# none\n", "holds no key"),
+        (line("a", "key") + line("b", "key"), "line 2: the key is another caller's too"),
         (None, "cannot be read"),
     ],
 )

@@ -1,6 +1,7 @@
 """What is refused, with which status and which words. None of it may look like our own failure."""
 
 import logging
+import tracemalloc
 from typing import Any
 
 import orjson
@@ -148,6 +149,52 @@ def test_value(serve: MakeClient, datatype: int, value: Any, words: str) -> None
     refused(client, 400, words, data=orjson.dumps({"inputs": {"x": [value, value]}}))
 
 
+@pytest.mark.parametrize(
+    ("datatype", "values", "words"),
+    [
+        (TensorProto.INT64, [1, True], "got true at [1]"),
+        (TensorProto.INT64, [1, 2.5], "got 2.5 at [1]"),
+        (TensorProto.INT64, [1, 2.0**53], "too large to be exact"),
+        (TensorProto.UINT8, [1, 256], "got 256 at [1], out of range"),
+        (TensorProto.UINT64, [2**63, -1], "got -1 at [1], out of range"),
+        (TensorProto.FLOAT, [None, True], "got true at [1]"),
+        (TensorProto.FLOAT, [0.5, "0.5"], "got '0.5' at [1]"),
+        (TensorProto.FLOAT, ["NaN", 1e39], "got 1e+39 at [1], out of range"),
+        (TensorProto.BOOL, [True, 0], "got 0 at [1]"),
+        (TensorProto.STRING, ["a", 1], "got 1 at [1]"),
+    ],
+)
+def test_wrong_among_right(serve: MakeClient, datatype: int, values: list[Any], words: str) -> None:
+    """A value that NumPy would take for one of its neighbours' type is named with its position."""
+    refused(serve(models.identity(datatype)), 400, words, data=orjson.dumps({"inputs": values}))
+
+
+@pytest.mark.parametrize("integer", [b"-9223372036854775809", b"9223372036854775808", b"1e300"])
+def test_integer_beyond_64_bits(serve: MakeClient, integer: bytes) -> None:
+    """An integer that JSON readers round is refused, not rounded into the range."""
+    refused(
+        serve(models.identity(TensorProto.INT64)), 400, "out of range", data=b'{"inputs": [%s]}' % integer
+    )
+
+
+def test_names_are_cut(client: FlaskClient) -> None:
+    """A name of megabytes is not sent back, nor logged."""
+    for body in ({"x" * 10**6: 1}, {"inputs": {"x" * 10**6: 1}}, {"instances": [{"x" * 10**6: 1, "b": 2}]}):
+        reply = client.post("/score", json=body)
+        assert reply.status_code == 400
+        assert len(reply.data) < 1000
+
+
+def test_memory(client: FlaskClient) -> None:
+    """One long string among many short ones costs what the body does, not their product."""
+    body = orjson.dumps({"inputs": ["x" * 500_000] + [""] * 100_000})
+    tracemalloc.start()
+    refused(client, 400, "got 'xxx", data=body)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20 * len(body)
+
+
 def test_too_large_an_integer(serve: MakeClient) -> None:
     """2**70 in the digits that a client would send."""
     body = b'{"inputs": [1180591620717411303424]}'
@@ -201,6 +248,10 @@ def test_sequence(serve: MakeClient, value: Any, words: str) -> None:
         ({"a": 1}, "got the key 'a'"),
         ({"1": "x"}, "got 'x' at []"),
         ({"1": [1, 2]}, "got an array for the key '1'"),
+        ({"01": 1}, "got the key '01'"),
+        ({"9" * 30: 1}, "got the key '999"),
+        ({"9" * 5000: 1}, "got the key '999"),
+        ({str(2**63): 1}, "got the key '9223372036854775808'"),
     ],
 )
 def test_map(serve: MakeClient, value: Any, words: str) -> None:
@@ -237,6 +288,7 @@ def test_media_type_of_json(client: FlaskClient, content_type: str | None) -> No
         ("GET", "/score", 405, "/score does not take GET"),
         ("PUT", "/score", 405, "/score does not take PUT"),
         ("DELETE", "/score", 405, "/score does not take DELETE"),
+        ("OPTIONS", "/score", 405, "/score does not take OPTIONS"),
         ("POST", "/model", 405, "/model does not take POST"),
         ("POST", "/scores", 404, "no such route: /scores"),
         ("GET", "/static/x", 404, "no such route: /static/x"),

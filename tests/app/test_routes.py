@@ -95,6 +95,14 @@ def test_metrics(client: FlaskClient, app: Flask) -> None:
         assert line in text.splitlines(), line
 
 
+def test_made_up_method(client: FlaskClient) -> None:
+    """Methods that somebody makes up do not become labels."""
+    assert client.open("/score", method="MADEUP").status_code == 405
+    text = client.get("/metrics").text
+    assert 'method="OTHER"' in text
+    assert "MADEUP" not in text
+
+
 def test_unexpected_error(client: FlaskClient, app: Flask, caplog: pytest.LogCaptureFixture) -> None:
     """A mistake of ours is a 500 that tells nothing of the inside; the log tells it."""
 
@@ -163,7 +171,7 @@ def test_announced(app: Flask, caplog: pytest.LogCaptureFixture) -> None:
     announce(app.extensions["scorebox"], port=8080)
     (line,) = caplog.messages
     assert line.startswith("serving tiny/3@sha256:")
-    assert "with 1 workers of 8 threads" in line
+    assert "with 1 workers of 73 threads" in line
     assert """-d '{"instances":[{"a":1,"b":2}]}'""" in line
 
 

@@ -4,6 +4,7 @@ import http.client
 import os
 import re
 import signal
+import socket
 import threading
 import time
 from collections import Counter
@@ -39,7 +40,7 @@ def test_start(package: Path, start_server: StartServer) -> None:
     server = start_server(package, WEB_CONCURRENCY="2").wait_until_ready()
     (line,) = server.lines()
     assert re.match(
-        r"serving tiny/3@sha256:[0-9a-f]{64} on port \d+ with 2 workers of 8 threads; try: curl",
+        r"serving tiny/3@sha256:[0-9a-f]{64} on port \d+ with 2 workers of 73 threads; try: curl",
         line["message"],
     )
     assert server.request("POST", "/score", {"instances": [{"a": 1, "b": 2}]})[0] == 200
@@ -48,7 +49,7 @@ def test_start(package: Path, start_server: StartServer) -> None:
 
 @pytest.mark.parametrize("fault", ["sample", "file", "setting"])
 def test_refused(tmp_path: Path, start_server: StartServer, fault: str) -> None:
-    """What cannot be proven ends the start with exit code 1 and one message, also with two workers."""
+    """What cannot be proven ends the start with exit code 1 and one message, also with four workers."""
     sample = {"inputs": {"x": [[1, 2]]}, "outputs": {"y": [[3, 6]]}}
     package = write_package(tmp_path / "package", models.affine(), samples=[sample])
     words = "sample 0: output 'y': expected [[3, 6]], got [[3.0,5.0]]"
@@ -57,8 +58,8 @@ def test_refused(tmp_path: Path, start_server: StartServer, fault: str) -> None:
         words = "model.onnx is not what was published"
     elif fault == "setting":
         words = "PORT has the value 'x'"
-    server = start_server(package, WEB_CONCURRENCY="2", **({"PORT": "x"} if fault == "setting" else {}))
-    assert server.process.wait(timeout=30) == 1
+    server = start_server(package, WEB_CONCURRENCY="4", **({"PORT": "x"} if fault == "setting" else {}))
+    assert server.process.wait(timeout=12) == 1  # less than the grace time
     assert server.log.read_text().count(words) == 1
     assert "Traceback" not in server.log.read_text()
 
@@ -152,6 +153,87 @@ def test_queued_finish_at_sigterm(tmp_path: Path, start_server: StartServer) -> 
         thread.join()
     assert statuses == [200] * 4
     assert server.process.wait(timeout=30) == 0
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"zz\r\n{}\r\n0\r\n\r\n",
+        b"5\r\n{}",
+        b"2\r\n{}\r\n",
+    ],
+    ids=["no_length", "cut_off", "no_end"],
+)
+def test_malformed_chunks(package: Path, start_server: StartServer, body: bytes) -> None:
+    """A body whose chunks are malformed or end early is refused and counted as the caller's mistake."""
+    server = start_server(package, WEB_CONCURRENCY="1").wait_until_ready()
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+        head = b"POST /score HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+        connection.sendall(head + body)
+        connection.shutdown(socket.SHUT_WR)
+        assert connection.recv(4096).startswith(b"HTTP/1.1 400 ")
+    assert metric(server, 'model_rejected_total{reason="invalid"}') == 1
+    assert "Traceback" not in server.log.read_text()
+    assert server.stop() == 0
+
+
+def test_stalled_bodies(package: Path, start_server: StartServer) -> None:
+    """Clients that stop within their bodies get 504 at the deadline; others are answered meanwhile."""
+    server = start_server(package, WEB_CONCURRENCY="1", REQUEST_TIMEOUT_MS="1000").wait_until_ready()
+    head = b"POST /score HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n{"
+    stalled = [socket.create_connection(("127.0.0.1", server.port), timeout=10) for _ in range(40)]
+    for connection in stalled:
+        connection.sendall(head)
+    assert server.request("GET", "/readyz")[0] == 200
+    assert server.request("POST", "/score", {"inputs": [[1, 2]]})[0] == 200
+    for connection in stalled:
+        assert connection.recv(4096).startswith(b"HTTP/1.1 504 ")
+        connection.close()
+    assert server.stop() == 0
+
+
+def test_overload(tmp_path: Path, start_server: StartServer) -> None:
+    """With more requests than may wait, at the defaults, the rest get 503, and probes are answered."""
+    path = tmp_path / "slow.onnx"
+    path.write_bytes(models.slow())
+    server = start_server(path, WEB_CONCURRENCY="1", REQUEST_TIMEOUT_MS="2000").wait_until_ready()
+    outcomes: Counter[int] = Counter()
+
+    def post() -> None:
+        outcomes[server.request("POST", "/score", {"inputs": [[0.5] * 1000] * 32})[0]] += 1
+
+    threads = [threading.Thread(target=post) for _ in range(90)]
+    for thread in threads:
+        thread.start()
+    assert server.request("GET", "/readyz")[0] == 200
+    assert sum(outcomes.values()) < 90
+    for thread in threads:
+        thread.join()
+    assert set(outcomes) == {200, 503, 504}
+    assert server.stop() == 0
+
+
+def test_one_replica_one_model(package: Path, tmp_path: Path, start_server: StartServer) -> None:
+    """A worker that replaces one that died does not serve another model beside its siblings."""
+    server = start_server(package, WEB_CONCURRENCY="2").wait_until_ready()
+    write_package(package, models.affine(), version=4)
+    os.kill(workers_of(server)[0], signal.SIGKILL)
+    assert server.process.wait(timeout=20) == 1
+    assert "tiny/4@" in server.log.read_text()
+    assert "but this service serves tiny/3@" in server.log.read_text()
+
+
+def test_metrics_directory_of_somebody_else(package: Path, tmp_path: Path, start_server: StartServer) -> None:
+    """A directory that is given is used, made where it is missing, and no file of others is removed."""
+    directory = tmp_path / "metrics"
+    directory.mkdir()
+    (directory / "mine.db").touch()
+    (directory / "counter_1.db").touch()
+    variables = {"PROMETHEUS_MULTIPROC_DIR": str(directory), "WEB_CONCURRENCY": "1"}
+    server = start_server(package, **variables).wait_until_ready()
+    assert (directory / "mine.db").exists()
+    assert not (directory / "counter_1.db").exists()
+    assert server.stop() == 0
 
 
 def test_reload(package: Path, start_server: StartServer) -> None:

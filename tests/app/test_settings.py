@@ -56,12 +56,12 @@ def test_bad_value(name: str, value: str, words: str) -> None:
 @pytest.mark.parametrize(
     ("cpus", "given", "workers", "threads", "intra_op", "concurrency"),
     [
-        (0.5, {}, 1, 8, 1, 1),
-        (1, {}, 1, 8, 1, 1),
-        (2, {}, 2, 8, 1, 1),
-        (3.7, {}, 3, 8, 1, 1),
-        (4, {"web_concurrency": 1}, 1, 16, 4, 1),
-        (4, {"web_concurrency": 1, "intra_op_num_threads": 1}, 1, 16, 1, 4),
+        (0.5, {}, 1, 73, 1, 1),
+        (1, {}, 1, 73, 1, 1),
+        (2, {}, 2, 73, 1, 1),
+        (3.7, {}, 3, 73, 1, 1),
+        (4, {"web_concurrency": 1}, 1, 73, 4, 1),
+        (4, {"web_concurrency": 1, "intra_op_num_threads": 1}, 1, 76, 1, 4),
         (2, {"web_concurrency": 8, "threads": 3}, 8, 3, 1, 1),
     ],
 )

@@ -1,7 +1,9 @@
 """The start: what is proven before the first request, and what is refused."""
 
 import json
+import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +34,18 @@ def sample(**outputs: Any) -> dict[str, Any]:
         ([sample(y=[[3, "NaN"]])], ["sample 0: output 'y'"]),
         ([sample(y=[[3, 5], [3, 5]])], ["sample 0: output 'y'"]),
         ([sample(z=[[3, 5]])], ["sample 0: the model has no output 'z'"]),
-        ([{"inputs": {"x": [[1]]}, "outputs": {}}], ["sample 0 does not fit the model: input 'x'", "[1, 1]"]),
-        ([{"inputs": {}, "outputs": {}}], ["sample 0 does not fit the model: missing input 'x'"]),
-        ([{"input": {}}], ["samples.json is not a list of inputs and outputs"]),
-        ({"inputs": {}}, ["samples.json is not a list of inputs and outputs"]),
+        (
+            [sample(y=[[3]]) | {"inputs": {"x": [[1]]}}],
+            ["sample 0 does not fit the model: input 'x'", "[1, 1]"],
+        ),
+        ([sample(y=[[3]]) | {"inputs": {}}], ["sample 0 does not fit the model: missing input 'x'"]),
+        ([{"input": {}}], ["sample 0: expected inputs and outputs, each an object"]),
+        ([{"inputs": [[1, 2]], "outputs": {"y": [[3, 5]]}}], ["sample 0: expected inputs and outputs"]),
+        ([{"inputs": {"x": [[1, 2]]}, "outputs": [[3, 5]]}], ["sample 0: expected inputs and outputs"]),
+        ([sample()], ["sample 0: expected inputs and outputs"]),
+        ([sample(y=[[3, 5]]) | {"rtol": "1e-3"}], ["sample 0: expected rtol and atol to be numbers"]),
+        ([sample(y=[[3, 5]]) | {"tolerance": 1}], ["sample 0: expected rtol and atol to be numbers"]),
+        ({"inputs": {}}, ["samples.json is not a list of samples"]),
     ],
 )
 def test_sample_refused(tmp_path: Path, samples: Any, words: list[str]) -> None:
@@ -88,10 +98,14 @@ def drop_samples(path: Path) -> None:
     (path / "samples.json").unlink()
 
 
-def change_schema(path: Path) -> None:
-    """A manifest of another age."""
-    manifest = json.loads((path / "manifest.json").read_text())
-    (path / "manifest.json").write_text(json.dumps(manifest | {"schema": 2}))
+def change(**fields: Any) -> Callable[[Path], None]:
+    """Fields of the manifest that are not as they should be."""
+
+    def damage(path: Path) -> None:
+        manifest = json.loads((path / "manifest.json").read_text())
+        (path / "manifest.json").write_text(json.dumps(manifest | fields))
+
+    return damage
 
 
 @pytest.mark.parametrize(
@@ -101,7 +115,12 @@ def change_schema(path: Path) -> None:
         (truncate_model, "model.onnx is not what was published"),
         (add_file, "weights.bin is not in the manifest"),
         (drop_samples, "samples.json is missing"),
-        (change_schema, "expected schema 1, got '2'"),
+        (change(schema=2), "expected schema 1, got '2'"),
+        (change(features=["a", "b", "c"]), "3 features for an input of 2 columns"),
+        (change(features=[1, 2]), "expected 'features' to be names"),
+        (change(created="now"), "expected a time in RFC 3339, got 'now'"),
+        (change(training={"finished": "yesterday"}), "expected a time in RFC 3339, got 'yesterday'"),
+        (change(training="yesterday"), "expected 'training' to be an object"),
         (shutil.rmtree, "no model package in"),
     ],
 )
@@ -137,3 +156,11 @@ def test_lone_file(tmp_path: Path) -> None:
     reply = create_app(Settings(model_path=path, web_concurrency=1)).test_client().get("/model").get_json()
     assert (reply["name"], reply["version"], reply["manifest"]) == ("churn", "0", {})
     assert reply["inputs"] == [{"name": "x", "datatype": "FP32", "shape": ["batch", 2]}]
+
+
+def test_session_as_set(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The session has the threads of the settings, never falls back, and ONNX Runtime's telemetry is off."""
+    model = create_app(Settings(model_path=package, intra_op_num_threads=3)).extensions["scorebox"].model
+    assert model.session.get_session_options().intra_op_num_threads == 3
+    assert model.session._enable_fallback is False
+    assert os.environ["ORT_DISABLE_TELEMETRY"] == "1"

@@ -67,7 +67,7 @@ def publish_rounds(url: str, draft: Path, rounds: int, barrier: Barrier) -> None
     """Publishes as often, each time at the same moment as the others who wait at the barrier."""
     store = open_store(url)
     for _ in range(rounds):
-        barrier.wait()
+        barrier.wait(60)
         publish(draft, store)
 
 

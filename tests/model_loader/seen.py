@@ -1,8 +1,13 @@
 """What a user sees: of a command, and of the directory that it worked in."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True)
@@ -22,3 +27,14 @@ def snapshot(workspace: Path) -> Snapshot:
     """Every file of `model/`, and `model.lock`."""
     files = [workspace / "model.lock", *(workspace / "model").rglob("*")]
     return {str(file.relative_to(workspace)): file.read_bytes() for file in files if file.is_file()}
+
+
+def start(*argv: str, stderr: int = subprocess.PIPE) -> subprocess.Popen[str]:
+    """The command line in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "model_loader", *argv],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        text=True,
+    )

@@ -19,7 +19,7 @@ from model_loader.errors import LoaderError, StoreError
 from model_loader.publish import publish
 from model_loader.store import open_store
 from tests.model_loader.drafts import write_draft
-from tests.model_loader.seen import Loader, snapshot
+from tests.model_loader.seen import Loader, snapshot, start
 
 AZURE = "https://account.blob.core.windows.net/models"
 SIGNATURE = "c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0cyE="
@@ -144,16 +144,17 @@ def test_wrong_key(
     assert key not in line
 
 
-def test_no_credential(loader: Loader, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_credential(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without any credential the message says where to get one, and nothing waits for a better one."""
     for name in ("AZURE_CLIENT_ID", "AZURE_TENANT_ID", "AZURE_CLIENT_SECRET"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AZURE_TOKEN_CREDENTIALS", "EnvironmentCredential")
     started = time.monotonic()
-    result = loader("list", "--store", AZURE)
+    process = start("list", "--store", AZURE)
+    out, err = process.communicate(timeout=60)
     assert time.monotonic() - started < 5
-    assert result.code == 1
-    (line,) = result.err.splitlines()
+    assert (process.returncode, out) == (1, "")
+    (line,) = err.splitlines()
     assert "sign in with 'az login', give the workload an identity, or put a SAS into MODEL_STORE" in line
 
 

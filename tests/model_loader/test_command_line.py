@@ -15,9 +15,8 @@ import pytest
 from model_loader.__main__ import build_parser
 from model_loader.releases import Release
 from tests.model_loader.drafts import write_draft
-from tests.model_loader.seen import Loader, Snapshot
+from tests.model_loader.seen import ROOT, Loader, Snapshot, start
 
-ROOT = Path(__file__).parents[2]
 DIGEST = r"sha256:[0-9a-f]{64}"
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
 
@@ -190,24 +189,13 @@ def test_settings(draft: Path, loader: Loader, monkeypatch: pytest.MonkeyPatch) 
     assert "pulled other/1@" in loader("pull", "--store", "file:model_store").out
 
 
-def run(*argv: str) -> subprocess.Popen[str]:
-    """The loader in a process of its own."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "model_loader", *argv],
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
 def test_module(draft: Path) -> None:
     """`python -m model_loader` is the command line."""
-    process = run("publish", str(draft))
+    process = start("publish", str(draft))
     out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (0, "")
     assert out.startswith("published tiny/1@sha256:")
-    process = run("history", "none")
+    process = start("history", "none")
     assert process.communicate(timeout=60)[0].startswith("TIME")
 
 
@@ -215,7 +203,7 @@ def test_interrupted() -> None:
     """Ctrl-C in the middle of a transfer is one word and exit 130, not a traceback."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        process = run("list", "--store", f"http://127.0.0.1:{port}/devstoreaccount1/models")
+        process = start("list", "--store", f"http://127.0.0.1:{port}/devstoreaccount1/models")
         connection, _ = server.accept()
         with connection:
             connection.recv(1)
@@ -245,12 +233,7 @@ def test_progress_on_a_terminal(draft: Path, loader: Loader) -> None:
     pty = pytest.importorskip("pty")
     write_draft(draft)
     master, slave = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "model_loader", "publish", "draft"],
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=slave,
-    )
+    process = start("publish", "draft", stderr=slave)
     process.communicate(timeout=60)
     os.close(slave)
     shown = os.read(master, 10_000).decode()

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from model_loader.errors import LoaderError, PackageError
+from model_loader.errors import ConflictError, LoaderError, PackageError
 from model_loader.ledger import read_ledger
 from model_loader.package import digest_of, hash_file, verify_package
 from model_loader.publish import publish
@@ -270,6 +270,33 @@ def test_shorter_while_read(workspace: Path, store: Store) -> None:
     with pytest.raises(PackageError, match=r"weights\.bin became shorter while it was being published"):
         publish(draft, store, progress=truncate)
     assert versions(store, "tiny") == []
+
+
+class Forgetful:
+    """A store whose answer to the first write of an object is lost, so that a retry is told of a conflict."""
+
+    def __init__(self, store: Store, name: str) -> None:
+        self._store, self._name, self._lost = store, name, False
+
+    def write(self, name: str, content: bytes, etag: str | None) -> None:
+        """Writes, and says that somebody else did."""
+        self._store.write(name, content, etag)
+        if name.endswith(self._name) and not self._lost:
+            self._lost = True
+            raise ConflictError(name)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+
+@pytest.mark.parametrize(
+    ("name", "version"), [("claims/1.json", 2), ("manifest.json", 1), ("ledger.jsonl", 1)]
+)
+def test_lost_answer(draft: Path, store: Store, name: str, version: int) -> None:
+    """What was written although nobody said so is not written twice; a number may be skipped."""
+    assert publish(draft, Forgetful(store, name)).manifest.version == version
+    assert versions(store, "tiny") == [version]
+    assert [entry.version for entry in read_ledger(store, "tiny").entries] == [version]
 
 
 def test_killed_between_operations(draft: Path, store: Store, store_url: str) -> None:
