@@ -3,22 +3,30 @@
 import argparse
 import json
 import logging
+import os
 import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from model_loader import commands
 from model_loader.errors import LoaderError
 from model_loader.ledger import STAGES
 
 INTERRUPTED = 130
+VERSION = "latest, a number or a stage"
+OPTIONAL_VERSION: dict[str, Any] = {
+    "metavar": "VERSION",
+    "default": "latest",
+    "help": f"{VERSION}; default: latest",
+}
 EPILOG = """\
 environment:
   MODEL_STORE        the store, where --store is not given; default file:model_store
   MODEL_NAME         the model, where --name is not given; default the only one in the store
   MODEL_PUBLISHER    who the ledger says did it; default user@host
+  MODEL_VERIFY_KEY   the public key, where --verify-key is not given; default none is asked for
   AZURE_STORAGE_KEY  the account key, for Azurite only; default the one every Azurite has
 
 exit codes: 0 done, 1 refused (the message says why), 2 usage
@@ -60,7 +68,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     pull = command("pull", commands.run_pull, "download a version, verify it, and put it into a directory")
     which = pull.add_mutually_exclusive_group()
-    _add_version(which, "--version")
+    which.add_argument("--version", **OPTIONAL_VERSION)
     which.add_argument("--locked", action="store_true", help="exactly what the lock says, or nothing")
     pull.add_argument("--output", type=Path, default=Path("model"), metavar="DIR", help="default: model")
     pull.add_argument(
@@ -68,25 +76,42 @@ def build_parser() -> argparse.ArgumentParser:
     )
 
     verify = command("verify", commands.run_verify, "check every file of a package against its manifest")
-    verify.add_argument("directory", metavar="DIR", type=Path, nargs="?", default=Path("model"))
+    verify.add_argument(
+        "directory", metavar="DIR", type=Path, nargs="?", default=Path("model"), help="default: model"
+    )
+
+    publish.add_argument("--sign-key", type=Path, metavar="FILE", help="private key, PEM, to sign with")
+    for each in (pull, verify):
+        each.add_argument(
+            "--verify-key",
+            type=Path,
+            metavar="FILE",
+            default=os.environ.get("MODEL_VERIFY_KEY") or None,
+            help="public key, PEM, that it must be signed with",
+        )
 
     listing = command("list", commands.run_list, "what is in the store")
 
     show = command("show", commands.run_show, "a version's manifest and digest")
-    _add_version(show, "version", nargs="?")
+    show.add_argument("version", nargs="?", **OPTIONAL_VERSION)
 
     promote = command("promote", commands.run_promote, "make a stage hold a version")
-    _add_version(promote, "version")
+    promote.add_argument("version", metavar="VERSION", help=VERSION)
 
     rollback = command("rollback", commands.run_rollback, "make a stage hold what it held before")
 
     history = command(
         "history", commands.run_history, "who published, promoted and rolled back what, when and why"
     )
-    history.add_argument("name", metavar="NAME", nargs="?", help="of the model")
+    history.add_argument(
+        "name",
+        metavar="NAME",
+        nargs="?",
+        help="of the model; default: MODEL_NAME, or the only one in the store",
+    )
 
     gate = command("gate", commands.run_gate, "hold a version's metrics against floors and against a stage")
-    _add_version(gate, "--version")
+    gate.add_argument("--version", **OPTIONAL_VERSION)
     gate.add_argument(
         "--floors", type=Path, default=Path("gate.toml"), metavar="FILE", help="default: gate.toml"
     )
@@ -96,18 +121,14 @@ def build_parser() -> argparse.ArgumentParser:
         each.add_argument(
             "--store", metavar="URL", help="file:PATH or https://ACCOUNT.blob.core.windows.net/CONTAINER"
         )
-    for each in (publish, pull, listing, show, promote, rollback, gate):
-        each.add_argument("--name", help="of the model")
+    publish.add_argument("--name", help="of the model; default: the draft's")
+    for each in (pull, listing, show, promote, rollback, gate):
+        each.add_argument("--name", help="of the model; default: MODEL_NAME, or the only one in the store")
     for each in (promote, rollback):
         each.add_argument("--stage", choices=STAGES, required=True)
     for each in (publish, promote, rollback):
         each.add_argument("--reason", metavar="TEXT", help="a note for the history")
     return parser
-
-
-def _add_version(parser: argparse._ActionsContainer, name: str, nargs: str | None = None) -> None:
-    text = "latest, a number or a stage; default: latest"
-    parser.add_argument(name, metavar="VERSION", default="latest", help=text, nargs=nargs)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -120,7 +141,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except LoaderError as exc:
         return _refuse(str(exc))
     except OSError as exc:
-        return _refuse(f"{exc.filename}: {exc.strerror}")
+        return _refuse(f"{exc.filename}: {exc.strerror}" if exc.filename else str(exc))
     except KeyboardInterrupt:
         _refuse("interrupted")
         return INTERRUPTED

@@ -1,24 +1,22 @@
 """A directory that somebody wants to publish, checked before a byte of it leaves."""
 
 import json
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from model_loader.description import check_features, check_samples
 from model_loader.errors import PackageError
 from model_loader.package import (
+    ABOUT,
     BASELINE_FILE,
     MANIFEST_FILE,
     MODEL_FILE,
     SAMPLES_FILE,
     FileEntry,
     Signature,
-    TensorSpec,
     check_path,
-    encode,
     hash_file,
-    is_number,
     parse_metrics,
     read_signature,
 )
@@ -64,11 +62,10 @@ def read_candidate(directory: Path) -> Candidate:
     draft = _draft(directory)
     signature = _open(directory / MODEL_FILE)
     if "features" in draft:
-        _check_features(draft["features"], signature)
+        check_features(draft["features"], signature)
     parse_metrics(draft)
-    encode(draft)  # a NaN in what only people read is better found now than at the end
     if SAMPLES_FILE in files:
-        _check_samples(_read_json(directory / SAMPLES_FILE), signature)
+        check_samples(_read_json(directory / SAMPLES_FILE), signature)
     if BASELINE_FILE in files:
         _read_json(directory / BASELINE_FILE)
     return Candidate(directory, files, signature, draft)
@@ -89,7 +86,7 @@ def _paths(directory: Path) -> list[str]:
             paths.append(path)
         elif not file.is_dir():
             raise PackageError(f"{file} is not a file")
-    return [path for path in paths if path != MANIFEST_FILE]
+    return [path for path in paths if path not in ABOUT]
 
 
 def _draft(directory: Path) -> dict[str, Any]:
@@ -126,53 +123,6 @@ def _open(path: Path) -> Signature:
     except refusals as exc:
         raise PackageError(f"ONNX Runtime cannot open {path}: {exc}") from exc
     return read_signature(session)
-
-
-def _check_features(features: list[Any], signature: Signature) -> None:
-    if not all(isinstance(name, str) for name in features) or len(set(features)) != len(features):
-        raise PackageError(f"{MANIFEST_FILE}: expected features to be different names, got {features!r}")
-    match [spec for spec in signature.inputs if not spec.optional]:
-        case [TensorSpec(shape=(_, width))]:
-            if isinstance(width, int) and width != len(features):
-                raise PackageError(
-                    f"{MANIFEST_FILE}: expected {width} features, as wide as the input, got {len(features)}"
-                )
-        case _:
-            raise PackageError(
-                f"{MANIFEST_FILE}: features name the columns of a single two-dimensional input"
-            )
-
-
-def _check_samples(document: Any, signature: Signature) -> None:
-    """`samples.json` is a list, `[{"inputs": {…}, "outputs": {…}, "rtol": 1e-4, "atol": 1e-5}, …]`."""
-    if not isinstance(document, list) or not document:
-        raise PackageError(f"{SAMPLES_FILE}: expected a list of at least one sample")
-    for index, sample in enumerate(document):
-        _check_sample(f"{SAMPLES_FILE}: sample {index}", sample, signature)
-
-
-def _check_sample(where: str, sample: Any, signature: Signature) -> None:
-    match sample:
-        case {"inputs": {**inputs}, "outputs": {**outputs}, **tolerances} if outputs:
-            _check_names(f"{where}: input", inputs, signature.inputs)
-            _check_names(f"{where}: output", outputs, signature.outputs)
-        case _:
-            raise PackageError(f"{where}: expected inputs and outputs, each an object of names and values")
-    for spec in signature.inputs:
-        if spec.name not in inputs and not spec.optional:
-            raise PackageError(f"{where}: input '{spec.name}' is missing")
-    for name, value in tolerances.items():
-        if name not in ("rtol", "atol") or not is_number(value) or value < 0:
-            raise PackageError(
-                f"{where}: expected rtol and atol, numbers of 0 or more, got {name} = {value!r}"
-            )
-
-
-def _check_names(where: str, values: Mapping[Any, Any], specs: Sequence[TensorSpec]) -> None:
-    known = [spec.name for spec in specs]
-    for name in values:
-        if name not in known:
-            raise PackageError(f"{where} '{name}' is none of the model's, {', '.join(known)}")
 
 
 def _read_json(path: Path) -> Any:

@@ -6,6 +6,7 @@ from argparse import Namespace
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from model_loader.errors import PackageError
 from model_loader.gate import check, read_floors
 from model_loader.ledger import Entry, read_ledger
 from model_loader.lock import Lock, read_lock
@@ -13,6 +14,7 @@ from model_loader.package import verify_package
 from model_loader.publish import publish
 from model_loader.pull import find_locked, pull
 from model_loader.releases import Release, choose, find, get, names, versions
+from model_loader.signing import verify_signature
 from model_loader.stages import promote, rollback
 from model_loader.store import Store, open_store, redact
 from model_loader.tables import number, short, table
@@ -45,6 +47,7 @@ def run_publish(args: Namespace) -> Answer:
         name=args.name,
         parent=args.parent,
         reason=args.reason,
+        sign_key=args.sign_key,
         progress=_progress(),
     )
     return Answer(f"published {release} in {store.url}", _named(release) | {"store": store.url})
@@ -54,13 +57,15 @@ def run_pull(args: Namespace) -> Answer:
     """`pull`."""
     if args.locked:
         lock = read_lock(args.lock)
+        if args.name not in (None, lock.name):
+            raise PackageError(f"{args.lock} is about {lock.name}, not {args.name}")
         store = open_store(_locked_store(args, lock))
         release = find_locked(store, lock)
     else:
         store, name = _model(args)
         release = find(store, name, args.version)
     record = None if args.locked else args.lock
-    changed = pull(store, release, args.output, lock=record, progress=_progress())
+    changed = pull(store, release, args.output, lock=record, verify_key=args.verify_key, progress=_progress())
     text = f"pulled {release} into {args.output}" if changed else f"{args.output} is {release} already"
     return Answer(text, _named(release) | {"store": store.url, "changed": changed})
 
@@ -68,8 +73,16 @@ def run_pull(args: Namespace) -> Answer:
 def run_verify(args: Namespace) -> Answer:
     """`verify DIR`."""
     package = verify_package(args.directory)
-    data = {"name": package.manifest.name, "version": package.manifest.version, "digest": package.digest}
-    return Answer(f"{args.directory} is {package}, whole", data)
+    if args.verify_key:
+        verify_signature(package, args.verify_key)
+    data = {
+        "name": package.manifest.name,
+        "version": package.manifest.version,
+        "digest": package.digest,
+        "signed": bool(args.verify_key),
+    }
+    signed = f", signed by {args.verify_key}" if args.verify_key else ""
+    return Answer(f"{args.directory} is {package}, whole{signed}", data)
 
 
 def run_list(args: Namespace) -> Answer:

@@ -2,7 +2,7 @@
 
 LoaderError            one sentence that says what to do; the command line prints it and exits 1
 ├── PackageError       a package on disk is not what its manifest says
-├── GateError          a model's metrics are not good enough
+├── GateError          the floors for a model's metrics cannot be used
 └── StoreError         the store cannot be reached, or refuses
     ├── NotFoundError  no such model, version or stage in the store
     └── ConflictError  somebody else wrote first
@@ -18,7 +18,7 @@ class PackageError(LoaderError):
 
 
 class GateError(LoaderError):
-    """A model's metrics are not good enough."""
+    """The floors for a model's metrics cannot be used."""
 
 
 class StoreError(LoaderError):

@@ -21,6 +21,11 @@ MODEL_FILE = "model.onnx"
 MANIFEST_FILE = "manifest.json"
 SAMPLES_FILE = "samples.json"
 BASELINE_FILE = "baseline.json"
+SIGNATURE_FILE = "model.sig"
+VERIFIED_FILE = "verified.json"
+
+# Of a package, but not of its files: the digest cannot be of what names it, signs it or says so.
+ABOUT = frozenset({MANIFEST_FILE, SIGNATURE_FILE, VERIFIED_FILE})
 
 T = TypeVar("T")
 
@@ -174,6 +179,15 @@ class Package:
     manifest: Manifest
     digest: str
 
+    @property
+    def signed(self) -> bool:
+        """Whether its signature was verified when it was pulled; the note of that names the digest."""
+        try:
+            note = json.loads((self.path / VERIFIED_FILE).read_bytes())
+        except (OSError, ValueError):
+            return False
+        return isinstance(note, dict) and note.get("digest") == self.digest
+
     def __str__(self) -> str:
         return f"{self.manifest.name}/{self.manifest.version}@{self.digest}"
 
@@ -253,8 +267,10 @@ def parse_manifest(text: bytes) -> Manifest:
     if version < 1:
         raise PackageError(f"{MANIFEST_FILE}: expected a version of 1 or more, got {version}")
     files = {check_path(path): _entry(path, entry) for path, entry in _field(document, "files", dict).items()}
-    if MODEL_FILE not in files or MANIFEST_FILE in files:
-        raise PackageError(f"{MANIFEST_FILE}: files must list {MODEL_FILE} and not {MANIFEST_FILE} itself")
+    if MODEL_FILE not in files or ABOUT & files.keys():
+        raise PackageError(
+            f"{MANIFEST_FILE}: files must list {MODEL_FILE}, and none of {', '.join(sorted(ABOUT))}"
+        )
     features = document.get("features")
     if features and not all(isinstance(name, str) for name in _field(document, "features", list)):
         raise PackageError(f"{MANIFEST_FILE}: expected 'features' to be names, got {features!r}")
@@ -351,7 +367,7 @@ def verify_package(path: Path) -> Package:
             )
     for file in sorted(path.rglob("*")):
         name = file.relative_to(path).as_posix()
-        if not file.is_dir() and name not in package.manifest.files and name != MANIFEST_FILE:
+        if not file.is_dir() and name not in package.manifest.files and name not in ABOUT:
             raise PackageError(f"{package}: {name} is not in the manifest")
     return package
 

@@ -1,5 +1,6 @@
 """Puts a package into a store as the next version of its model."""
 
+import io
 import re
 from pathlib import Path
 from typing import Any
@@ -7,8 +8,9 @@ from typing import Any
 from model_loader.candidate import Candidate, read_candidate
 from model_loader.errors import ConflictError, PackageError
 from model_loader.ledger import Entry, append, author, now, read_ledger
-from model_loader.package import MANIFEST_FILE, SCHEMA, encode, parse_manifest
+from model_loader.package import MANIFEST_FILE, SCHEMA, SIGNATURE_FILE, encode, parse_manifest
 from model_loader.releases import VERSION, Release, check_name
+from model_loader.signing import check_key, sign
 from model_loader.store import Store
 from model_loader.transfer import Progress, Source, silent
 
@@ -20,6 +22,7 @@ def publish(
     name: str | None = None,
     parent: int | None = None,
     reason: str | None = None,
+    sign_key: Path | None = None,
     progress: Progress = silent,
 ) -> Release:
     """Publishes the package in `directory`: `model.onnx`, the files it names, and what describes it.
@@ -31,6 +34,7 @@ def publish(
         name: of the model; else the draft's.
         parent: the version it was trained from; else the draft's.
         reason: a note for the ledger.
+        sign_key: private key, PEM, to sign the package with.
         progress: told of every block.
 
     Raises:
@@ -39,12 +43,19 @@ def publish(
     """
     candidate = read_candidate(directory)
     name = check_name(_name(candidate, name))
-    read_ledger(store, name)  # one that cannot be appended to is better found before the upload
+    # What would fail in the end is better found before the upload.
+    parse_manifest(encode(_document(candidate, name, 1, parent)))
+    read_ledger(store, name)
+    if sign_key:
+        check_key(sign_key)
     version = _claim(store, name)
-    for path in candidate.files:
-        _upload(candidate, path, store, f"{name}/{version}/{path}", progress)
     text = encode(_document(candidate, name, version, parent))
     release = Release(parse_manifest(text), text)
+    if sign_key:
+        signature = sign(directory, list(candidate.files), text, sign_key)
+        store.upload(f"{release.path}/{SIGNATURE_FILE}", io.BytesIO(signature))
+    for path in candidate.files:
+        _upload(candidate, path, store, f"{release.path}/{path}", progress)
     _seal(store, release)
     entry = Entry(now(), "publish", version, release.digest, author(), reason=reason)
     append(store, name, lambda _: entry)
@@ -94,7 +105,7 @@ def _document(candidate: Candidate, name: str, version: int, parent: int | None)
         "inputs": [spec.to_json() for spec in signature.inputs],
         "outputs": [spec.to_json() for spec in signature.outputs],
     }
-    said = candidate.draft | {"publisher": author()} | ({"parent": parent} if parent else {})
+    said = candidate.draft | {"publisher": author()} | ({} if parent is None else {"parent": parent})
     return document | {field: value for field, value in said.items() if field != "name"}
 
 

@@ -7,8 +7,16 @@ from pathlib import Path
 from model_loader.atomic import alone, replace_directory
 from model_loader.errors import PackageError
 from model_loader.lock import Lock, writing
-from model_loader.package import MANIFEST_FILE, hash_file, read_package, verify_package
+from model_loader.package import (
+    MANIFEST_FILE,
+    SIGNATURE_FILE,
+    Package,
+    hash_file,
+    read_package,
+    verify_package,
+)
 from model_loader.releases import Release, find
+from model_loader.signing import is_verified, note_verified, verify_signature
 from model_loader.store import Store
 from model_loader.transfer import Progress, Target, silent
 
@@ -29,7 +37,13 @@ def find_locked(store: Store, lock: Lock) -> Release:
 
 
 def pull(
-    store: Store, release: Release, output: Path, *, lock: Path | None = None, progress: Progress = silent
+    store: Store,
+    release: Release,
+    output: Path,
+    *,
+    lock: Path | None = None,
+    verify_key: Path | None = None,
+    progress: Progress = silent,
 ) -> bool:
     """Makes the directory `output` the package `release`, and the file `lock` say so; both or neither.
 
@@ -37,6 +51,7 @@ def pull(
 
     Args:
         lock: None leaves no lock.
+        verify_key: public key, PEM, that the package must be signed with.
         progress: told of every block.
 
     Returns:
@@ -50,28 +65,33 @@ def pull(
     output.parent.mkdir(parents=True, exist_ok=True)
     record = Lock(release.manifest.name, release.manifest.version, release.digest, store.url)
     with alone(output.parent), writing(lock, record) if lock else nullcontext():
-        if _holds(output, release):
+        if _holds(output, release, verify_key):
             return False
         staging = output.with_name(f".{output.name}.pull")
-        _fill(staging, store, release, progress)
+        package = _fill(staging, store, release, progress)
+        if verify_key:
+            verify_signature(package, verify_key)
+            note_verified(package, verify_key)
         replace_directory(staging, output)
         return True
 
 
-def _holds(output: Path, release: Release) -> bool:
+def _holds(output: Path, release: Release, verify_key: Path | None) -> bool:
     if not output.exists() or (output.is_dir() and not any(output.iterdir())):
         return False
     try:
-        digest = read_package(output).digest
+        package = read_package(output)
     except PackageError as exc:
         raise PackageError(f"{output} is not a model package and would be lost: move it away") from exc
+    if package.digest != release.digest or (verify_key and not is_verified(package, verify_key)):
+        return False
     try:
-        return digest == release.digest and bool(verify_package(output))
+        return bool(verify_package(output))
     except PackageError:
         return False
 
 
-def _fill(staging: Path, store: Store, release: Release, progress: Progress) -> None:
+def _fill(staging: Path, store: Store, release: Release, progress: Progress) -> Package:
     """Makes `staging` the package `release`, verified."""
     if staging.is_symlink():  # a checkout can bring one, and whatever it leads to would be swept
         staging.unlink()
@@ -86,7 +106,9 @@ def _fill(staging: Path, store: Store, release: Release, progress: Progress) -> 
             store.download(f"{release.path}/{path}", target)
             os.fsync(target.fileno())
     (staging / MANIFEST_FILE).write_bytes(release.text)
-    verify_package(staging)
+    if signature := store.read(f"{release.path}/{SIGNATURE_FILE}"):
+        (staging / SIGNATURE_FILE).write_bytes(signature[0])
+    return verify_package(staging)
 
 
 def _sweep(staging: Path, release: Release) -> None:

@@ -76,7 +76,9 @@ def test_metrics(app: Flask) -> None:
 
 def test_dependencies() -> None:
     """Every dependency that is asked for has its reason, and no other."""
-    files = (ROOT / "requirements.in", ROOT / "model_loader/requirements.in")
+    files = (
+        ROOT / name for name in ("requirements.in", "model_loader/requirements.in", "requirements-build.in")
+    )
     lines = [line for file in files for line in file.read_text().splitlines()]
     asked = [line for line in lines if line[0] not in "#-"]
     assert [row[0] for row in rows("dependencies.md") if row[0] != "package"] == asked

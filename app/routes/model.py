@@ -10,7 +10,7 @@ from app.service import Service
 
 
 def blueprint(service: Service) -> Blueprint:
-    """The model's manifest, digest and signature. They do not change, so the reply is made once."""
+    """The model's manifest, digest and inputs and outputs. They do not change, so the reply is made once."""
     routes = Blueprint("model", __name__)
     model = service.model
     body = orjson.dumps(
@@ -18,6 +18,7 @@ def blueprint(service: Service) -> Blueprint:
             "name": model.name,
             "version": model.version,
             "digest": model.package.digest,
+            "signed": model.package.signed,
             "inputs": [spec.to_json() for spec in model.inputs.values()],
             "outputs": [spec.to_json() for spec in model.outputs.values()],
             "manifest": model.package.manifest.document,

@@ -47,6 +47,17 @@ def test_model(client: FlaskClient, package: Path) -> None:
     assert reply["outputs"] == [{"name": "y", "datatype": "FP32", "shape": ["batch", 2]}]
 
 
+@pytest.mark.parametrize("noted", ["own", "another", "nonsense", None])
+def test_model_signed(settings: Settings, noted: str | None) -> None:
+    """`signed` is true only where the loader noted that it verified the signature of this very digest."""
+    package = settings.model_path
+    digest = digest_of((package / "manifest.json").read_bytes())
+    notes = {"own": json.dumps({"digest": digest}), "another": '{"digest": "sha256:0"}', "nonsense": "["}
+    if noted:
+        (package / "verified.json").write_text(notes[noted])
+    assert create_app(settings).test_client().get("/model").get_json()["signed"] is (noted == "own")
+
+
 def test_queue_full_and_deadline(package: Path) -> None:
     """With the model busy, one more than may wait gets 503 with Retry-After, one that waits too long 504."""
     app = create_app(

@@ -17,20 +17,6 @@ README = (ROOT / "README.md").read_text()
 START_TIMEOUT_S = 60
 
 
-@pytest.fixture(scope="module")
-def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A clone; its .venv is ours, so that nothing is installed."""
-    path = tmp_path_factory.mktemp("clone") / "scorebox"
-    files = subprocess.check_output(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, text=True
-    )
-    for name in filter(None, files.split("\0")):
-        (path / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(ROOT / name, path / name)
-    (path / ".venv").symlink_to(ROOT / ".venv")
-    return path
-
-
 class Clone:
     """A service that `scripts/serve` runs."""
 

@@ -6,33 +6,14 @@ import signal
 import sys
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
-from typing import Any
 
 from model_loader.publish import publish
 from model_loader.pull import pull
 from model_loader.releases import find
-from model_loader.store import Store, open_store
+from model_loader.store import open_store
+from tests.model_loader.faults import Mortal, die
 
 MIB = 1024 * 1024
-
-
-class Mortal:
-    """A store whose process is killed before the operation with a given number, the first being 0."""
-
-    def __init__(self, store: Store, death: int) -> None:
-        self._store, self._left = store, death
-
-    def __getattr__(self, name: str) -> Any:
-        if name in ("names", "read", "write", "upload", "download"):
-            if self._left == 0:
-                die()
-            self._left -= 1
-        return getattr(self._store, name)
-
-
-def die(*_: object) -> None:
-    """Ends this process as the kernel does when memory runs out."""
-    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def publish_and_die(url: str, draft: Path, operations: int) -> None:

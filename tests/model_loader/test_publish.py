@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from model_loader.errors import ConflictError, LoaderError, PackageError
+from model_loader.errors import LoaderError, PackageError
 from model_loader.ledger import read_ledger
 from model_loader.package import digest_of, hash_file, verify_package
 from model_loader.publish import publish
@@ -20,6 +20,7 @@ from model_loader.store import Store, open_store
 from tests import models
 from tests.model_loader import processes
 from tests.model_loader.drafts import SAMPLES, write_draft, write_external
+from tests.model_loader.faults import Forgetful
 from tests.model_loader.processes import MIB
 
 CONTEXT = multiprocessing.get_context("spawn")
@@ -135,6 +136,11 @@ BAD_FILES: list[tuple[str, Any, str]] = [
     ("manifest.json", {"name": "tiny", "metrics": {"a": float("nan")}}, r"metrics\['a'\] .*, got nan"),
     ("manifest.json", '{"name": "tiny", "metrics": {"a": 1e999}}', r"metrics\['a'\] .*, got inf"),
     ("manifest.json", {"name": "tiny", "data": {"mean": float("inf")}}, r"cannot be written as JSON"),
+    (
+        "manifest.json",
+        {"name": "tiny", "training": {"finished": "today"}},
+        r"manifest.json: expected .*'today'",
+    ),
     ("manifest.json", {"name": "tiny", "features": ["a"]}, r"expected 2 features, as wide as the .*, got 1"),
     ("manifest.json", {"name": "tiny", "features": ["a", "a"]}, r"expected features to be different names"),
     ("manifest.json", {"name": "tiny", "features": ["a", 1]}, r"expected features to be different names"),
@@ -270,23 +276,6 @@ def test_shorter_while_read(workspace: Path, store: Store) -> None:
     with pytest.raises(PackageError, match=r"weights\.bin became shorter while it was being published"):
         publish(draft, store, progress=truncate)
     assert versions(store, "tiny") == []
-
-
-class Forgetful:
-    """A store whose answer to the first write of an object is lost, so that a retry is told of a conflict."""
-
-    def __init__(self, store: Store, name: str) -> None:
-        self._store, self._name, self._lost = store, name, False
-
-    def write(self, name: str, content: bytes, etag: str | None) -> None:
-        """Writes, and says that somebody else did."""
-        self._store.write(name, content, etag)
-        if name.endswith(self._name) and not self._lost:
-            self._lost = True
-            raise ConflictError(name)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._store, name)
 
 
 @pytest.mark.parametrize(

@@ -349,6 +349,13 @@ def test_locked_refuses_another_digest(pulled: Snapshot, store: Store, loader: L
     assert snapshot(Path()) == before
 
 
+def test_locked_is_about_one_model(pulled: Snapshot, loader: Loader) -> None:
+    """Another model than the lock's is not what the lock says."""
+    assert loader("pull", "--locked", "--name", "tiny").code == 0
+    result = loader("pull", "--locked", "--name", "other")
+    assert (result.code, result.err) == (1, "model_loader: model.lock is about tiny, not other\n")
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

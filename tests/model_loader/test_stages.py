@@ -13,6 +13,7 @@ from model_loader.publish import publish
 from model_loader.releases import find
 from model_loader.stages import promote, rollback
 from model_loader.store import Store
+from tests.model_loader.faults import Forgetful
 
 
 @pytest.fixture
@@ -127,8 +128,9 @@ def test_somebody_else_writes_in_between(three: Store) -> None:
     assert held(three) == 2
 
 
-def test_somebody_else_writes_all_the_time(three: Store) -> None:
+def test_somebody_else_writes_all_the_time(three: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who never gets a word in gives up, and says so."""
+    monkeypatch.setattr("model_loader.ledger.ATTEMPTS", 4)
 
     def decide(ledger: Ledger) -> Entry:
         promote(three, "tiny", str(len(ledger.entries) % 2 + 1), "staging")
@@ -136,6 +138,15 @@ def test_somebody_else_writes_all_the_time(three: Store) -> None:
 
     with pytest.raises(ConflictError, match=r"tiny/ledger.jsonl .* is being written to all the time"):
         append(three, "tiny", decide)
+
+
+def test_lost_answer(three: Store) -> None:
+    """A rollback whose answer was lost goes back once, although it was told that somebody else wrote."""
+    for version in ("1", "2", "3"):
+        promote(three, "tiny", version, "production")
+    assert rollback(Forgetful(three, "ledger.jsonl"), "tiny", "production").version == 2
+    assert held(three) == 2
+    assert len(read_ledger(three, "tiny").entries) == 7
 
 
 def test_many_promote_at_once(three: Store) -> None:
