@@ -136,10 +136,10 @@ def test_path_that_escapes(path: str) -> None:
         ({"version": "1"}, "expected 'version' to be int, got str"),
         ({"created": 0}, "expected 'created' to be str, got int"),
         ({"files": []}, "expected 'files' to be dict, got list"),
-        ({"files": {}}, "files must list model.onnx and not manifest.json itself"),
+        ({"files": {}}, "files must list model.onnx, and none of manifest.json"),
         (
             {"files": {"model.onnx": FILE, "manifest.json": FILE}},
-            "files must list model.onnx and not manifest",
+            "files must list model.onnx, and none of manifest",
         ),
         ({"files": {"model.onnx": FILE, "../x": FILE}}, "path '../x' would leave the package directory"),
         ({"files": {"model.onnx": "0" * 64}}, r"expected files\['model.onnx'\] to have sha256 and bytes"),
