@@ -200,16 +200,16 @@ def test_overload(tmp_path: Path, start_server: StartServer) -> None:
     outcomes: Counter[int] = Counter()
 
     def post() -> None:
-        outcomes[server.request("POST", "/score", {"inputs": [[0.5] * 1000] * 32})[0]] += 1
+        outcomes[server.request("POST", "/score", {"inputs": [[0.5] * 1000] * 4})[0]] += 1
 
-    threads = [threading.Thread(target=post) for _ in range(90)]
+    threads = [threading.Thread(target=post) for _ in range(150)]
     for thread in threads:
         thread.start()
     assert server.request("GET", "/readyz")[0] == 200
-    assert sum(outcomes.values()) < 90
+    assert sum(outcomes.values()) < 150
     for thread in threads:
         thread.join()
-    assert set(outcomes) == {200, 503, 504}
+    assert {200, 503} <= set(outcomes) <= {200, 503, 504}
     assert server.stop() == 0
 
 
