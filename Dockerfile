@@ -24,7 +24,7 @@ COPY gunicorn.conf.py ./
 COPY model_loader model_loader
 COPY app app
 # A file that lies beside the code, a key or a note, is none of the service's.
-RUN find . -type f ! -name '*.py' -delete && python -m compileall -q --invalidation-mode unchecked-hash .
+RUN find . -type f ! -name '*.py' -delete && find . -type d -empty -delete && python -m compileall -q --invalidation-mode unchecked-hash .
 WORKDIR /out/model/opt/scorebox
 COPY model model
 RUN cd /out/application/opt/scorebox && MODEL_PATH=/out/model/opt/scorebox/model python -m app.check \
@@ -47,5 +47,5 @@ USER 10001:10001
 EXPOSE 8080
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s CMD ["python", "-c", "\
 import os, urllib.request as request; \
-request.urlopen('http://127.0.0.1:' + (os.environ.get('PORT') or '8080') + '/healthz')"]
+request.build_opener(request.ProxyHandler({})).open('http://127.0.0.1:' + (os.environ.get('PORT') or '8080') + '/healthz')"]
 CMD ["python", "-m", "gunicorn"]

@@ -41,7 +41,10 @@ def _remove(directory: str, master: int) -> None:
 
 # Set before prometheus_client is imported, which decides by it. A reload runs this again and finds it set.
 if not os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="scorebox-")
+    try:
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="scorebox-")
+    except OSError as error:
+        sys.exit(f"scorebox: no directory to write to ({error}): mount one, such as --tmpfs /tmp")
     atexit.register(_remove, os.environ["PROMETHEUS_MULTIPROC_DIR"], os.getpid())
 run_directory = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
 

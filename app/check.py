@@ -7,6 +7,7 @@ from app import selftest
 from app.errors import StartupError
 from app.model import load
 from app.settings import Settings
+from model_loader.package import SAMPLES_FILE
 
 
 def main() -> int:
@@ -18,7 +19,10 @@ def main() -> int:
     except StartupError as exc:
         print(f"check: {exc}", file=sys.stderr)
         return 1
-    print(f"{model.package} answers its {len(samples)} samples")
+    if samples:
+        print(f"{model.package} answers its {len(samples)} samples")
+    else:
+        print(f"{model.package} has no {SAMPLES_FILE}: nothing proves its answers")
     return 0
 
 

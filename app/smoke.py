@@ -6,8 +6,10 @@ first difference ends it with exit code 1. API_KEY is sent where it is set.
 """
 
 import argparse
+import http.client
 import json
 import os
+import re
 import sys
 import urllib.error
 import urllib.request
@@ -30,8 +32,8 @@ class SmokeError(ScoreboxError):
     """A service does not do what it should."""
 
 
-def smoke(urls: Sequence[str], package: Package, *, wait_s: float = 0) -> None:
-    """Checks services against the package that they should serve.
+def smoke(urls: Sequence[str], package: Package, *, wait_s: float = 0) -> int:
+    """Checks services against the package that they should serve; gives the number of samples.
 
     Args:
         urls: of replicas of one service.
@@ -50,6 +52,7 @@ def smoke(urls: Sequence[str], package: Package, *, wait_s: float = 0) -> None:
         for index, (one, other) in enumerate(zip(answers[0], answer, strict=True)):
             if one != other:
                 raise SmokeError(f"sample {index}: {urls[0]} answers {one!r}, {url} answers {other!r}")
+    return len(samples)
 
 
 def _wait_until_ready(url: str, deadline: float) -> None:
@@ -66,9 +69,11 @@ def _wait_until_ready(url: str, deadline: float) -> None:
 
 def _check(url: str, package: Package, samples: Sequence[Sample]) -> list[bytes]:
     """Checks one service, and gives its answers."""
-    about = json.loads(_expect(url, "GET /model", 200, _request(url, "/model")))
+    about = _parse(
+        url, "GET /model", _expect(url, "GET /model", 200, _request(url, "/model")), "digest", "outputs"
+    )
     if about["digest"] != package.digest:
-        found = f"{about['name']}/{about['version']}@{about['digest']}"
+        found = f"{about.get('name')}/{about.get('version')}@{about['digest']}"
         raise SmokeError(f"{url}: expected {package}, got {found}")
     specs = {spec["name"]: TensorSpec(spec["name"], spec["datatype"], None) for spec in about["outputs"]}
     answers = []
@@ -76,7 +81,7 @@ def _check(url: str, package: Package, samples: Sequence[Sample]) -> list[bytes]
         # The id is echoed in the body: with the same one, replicas must give the same bytes.
         reply = _request(url, "/score", {"inputs": sample.inputs}, {"x-request-id": f"smoke-{index}"})
         answers.append(_expect(url, f"sample {index}", 200, reply))
-        _compare(url, index, sample, json.loads(answers[-1])["outputs"], specs)
+        _compare(url, index, sample, _parse(url, f"sample {index}", answers[-1], "outputs")["outputs"], specs)
     refusal = _expect(url, "a bad request", 400, _request(url, "/score", {"inputs": {"no such input": 0}}))
     if b"no such input" not in refusal:
         raise SmokeError(f"{url}: expected the refusal to name the input, got {refusal!r}")
@@ -90,6 +95,8 @@ def _compare(
     url: str, index: int, sample: Sample, outputs: Mapping[str, Any], specs: Mapping[str, TensorSpec]
 ) -> None:
     for name, expected in sample.outputs.items():
+        if name not in specs or name not in outputs:
+            raise SmokeError(f"{url}: sample {index}: there is no output '{name}'")
         got, wanted = from_json(outputs[name], specs[name]), from_json(expected, specs[name])
         if not matches(got, wanted, sample.rtol, sample.atol):
             raise SmokeError(
@@ -113,8 +120,19 @@ def _request(
     except urllib.error.HTTPError as exc:
         with exc:
             return exc.code, exc.read()
-    except OSError as exc:
-        raise SmokeError(f"{url}{path} does not answer: {exc}") from exc
+    except (OSError, http.client.HTTPException) as exc:
+        raise SmokeError(f"{url}{path} does not answer: {exc!r}") from exc
+
+
+def _parse(url: str, what: str, body: bytes, *members: str) -> Any:
+    """The JSON object in a reply, which must have these members."""
+    try:
+        document = json.loads(body)
+    except ValueError:
+        document = None
+    if not isinstance(document, dict) or not document.keys() >= set(members):
+        raise SmokeError(f"{url}: {what}: expected JSON with {', '.join(members)}, got {body[:100]!r}")
+    return document
 
 
 def _expect(url: str, what: str, status: int, reply: tuple[int, bytes]) -> bytes:
@@ -126,7 +144,10 @@ def _expect(url: str, what: str, status: int, reply: tuple[int, bytes]) -> bytes
 def _locked(model: Path, lock: Path) -> Package:
     """The package that the services should serve, if the lock names it."""
     package = verify_package(model)
-    locked = json.loads(lock.read_bytes())["digest"]
+    try:
+        locked = json.loads(lock.read_bytes())["digest"]
+    except (OSError, ValueError, KeyError) as exc:
+        raise SmokeError(f"{lock} cannot be read: {exc!r}") from exc
     if locked != package.digest:
         raise SmokeError(f"{lock} says {locked}, {model} is {package}: pull --locked")
     return package
@@ -141,13 +162,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--wait", type=float, default=0, metavar="SECONDS", help="for readiness; default: 0")
     args = parser.parse_args(argv)
     urls = [url.rstrip("/") for url in args.urls]
+    for url in urls:
+        if not re.fullmatch(r"https?://[^/\s:]+(:\d+)?(/\S*)?", url.replace("[", "").replace("]", "")):
+            parser.error(f"not a URL: {url}")
     try:
         package = _locked(args.model, args.lock)
-        smoke(urls, package, wait_s=args.wait)
+        count = smoke(urls, package, wait_s=args.wait)
     except (PackageError, RequestError, SmokeError) as exc:
         print(f"smoke: {exc}", file=sys.stderr)
         return 1
-    print(f"{' '.join(urls)}: {package}, right in every check")
+    proof = f"{count} samples right" if count else "no samples, so that nothing proves its answers"
+    print(f"{' '.join(urls)}: {package}, {proof}, the rest as it should be")
     return 0
 
 

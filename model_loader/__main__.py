@@ -67,13 +67,7 @@ def build_parser() -> argparse.ArgumentParser:
     publish.add_argument("--parent", type=int, metavar="VERSION", help="the version it was trained from")
 
     pull = command("pull", commands.run_pull, "download a version, verify it, and put it into a directory")
-    which = pull.add_mutually_exclusive_group()
-    which.add_argument("--version", **OPTIONAL_VERSION)
-    which.add_argument("--locked", action="store_true", help="exactly what the lock says, or nothing")
     pull.add_argument("--output", type=Path, default=Path("model"), metavar="DIR", help="default: model")
-    pull.add_argument(
-        "--lock", type=Path, default=Path("model.lock"), metavar="FILE", help="default: model.lock"
-    )
 
     verify = command("verify", commands.run_verify, "check every file of a package against its manifest")
     verify.add_argument(
@@ -111,7 +105,13 @@ def build_parser() -> argparse.ArgumentParser:
     )
 
     gate = command("gate", commands.run_gate, "hold a version's metrics against floors and against a stage")
-    gate.add_argument("--version", **OPTIONAL_VERSION)
+    for each in (pull, gate):
+        which = each.add_mutually_exclusive_group()
+        which.add_argument("--version", **OPTIONAL_VERSION)
+        which.add_argument("--locked", action="store_true", help="exactly what the lock says, or nothing")
+        each.add_argument(
+            "--lock", type=Path, default=Path("model.lock"), metavar="FILE", help="default: model.lock"
+        )
     gate.add_argument(
         "--floors", type=Path, default=Path("gate.toml"), metavar="FILE", help="default: gate.toml"
     )

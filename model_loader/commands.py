@@ -55,15 +55,7 @@ def run_publish(args: Namespace) -> Answer:
 
 def run_pull(args: Namespace) -> Answer:
     """`pull`."""
-    if args.locked:
-        lock = read_lock(args.lock)
-        if args.name not in (None, lock.name):
-            raise PackageError(f"{args.lock} is about {lock.name}, not {args.name}")
-        store = open_store(_locked_store(args, lock))
-        release = find_locked(store, lock)
-    else:
-        store, name = _model(args)
-        release = find(store, name, args.version)
+    store, release = _release(args)
     record = None if args.locked else args.lock
     changed = pull(store, release, args.output, lock=record, verify_key=args.verify_key, progress=_progress())
     text = f"pulled {release} into {args.output}" if changed else f"{args.output} is {release} already"
@@ -148,9 +140,8 @@ def run_history(args: Namespace) -> Answer:
 def run_gate(args: Namespace) -> Answer:
     """`gate`."""
     floors = read_floors(args.floors)
-    store, name = _model(args)
-    candidate = find(store, name, args.version)
-    ledger = read_ledger(store, name)
+    store, candidate = _release(args)
+    ledger = read_ledger(store, candidate.manifest.name)
     held = ledger.held(args.stage)
     baseline = get(store, ledger, held[-1].version) if held else None
     rows = check(floors, candidate.manifest.metrics, baseline.manifest.metrics if baseline else {})
@@ -169,6 +160,18 @@ def run_gate(args: Namespace) -> Answer:
         f"{candidate} does not pass {args.floors}: {failed} of {len(rows)} checks failed" if failed else None
     )
     return Answer(text, data, refused)
+
+
+def _release(args: Namespace) -> tuple[Store, Release]:
+    """The release that `--locked` or `--version` means, and the store that it is in."""
+    if not args.locked:
+        store, name = _model(args)
+        return store, find(store, name, args.version)
+    lock = read_lock(args.lock)
+    if args.name not in (None, lock.name):
+        raise PackageError(f"{args.lock} is about {lock.name}, not {args.name}")
+    store = open_store(_locked_store(args, lock))
+    return store, find_locked(store, lock)
 
 
 def _store(args: Namespace) -> Store:

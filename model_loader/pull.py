@@ -10,13 +10,14 @@ from model_loader.lock import Lock, writing
 from model_loader.package import (
     MANIFEST_FILE,
     SIGNATURE_FILE,
+    VERIFIED_FILE,
     Package,
     hash_file,
     read_package,
     verify_package,
 )
 from model_loader.releases import Release, find
-from model_loader.signing import is_verified, note_verified, verify_signature
+from model_loader.signing import note_verified, verify_signature
 from model_loader.store import Store
 from model_loader.transfer import Progress, Target, silent
 
@@ -66,12 +67,13 @@ def pull(
     record = Lock(release.manifest.name, release.manifest.version, release.digest, store.url)
     with alone(output.parent), writing(lock, record) if lock else nullcontext():
         if _holds(output, release, verify_key):
+            _note(output, verify_key)
             return False
         staging = output.with_name(f".{output.name}.pull")
         package = _fill(staging, store, release, progress)
         if verify_key:
             verify_signature(package, verify_key)
-            note_verified(package, verify_key)
+        _note(staging, verify_key)
         replace_directory(staging, output)
         return True
 
@@ -83,12 +85,23 @@ def _holds(output: Path, release: Release, verify_key: Path | None) -> bool:
         package = read_package(output)
     except PackageError as exc:
         raise PackageError(f"{output} is not a model package and would be lost: move it away") from exc
-    if package.digest != release.digest or (verify_key and not is_verified(package, verify_key)):
+    if package.digest != release.digest:
         return False
     try:
-        return bool(verify_package(output))
+        verify_package(output)
+        if verify_key:
+            verify_signature(package, verify_key)
     except PackageError:
         return False
+    return True
+
+
+def _note(directory: Path, verify_key: Path | None) -> None:
+    """Leaves word of a signature that was verified just now, and takes away any other."""
+    if verify_key:
+        note_verified(read_package(directory), verify_key)
+    else:
+        (directory / VERIFIED_FILE).unlink(missing_ok=True)
 
 
 def _fill(staging: Path, store: Store, release: Release, progress: Progress) -> Package:

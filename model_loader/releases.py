@@ -62,7 +62,9 @@ def choose(store: Store, name: str | None) -> str:
     if not found:
         raise NotFoundError(f"the store {store.url} holds no models: publish one, or correct the URL")
     if len(found) > 1:
-        raise NotFoundError(f"the store {store.url} holds {', '.join(found)}: choose one with --name")
+        raise NotFoundError(
+            f"the store {store.url} holds {', '.join(found)}: choose one with --name or MODEL_NAME"
+        )
     return found[0]
 
 

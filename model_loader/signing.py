@@ -8,7 +8,6 @@ That a signature was verified is noted in the package as `verified.json`, for th
 """
 
 import hashlib
-import json
 import os
 import shutil
 import tempfile
@@ -20,6 +19,9 @@ from typing import Any
 from model_loader.errors import PackageError
 from model_loader.package import MANIFEST_FILE, SIGNATURE_FILE, VERIFIED_FILE, Package, encode
 
+# A signature names every file with its hash: some 200 bytes a file.
+MAX_SIGNATURE_BYTES = 16 * 1024 * 1024
+
 
 def check_key(key: Path) -> None:
     """Finds early what would fail late.
@@ -28,7 +30,9 @@ def check_key(key: Path) -> None:
         PackageError: the key cannot be read, or the library is missing.
     """
     _note("", key)
-    _library("signing")
+    signing = _library("signing")
+    with _border(f"cannot sign with {key}"):
+        _signer(signing, key)
 
 
 def sign(directory: Path, files: list[str], manifest: bytes, key: Path) -> bytes:
@@ -42,14 +46,18 @@ def sign(directory: Path, files: list[str], manifest: bytes, key: Path) -> bytes
     """
     signing, hashing = _library("signing"), _library("hashing")
     with _assembled(directory, files, manifest) as package, _border(f"cannot sign with {key}"):
-        password = os.environ.get("MODEL_SIGN_KEY_PASSWORD")
-        config = signing.Config().use_elliptic_key_signer(
-            private_key=key, password=password.encode() if password else None
-        )
+        config = _signer(signing, key)
         config.set_hashing_config(hashing.Config().set_ignored_paths(paths=[], ignore_git_paths=False))
         signature = package.parent / SIGNATURE_FILE
         config.sign(package, signature)
         return signature.read_bytes()
+
+
+def _signer(signing: Any, key: Path) -> Any:
+    password = os.environ.get("MODEL_SIGN_KEY_PASSWORD")
+    return signing.Config().use_elliptic_key_signer(
+        private_key=key, password=password.encode() if password else None
+    )
 
 
 @contextmanager
@@ -77,11 +85,13 @@ def verify_signature(package: Package, key: Path) -> None:
     Raises:
         PackageError: there is no signature, it is another key's, or not of these files.
     """
-    check_key(key)
+    _note("", key)
     verifying, hashing = _library("verifying"), _library("hashing")
     signature = package.path / SIGNATURE_FILE
     if not signature.is_file():
         raise PackageError(f"{package} is not signed, and MODEL_VERIFY_KEY asks for the signature of {key}")
+    if signature.stat().st_size > MAX_SIGNATURE_BYTES:
+        raise PackageError(f"{package} is not signed by {key}: its signature is too large to be one")
     with _border(f"{package} is not signed by {key}"):
         ignored = hashing.Config().set_ignored_paths(
             paths=[SIGNATURE_FILE, VERIFIED_FILE], ignore_git_paths=False
@@ -93,15 +103,6 @@ def verify_signature(package: Package, key: Path) -> None:
 def note_verified(package: Package, key: Path) -> None:
     """Leaves word in the package that its signature was verified, for the service to say so."""
     (package.path / VERIFIED_FILE).write_bytes(encode(_note(package.digest, key)))
-
-
-def is_verified(package: Package, key: Path) -> bool:
-    """Whether the signature of the package was verified before, with this key."""
-    try:
-        note = json.loads((package.path / VERIFIED_FILE).read_bytes())
-    except (OSError, ValueError):
-        return False
-    return bool(note == _note(package.digest, key))
 
 
 def _note(digest: str, key: Path) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The bill of materials of an image: the Python packages read from stdin, and the model in a directory.
+"""The bill of materials of an image: the Python packages read from stdin, and the model's manifest.
 
 https://cyclonedx.org/docs/1.6/json/
 """
@@ -52,9 +52,11 @@ def model(path: Path) -> Component:
 
 
 def main() -> None:
-    """Reads packages from stdin and the model from the argument; writes the bill to stdout."""
+    """Arguments: the image's id, and a directory with the manifest. Writes the bill to stdout."""
+    image, directory = sys.argv[1:]
     components = [library(line) for line in sorted(sys.stdin)]
-    bom = Bom(components=[*components, model(Path(sys.argv[1]))])
+    bom = Bom(components=[*components, model(Path(directory))])
+    bom.metadata.component = Component(type=ComponentType.CONTAINER, name="scorebox", version=image)
     print(JsonV1Dot6(bom).output_as_string(indent=2))
 
 

@@ -32,7 +32,7 @@ def test_right(
     servers = [start_server(package, WEB_CONCURRENCY="1").wait_until_ready() for _ in range(2)]
     urls = [f"http://127.0.0.1:{server.port}" for server in servers]
     assert main([*urls, "--wait", "10", *arguments]) == 0
-    assert "right in every check" in capsys.readouterr().out
+    assert "samples right" in capsys.readouterr().out
 
 
 def test_with_key(
@@ -137,6 +137,8 @@ def liar(package: Path) -> Iterator[tuple[str, type[Liar]]]:
         ),
         ('{"outputs": {"y": [[3, 5], [7, 9]]}}', 200, "a bad request: expected status 400, got 200"),
         ('{"outputs": {"y": [[3, 5], [7, 9]]}}', 400, "/metrics has no model_info"),
+        ("<html>", 400, "sample 0: expected JSON with outputs, got b'<html>'"),
+        ('{"outputs": {}}', 400, "sample 0: there is no output 'y'"),
     ],
 )
 def test_wrong(
@@ -152,6 +154,21 @@ def test_wrong(
     handler.answer, handler.refusal = answer.encode(), refusal
     assert main([url, *arguments]) == 1
     assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("url", ["foo", "localhost:8080", "http://127.0.0.1:abc", "ftp://127.0.0.1"])
+def test_no_url(arguments: list[str], url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is not a URL is wrong usage."""
+    with pytest.raises(SystemExit) as end:
+        main([url, *arguments])
+    assert end.value.code == 2
+    assert f"not a URL: {url}" in capsys.readouterr().err
+
+
+def test_no_lock(package: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A lock that is not there is told in a sentence."""
+    assert main(["http://127.0.0.1:1", "--model", str(package), "--lock", str(tmp_path / "none")]) == 1
+    assert "cannot be read" in capsys.readouterr().err
 
 
 def test_replicas_that_differ(

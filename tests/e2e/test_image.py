@@ -89,6 +89,19 @@ def test_labels(clone: Path, tag: str) -> None:
     assert "org.opencontainers.image.version" in labels
 
 
+def test_labels_of_work_in_progress(clone: Path, tmp_path: Path, tag: str) -> None:
+    """An image of files that no commit has says so, and a remote's credentials are in no label."""
+    copy = tmp_path / "scorebox"
+    shutil.copytree(clone, copy, symlinks=True)
+    (copy / "app/extra.py").touch()
+    run("git", "remote", "add", "origin", "https://me:s3cret@w0rd@git.example.com/x.git?token=abc", cwd=copy)
+    name = tag.replace(":good", ":dirty")
+    assert build(copy, name).returncode == 0
+    labels = json.loads(docker("inspect", "--format", "{{json .Config.Labels}}", name))
+    assert labels["org.opencontainers.image.version"].endswith("-dirty")
+    assert labels["org.opencontainers.image.source"] == "https://git.example.com/x.git"
+
+
 def test_self_test_without_network(tag: str) -> None:
     """The model answers its samples with nothing writable, no capability and no network."""
     printed = docker("run", "--rm", *HARDENED, "--network", "none", tag, "python", "-m", "app.check")
@@ -122,7 +135,7 @@ def test_smoke(clone: Path, address: str, tag: str) -> None:
     try:
         urls = [address, f"http://{docker('port', other, '8080/tcp').splitlines()[0]}"]
         done = run(str(clone / "scripts/smoke"), "--wait", "30", *urls)
-        assert (done.returncode, "right in every check" in done.stdout) == (0, True), done.stderr
+        assert (done.returncode, "samples right" in done.stdout) == (0, True), done.stderr
         for _ in range(60):
             health = docker("inspect", "--format", "{{.State.Health.Status}}", other)
             if health != "starting":
@@ -152,6 +165,7 @@ def test_reproducible(clone: Path, tag: str) -> None:
     """Built again from nothing, at another time and with other file times, every layer is the same."""
     for path in (clone / "app").rglob("*.py"):
         path.touch()
+    (clone / "app/left_behind/__pycache__").mkdir(parents=True)
     done = build(clone, tag.replace(":good", ":again"), "--", "--no-cache")
     assert done.returncode == 0, done.stderr
     layers = [
@@ -196,6 +210,22 @@ def break_gate(clone: Path) -> dict[str, str]:
     return {}
 
 
+def break_gate_of_lock(clone: Path) -> dict[str, str]:
+    """The locked store has a bad model under the number that the default store has a good one under."""
+    manifest = json.loads((clone / "model_store/wine/2/manifest.json").read_text())
+    for version, accuracy in ((1, 0.99), (2, 0.01)):
+        draft = {"name": "wine", "metrics": {"accuracy": accuracy}, "features": manifest["features"]}
+        package = clone / f"draft{version}"
+        package.mkdir()
+        shutil.copy(clone / "model_store/wine/2/model.onnx", package)
+        (package / "manifest.json").write_text(json.dumps(draft))
+        loader = [str(clone / ".venv/bin/python"), "-m", "model_loader"]
+        assert run(*loader, "publish", str(package), "--store", "file:other", cwd=clone).returncode == 0
+    assert run(*loader, "pull", "--store", "file:other", cwd=clone).returncode == 0
+    (clone / "gate.toml").write_text("[accuracy]\nmin = 0.9\n")
+    return {}
+
+
 def break_self_test(clone: Path) -> dict[str, str]:
     """A model that does not answer its sample."""
     package = json.loads((clone / "model_store/wine/2/manifest.json").read_text())
@@ -219,10 +249,11 @@ def break_smoke(clone: Path) -> dict[str, str]:
     [
         (break_pull, "file:nowhere"),
         (break_gate, "does not pass gate.toml"),
+        (break_gate_of_lock, "does not pass gate.toml"),
         (break_self_test, "sample 0: output 'label'"),
         (break_smoke, "GET /metrics: expected status 200, got 404"),
     ],
-    ids=["pull", "gate", "self_test", "smoke"],
+    ids=["pull", "gate", "gate_of_lock", "self_test", "smoke"],
 )
 def test_nothing_is_tagged(clone: Path, tmp_path: Path, tag: str, damage: object, words: str) -> None:
     """A model or an image that fails a check leaves no tag behind, and the message says which."""
@@ -230,10 +261,57 @@ def test_nothing_is_tagged(clone: Path, tmp_path: Path, tag: str, damage: object
     copy = tmp_path / "scorebox"
     shutil.copytree(clone, copy, symlinks=True)
     bad = tag.replace(":good", ":bad")
-    done = build(copy, bad, **damage(copy))
+    locked = ["--locked"] if damage is break_gate_of_lock else []
+    done = build(copy, bad, *locked, **damage(copy))
     assert done.returncode == 1
     assert words in done.stdout + done.stderr
     assert run("docker", "image", "inspect", bad).returncode == 1
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["--push", ""],
+        ["--tag"],
+        ["--version", "1", "--locked"],
+        ["--verion", "1"],
+        ["--", "--tag", "x"],
+        ["--", "-tx"],
+    ],
+    ids=" ".join,
+)
+def test_usage(clone: Path, args: list[str]) -> None:
+    """Arguments that are not understood, or would tag what is not proven, end it before anything is done."""
+    done = run(str(clone / "scripts/build"), *args, cwd=clone)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("usage: build ")
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (["python", "-c", "import time; time.sleep(1); raise SystemExit(3)"], "does not start"),
+        (["nonexistent"], "does not start"),
+        (
+            [
+                "python",
+                "-c",
+                "import socket as s; l = s.create_server(('', 8080)); __import__('time').sleep(99)",
+            ],
+            "is not ready after 30 s",
+        ),
+    ],
+    ids=["exits", "missing", "hangs"],
+)
+def test_smoke_of_bad_images(clone: Path, tag: str, tmp_path: Path, command: list[str], words: str) -> None:
+    """An image that does not come up is given up in time, with its log, and no container stays."""
+    (tmp_path / "Dockerfile").write_text(f"FROM {tag}\nCMD {json.dumps(command)}\n")
+    bad = tag.replace(":good", ":silent")
+    assert run("docker", "build", "--tag", bad, str(tmp_path), DOCKER_BUILDKIT="0").returncode == 0
+    done = run(str(clone / "scripts/smoke"), bad)
+    assert done.returncode == 1
+    assert words in done.stderr
+    assert docker("ps", "--all", "--quiet", "--filter", f"ancestor={bad}") == ""
 
 
 @pytest.fixture

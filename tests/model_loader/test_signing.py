@@ -1,5 +1,6 @@
 """Signed packages: what is signed by whom, and what is refused."""
 
+import hashlib
 import json
 import random
 import shutil
@@ -114,6 +115,40 @@ def test_files_of_another_version(store: Store, tmp_path: Path, signed: Release,
     store.write(f"{forged.path}/model.sig", signature, None)
     with pytest.raises(PackageError, match="Signature mismatch"):
         pull(store, forged, OUTPUT, verify_key=key.with_suffix(".pub"))
+
+
+@pytest.mark.parametrize("asked", [True, False], ids=["key", "no_key"])
+def test_forged_note(store: Store, tmp_path: Path, key: Path, asked: bool) -> None:
+    """A note that somebody left, and no signature: it does not stand in for one."""
+    unsigned = publish(write_draft(tmp_path / "draft"), store)
+    pull(store, unsigned, OUTPUT)
+    public = key.with_suffix(".pub")
+    digest = hashlib.sha256(public.read_bytes()).hexdigest()
+    (OUTPUT / "verified.json").write_text(json.dumps({"digest": unsigned.digest, "key": f"sha256:{digest}"}))
+    if asked:
+        with pytest.raises(PackageError, match="is not signed"):
+            pull(store, unsigned, OUTPUT, verify_key=public)
+    else:
+        assert not pull(store, unsigned, OUTPUT)
+        assert not read_package(OUTPUT).signed
+
+
+def test_huge_signature(store: Store, tmp_path: Path, key: Path) -> None:
+    """A signature of gigabytes is refused without being read."""
+    pull(store, publish(write_draft(tmp_path / "draft"), store), OUTPUT)
+    with (OUTPUT / "model.sig").open("wb") as file:
+        file.truncate(2**31)
+    with pytest.raises(PackageError, match="too large"):
+        verify_signature(read_package(OUTPUT), key.with_suffix(".pub"))
+
+
+def test_other_kind_of_key(store: Store, tmp_path: Path) -> None:
+    """A key that cannot sign is told before a version number is claimed."""
+    key = tmp_path / "rsa.pem"
+    subprocess.run(["openssl", "genrsa", "-out", str(key), "2048"], check=True, capture_output=True)
+    with pytest.raises(PackageError, match=r"cannot sign with .*rsa\.pem"):
+        publish(write_draft(tmp_path / "draft"), store, sign_key=key)
+    assert store.names("") == []
 
 
 def test_note_of_another_digest(store: Store, tmp_path: Path, signed: Release, key: Path) -> None:
