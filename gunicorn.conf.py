@@ -21,9 +21,8 @@ except SettingsError as error:
 wsgi_app = "app.server:application()"
 host = f"[{settings.host}]" if ":" in settings.host else settings.host
 bind = f"{host}:{settings.port}"
-worker_class = "gthread"
+worker_class = "asgi"
 workers = settings.web_concurrency
-threads = settings.threads
 keepalive = settings.keepalive_s
 graceful_timeout = settings.graceful_timeout_s
 loglevel = "warning"

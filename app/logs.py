@@ -67,6 +67,9 @@ def log_request(record: Record) -> None:
         "error": str(record.error) if record.error else None,
     }
     level = logging.INFO if record.status < 500 else logging.ERROR
+    cause = record.error.__cause__ if record.error and record.status == 500 else None
     if record.route in PROBES and record.status < 400:
         level = logging.DEBUG
-    logger.log(level, "request", extra={"fields": {k: v for k, v in fields.items() if v is not None}})
+    logger.log(
+        level, "request", exc_info=cause, extra={"fields": {k: v for k, v in fields.items() if v is not None}}
+    )

@@ -1,7 +1,6 @@
 """The model: loaded, described, run."""
 
 import ctypes
-import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,8 +21,6 @@ from model_loader.package import (
     read_signature,
     verify_package,
 )
-
-logger = logging.getLogger("scorebox")
 
 # ONNX Runtime's own exceptions have no common base but Exception; the others are what pybind raises.
 ORT_ERRORS: tuple[type[Exception], ...] = (
@@ -57,6 +54,7 @@ class Model:
         package: where it came from, and its digest.
         inputs: name → spec of all inputs, those with a default included.
         outputs: name → spec of all outputs, in the graph's order.
+        batched: input name → whether its first dimension is the batch, so that requests can be put together.
         session: ONNX Runtime's.
     """
 
@@ -65,6 +63,7 @@ class Model:
         self.package = package
         self.inputs: Mapping[str, TensorSpec] = {spec.name: spec for spec in signature.inputs}
         self.outputs: Mapping[str, TensorSpec] = {spec.name: spec for spec in signature.outputs}
+        self.batched = {spec.name: _has_rows(spec) for spec in signature.inputs}
         self.session = session
         self._raw_inputs = [name for name, spec in self.inputs.items() if spec.datatype in RAW_DATATYPES]
         self._raw_outputs = any(spec.datatype in RAW_DATATYPES for spec in signature.outputs)
@@ -75,6 +74,11 @@ class Model:
                 f"{package}: ONNX Runtime gives outputs of {', '.join(sorted(RAW_DATATYPES))} only to models "
                 f"whose inputs are tensors of numbers; input '{others[0]}' is not"
             )
+
+    @property
+    def gives_rows(self) -> bool:
+        """Whether every output has the batch as its first dimension, as far as the graph tells."""
+        return all(_has_rows(spec) for spec in self.outputs.values())
 
     @property
     def name(self) -> str:
@@ -101,7 +105,6 @@ class Model:
         try:
             return dict(zip(self.outputs, self._run(inputs), strict=True))
         except ORT_ERRORS as exc:
-            logger.exception("the model failed")
             raise InferenceFailed(f"the model failed: {str(exc).splitlines()[0][:300]}") from exc
 
     def _run(self, inputs: Mapping[str, Any]) -> Sequence[Any]:
@@ -119,6 +122,11 @@ class Model:
             _from_ort_value(value, spec.datatype)
             for value, spec in zip(values, self.outputs.values(), strict=True)
         ]
+
+
+def _has_rows(spec: TensorSpec) -> bool:
+    """Whether the first dimension is free, as that of a batch is."""
+    return "(" not in spec.datatype and spec.shape is not None and not isinstance(spec.shape[0], int)
 
 
 def _check_features(package: Package, signature: Signature) -> None:

@@ -1,40 +1,43 @@
 """The way of one request: bytes → decode → validate → infer → encode → bytes.
 
-Knows neither Flask nor a server: every door makes a `Request`, calls `Scorer.score` and sends the `Reply`.
-So authentication, limits, errors, ids and observers exist once.
+Knows neither Flask nor a server: every door goes the way that `Scorer.answer` shows and sends the `Reply`. So
+authentication, limits, errors, ids and observers exist once.
 """
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import orjson
 
 from app.auth import ANONYMOUS, ApiKeys
+from app.batching import Batcher, Result
 from app.errors import BodyTooLarge, InvalidRequest, RequestError, UnsupportedMediaType
 from app.model import Model
 from app.protocols import score
-from app.queue import InferenceQueue
 from app.settings import Settings
+from app.signature import shown
 
 MAX_ID_LENGTH = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """A request, as plain as it gets.
+class Read:
+    """Asks the door for the body.
+
+    The door throws InvalidRequest in where it ends early, DeadlineExceeded where it does not come in time.
 
     Attributes:
-        headers: looked up by name in lower case.
-        read: gives the body, but at most so many bytes of it, by a deadline in seconds of the monotonic
-            clock. Raises InvalidRequest where it ends early, DeadlineExceeded where it does not come in time.
+        max_bytes: of it that are wanted.
+        deadline: in seconds of the monotonic clock.
     """
 
-    headers: Mapping[str, str]
-    read: Callable[[int, float], bytes]
+    max_bytes: int
+    deadline: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,13 @@ class Reply:
 
 @dataclass(slots=True)
 class Record:
-    """What the observers see of one scored request. Durations are in seconds; None: it did not get there."""
+    """What the observers see of one scored request.
+
+    Attributes:
+        duration: seconds from its headers to its reply.
+        rows: of the request; None where it could not be read.
+        result: what became of it at the model; None where it did not get there.
+    """
 
     id: str
     started: float
@@ -57,11 +66,11 @@ class Record:
     status: int = 500
     duration: float = 0.0
     rows: int | None = None
-    queue_duration: float | None = None
-    infer_duration: float | None = None
+    result: Result | None = None
     error: RequestError | None = None
 
 
+Wait: TypeAlias = "Read | Future[Result]"
 Observer = Callable[[Record], None]
 
 
@@ -71,23 +80,33 @@ class Scorer:
 
     model: Model
     settings: Settings
-    queue: InferenceQueue
+    batcher: Batcher
     api_keys: ApiKeys | None = None
     observers: Sequence[Observer] = field(default_factory=tuple)
 
-    def score(self, request: Request) -> Reply:
-        """Answers one request; what goes wrong with it becomes the reply."""
-        record = Record(id=request_id(request.headers), started=monotonic())
+    def answer(self, headers: Mapping[str, str]) -> Generator[Wait, Any, Reply]:
+        """The way of one request; what goes wrong with it becomes the reply.
+
+        Where it has to wait it yields what for, and a door, which knows how to wait, sends the outcome in:
+        for a `Read` the body's bytes, for a future its result. So the way is one for threads and for asyncio.
+
+        Args:
+            headers: looked up by name in lower case.
+        """
+        record = Record(id=request_id(headers), started=monotonic())
         try:
-            record.caller = self.caller(request.headers)
+            record.caller = self.caller(headers)
             deadline = record.started + self.settings.request_timeout_ms / 1000
-            body = self._read(request, deadline)
+            max_bytes = self._admit(headers)
+            body = yield Read(max_bytes + 1, deadline)
+            self._check_body(body, max_bytes)
             call = score.decode(body, self.model.inputs, self.model.package.manifest.features)
             record.rows = _rows(call)
-            outputs = self._infer(call.inputs, record, deadline)
-            body = score.encode(outputs, call.rows, self._about(record.id))
+            future = self.batcher.submit(call.inputs, record.rows, deadline)
+            record.result = future.result() if future.done() else (yield future)
+            reply = score.encode(record.result.outputs, call.rows, self._about(record.id))
             record.status = 200
-            return Reply(200, self.headers(record.id), body)
+            return Reply(200, self.headers(record.id), reply)
         except RequestError as exc:
             record.error = exc
             record.status = exc.status
@@ -122,34 +141,27 @@ class Scorer:
     def _about(self, id_: str) -> dict[str, str]:
         return {"id": id_, "model_name": self.model.name, "model_version": self.model.version}
 
-    def _read(self, request: Request, deadline: float) -> bytes:
-        """The body, if its type is known and its size within the limit."""
-        media_type = request.headers.get("content-type", score.MEDIA_TYPE).partition(";")[0].strip().lower()
+    def _admit(self, headers: Mapping[str, str]) -> int:
+        """The limit of the body, unless it need not be read: its type is not known, or it is too large."""
+        media_type = headers.get("content-type", score.MEDIA_TYPE).partition(";")[0].strip().lower()
         if media_type != score.MEDIA_TYPE:
-            raise UnsupportedMediaType(f"expected content-type {score.MEDIA_TYPE}, got {media_type!r}")
-        coding = request.headers.get("content-encoding", "identity").strip().lower()
+            raise UnsupportedMediaType(f"expected content-type {score.MEDIA_TYPE}, got {shown(media_type)}")
+        coding = headers.get("content-encoding", "identity").strip().lower()
         if coding not in ("", "identity"):
-            raise UnsupportedMediaType(f"expected no content-encoding, got {coding!r}")
+            raise UnsupportedMediaType(f"expected no content-encoding, got {shown(coding)}")
         limit = self.settings.max_body_bytes
-        length = request.headers.get("content-length", "")
+        length = headers.get("content-length", "")
         if length.isdecimal() and int(length) > limit:
             raise BodyTooLarge(f"expected a body of at most {limit} bytes, got {length}")
+        return limit
+
+    @staticmethod
+    def _check_body(body: bytes, max_bytes: int) -> None:
         # Without this bound a client that sends no length could have us hold a body of any size.
-        body = request.read(limit + 1, deadline)
-        if len(body) > limit:
-            raise BodyTooLarge(f"expected a body of at most {limit} bytes, got more")
+        if len(body) > max_bytes:
+            raise BodyTooLarge(f"expected a body of at most {max_bytes} bytes, got more")
         if not body:
             raise InvalidRequest("the body is empty; expected a JSON object with 'inputs' or 'instances'")
-        return body
-
-    def _infer(self, inputs: Mapping[str, Any], record: Record, deadline: float) -> dict[str, Any]:
-        waiting = monotonic()
-        with self.queue.slot(deadline):
-            running = monotonic()
-            record.queue_duration = running - waiting
-            outputs = self.model.infer(inputs)
-            record.infer_duration = monotonic() - running
-        return outputs
 
 
 def request_id(headers: Mapping[str, str]) -> str:

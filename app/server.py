@@ -5,25 +5,25 @@ import signal
 import sys
 import time
 from pathlib import Path
-from types import FrameType
 from typing import Any, NoReturn
 
-from flask import Flask
-
 from app import create_app
+from app.asgi import Door
 from app.errors import StartupError
 from app.example import curl
 from app.logs import configure, logger
 from app.service import Service
 from app.settings import Settings
 
+POLL_S = 0.02
 
-def application() -> Flask:
-    """The application of one worker. A model that cannot be proven ends the process with exit code 1."""
+
+def application() -> Door:
+    """The application of one worker; a model that cannot be proven ends the process with exit code 1."""
     try:
         settings = Settings.from_environ(os.environ)
         configure(settings)
-        return create_app(settings)
+        return Door(create_app(settings))
     except StartupError as exc:
         refuse(str(exc))
 
@@ -40,7 +40,7 @@ def refuse(message: str) -> NoReturn:
 
 def post_worker_init(worker: Any) -> None:
     """Says what is served, once for all workers, and makes SIGTERM drain this one."""
-    service: Service = worker.wsgi.extensions["scorebox"]
+    service: Service = worker.asgi.service
     package = str(service.model.package)
     if _claim("serving", package):
         announce(service, port=worker.sockets[0].getsockname()[1])
@@ -50,11 +50,29 @@ def post_worker_init(worker: Any) -> None:
             f"{package} is at MODEL_PATH, but this service serves {served}: restart it, or reload by SIGHUP"
         )
 
-    def drain(signum: int, frame: FrameType | None) -> None:
-        service.draining.set()
-        worker.handle_exit(signum, frame)
+    worker.loop.add_signal_handler(signal.SIGTERM, drain, worker)
 
-    signal.signal(signal.SIGTERM, drain)
+
+def drain(worker: Any) -> None:
+    """Ends the worker so that nobody notices: SIGTERM, SIGHUP and Kubernetes' preStop all come to this.
+
+    From now on readiness fails and every reply announces the connection's end, while new connections are
+    still answered, until those who send them have heard of it; then what is in flight is finished.
+    gunicorn's own stop closes kept-alive connections that were not told, and waits for those that idle.
+    """
+    door: Door = worker.asgi
+    if door.service.draining.is_set():
+        return
+    door.service.draining.set()
+    logger.info("draining")
+    worker.loop.call_later(door.service.settings.drain_delay_s, _stop, worker)
+
+
+def _stop(worker: Any) -> None:
+    if worker.asgi.in_flight:
+        worker.loop.call_later(POLL_S, _stop, worker)
+    else:
+        worker.handle_quit_signal()
 
 
 def announce(service: Service, port: int) -> None:
@@ -62,7 +80,7 @@ def announce(service: Service, port: int) -> None:
     settings = service.settings
     if not service.samples:
         logger.warning(
-            "%s has no samples.json: nothing proves its answers, and the first request warms it up",
+            "%s has no samples.json: nothing proves its answers",
             service.model.package,
         )
     if not service.model.package.manifest.version:
@@ -72,7 +90,7 @@ def announce(service: Service, port: int) -> None:
         service.model.package,
         port,
         settings.web_concurrency,
-        settings.threads,
+        settings.inference_concurrency,
         curl(service.model, service.samples, port),
     )
 

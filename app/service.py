@@ -8,9 +8,9 @@ from app.auth import ApiKeys
 from app.logs import log_request
 from app.metrics import Metrics
 from app.model import Model, load
-from app.queue import InferenceQueue
 from app.scoring import Scorer
 from app.settings import Settings
+from app.warmup import warm_up
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def start(settings: Settings) -> Service:
     scorer = Scorer(
         model=model,
         settings=settings,
-        queue=InferenceQueue(settings.inference_concurrency, settings.max_queue_size),
+        batcher=warm_up(model, samples, settings),
         api_keys=ApiKeys(settings.api_keys_file) if settings.api_keys_file else None,
         observers=(metrics, log_request),
     )

@@ -55,9 +55,6 @@ class Settings:
     host: str = _setting("0.0.0.0", _text, "Address to listen on.")  # noqa: S104 (a container serves its pod's address)
     port: int = _setting(8080, _count(0, 65535), "Port to listen on.")
     web_concurrency: int = _setting(0, _count(0, 1024), "Worker processes; 0: one for each CPU of the quota.")
-    threads: int = _setting(
-        0, _count(0, 1024), "Threads a worker answers requests with; 0: as many as may run, wait, and 8 more."
-    )
     intra_op_num_threads: int = _setting(
         0, _count(0, 1024), "Threads ONNX Runtime runs one inference with; 0: the worker's CPUs."
     )
@@ -72,14 +69,23 @@ class Settings:
     max_body_bytes: int = _setting(
         32 * 1024 * 1024, _count(1), "Largest request body; a larger one is refused before it is read."
     )
-    max_queue_size: int = _setting(
-        64, _count(0), "Requests that may wait for the model in a worker; one more gets 503."
+    batching: str = _setting(
+        "on",
+        _choice("on", "off"),
+        "Whether requests that wait run together, where the model proves that it can.",
+    )
+    max_batch_rows: int = _setting(128, _count(1), "Rows that run together at the most.")
+    max_queue_rows: int = _setting(
+        1024, _count(0), "Rows that may wait for the model in a worker; more get 503."
     )
     request_timeout_ms: int = _setting(
         20_000, _count(1), "How long a request may take to arrive and wait for the model; then it gets 504."
     )
     graceful_timeout_s: int = _setting(
         25, _count(1), "How long requests in flight may take to finish after SIGTERM."
+    )
+    drain_delay_s: int = _setting(
+        5, _count(0), "How long new connections are still answered after SIGTERM, while readiness fails."
     )
     keepalive_s: int = _setting(
         80, _count(1), "How long an idle connection is kept; longer than the ingress keeps it (75 s in most)."
@@ -126,9 +132,6 @@ class Settings:
             web_concurrency=workers,
             intra_op_num_threads=intra_op_num_threads,
             inference_concurrency=concurrency,
-            # One for each request that may run or wait, so that the queue's limit and deadline hold for all;
-            # the others answer probes, and take bodies that arrive slowly.
-            threads=self.threads or concurrency + self.max_queue_size + 8,
         )
 
 

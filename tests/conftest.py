@@ -13,6 +13,7 @@ from app import create_app
 from app.settings import Settings
 from model_loader.package import MANIFEST_FILE, MODEL_FILE, SAMPLES_FILE, hash_file
 from tests import models
+from tests.asgi_client import AsgiClient
 
 MakeClient = Callable[..., FlaskClient]
 
@@ -63,19 +64,26 @@ def app(settings: Settings) -> Flask:
     return create_app(settings)
 
 
+@pytest.fixture(params=[Flask.test_client, AsgiClient], ids=["flask", "asgi"])
+def door(request: pytest.FixtureRequest) -> MakeClient:
+    """Both doors in turn: a test that uses a client promises the same of each."""
+    door: MakeClient = request.param
+    return door
+
+
 @pytest.fixture
-def client(app: Flask) -> FlaskClient:
+def client(app: Flask, door: MakeClient) -> FlaskClient:
     """A client of it."""
-    return app.test_client()
+    return door(app)
 
 
 @pytest.fixture
-def serve(tmp_path: Path) -> MakeClient:
+def serve(tmp_path: Path, door: MakeClient) -> MakeClient:
     """Makes a client of a service with the given model bytes; settings as keywords."""
 
     def make(model: bytes, **settings: Any) -> FlaskClient:
         path = tmp_path / "bare.onnx"
         path.write_bytes(model)
-        return create_app(Settings(model_path=path, web_concurrency=1, **settings)).test_client()
+        return door(create_app(Settings(model_path=path, web_concurrency=1, **settings)))
 
     return make

@@ -12,12 +12,15 @@ ROOT = Path(__file__).parents[1]
 # From the outside in: a module imports only from layers below its own.
 LAYERS = [
     {"app.server", "app.check", "app.smoke"},
+    {"app.asgi"},
     {"app.routes"},
     {"app.service"},
     {"app.metrics", "app.logs", "app.example"},
     {"app.scoring"},
+    {"app.warmup"},
     {"app.selftest"},
-    {"app.model", "app.queue", "app.auth", "app.protocols"},
+    {"app.batching"},
+    {"app.model", "app.auth", "app.protocols"},
     {"app.tensors"},
     {"app.signature", "app.settings"},
     {"app.errors", "app.cgroup", "model_loader.package"},

@@ -1,16 +1,16 @@
 """`POST /score`."""
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from time import monotonic
-from typing import cast
+from typing import Any, cast
 
 from flask import Blueprint, Response, request
 from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import ClientDisconnected
 
-from app.errors import DeadlineExceeded, InvalidRequest
-from app.scoring import Request
+from app.errors import DeadlineExceeded, InvalidRequest, RequestError
+from app.scoring import Read, Reply, Wait
 from app.service import Service
 
 CHUNK_BYTES = 64 * 1024
@@ -22,13 +22,29 @@ def blueprint(service: Service) -> Blueprint:
 
     @routes.post("/score")
     def score() -> Response:
-        reply = service.scorer.score(Request(cast(Mapping[str, str], request.headers), _read))
+        reply = _drive(service.scorer.answer(cast(Mapping[str, str], request.headers)))
         return Response(reply.body, reply.status, reply.headers)
 
     return routes
 
 
-def _read(max_bytes: int, deadline: float) -> bytes:
+def _drive(steps: Generator[Wait, Any, Reply]) -> Reply:
+    """Goes the way of a request in this thread, which waits where there is something to wait for."""
+    try:
+        wait = next(steps)
+        while True:
+            try:
+                outcome = _read(wait) if isinstance(wait, Read) else wait.result()
+            except RequestError as exc:
+                wait = steps.throw(exc)
+            else:
+                wait = steps.send(outcome)
+    except StopIteration as end:
+        reply: Reply = end.value
+        return reply
+
+
+def _read(wanted: Read) -> bytes:
     """At most so many bytes of the body, which must be there by the deadline.
 
     Without it, as many stalled clients as there are threads would stop the worker.
@@ -36,10 +52,10 @@ def _read(max_bytes: int, deadline: float) -> bytes:
     connection: socket.socket | None = request.environ.get("gunicorn.socket")
     body = bytearray()
     try:
-        while len(body) < max_bytes:
+        while len(body) < wanted.max_bytes:
             if connection:
-                connection.settimeout(max(0.001, deadline - monotonic()))
-            chunk = request.stream.read(min(CHUNK_BYTES, max_bytes - len(body)))
+                connection.settimeout(max(0.001, wanted.deadline - monotonic()))
+            chunk = request.stream.read(min(CHUNK_BYTES, wanted.max_bytes - len(body)))
             if not chunk:
                 break
             body += chunk

@@ -77,6 +77,7 @@ def start_server(tmp_path: Path) -> Iterator[StartServer]:
             "MODEL_PATH": str(model_path),
             "TMPDIR": str(tmp_path),
             "PYTHONUNBUFFERED": "1",
+            "DRAIN_DELAY_S": "1",
             **variables,
         }
         with log.open("w") as output:

@@ -6,6 +6,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
@@ -58,27 +59,25 @@ def test_model_signed(settings: Settings, noted: str | None) -> None:
     assert create_app(settings).test_client().get("/model").get_json()["signed"] is (noted == "own")
 
 
-def test_queue_full_and_deadline(package: Path) -> None:
-    """With the model busy, one more than may wait gets 503 with Retry-After, one that waits too long 504."""
-    app = create_app(
-        Settings(model_path=package, web_concurrency=1, max_queue_size=1, request_timeout_ms=200)
-    )
-    service, client = app.extensions["scorebox"], app.test_client()
-    statuses: list[int] = []
-
-    def post() -> None:
-        statuses.append(app.test_client().post("/score", json=BODY).status_code)
-
-    with service.scorer.queue.slot(deadline=float("inf")):
-        waiting = threading.Thread(target=post)
-        waiting.start()
-        while service.scorer.queue.waiting == 0:
-            threading.Event().wait(0.001)
-        reply = client.post("/score", json=BODY)
-        assert (reply.status_code, reply.headers["retry-after"]) == (503, "1")
-        assert reply.get_json()["error"] == "1 requests wait for the model already"
-        waiting.join()
-    assert statuses == [504]
+def test_queue_full_and_deadline(serve: MakeClient) -> None:
+    """With the model busy, more rows than may wait get 503 with Retry-After; who waits too long gets 504."""
+    client = serve(models.slow(), max_queue_rows=1, request_timeout_ms=100, batching="off")
+    batcher = client.application.extensions["scorebox"].scorer.batcher
+    rows = np.full((200, 1000), 0.5, np.float32)
+    running = batcher.submit({"x": rows}, 200, deadline=float("inf"))
+    while batcher.waiting_rows:
+        threading.Event().wait(0.001)
+    batcher.submit({"x": rows[:1]}, 1, deadline=float("inf"))
+    reply = client.post("/score", json={"inputs": [[0.5] * 1000]})
+    assert (reply.status_code, reply.headers["retry-after"]) == (503, "1")
+    assert reply.get_json()["error"] == "1 rows wait for the model already"
+    running.result()
+    while batcher.waiting_rows:
+        threading.Event().wait(0.001)
+    batcher.submit({"x": rows}, 200, deadline=float("inf"))
+    while batcher.waiting_rows:
+        threading.Event().wait(0.001)
+    assert client.post("/score", json={"inputs": [[0.5] * 1000]}).status_code == 504
     text = client.get("/metrics").text
     assert 'model_rejected_total{reason="queue_full"} 1.0' in text
     assert 'model_rejected_total{reason="deadline"} 1.0' in text
@@ -182,7 +181,7 @@ def test_announced(app: Flask, caplog: pytest.LogCaptureFixture) -> None:
     announce(app.extensions["scorebox"], port=8080)
     (line,) = caplog.messages
     assert line.startswith("serving tiny/3@sha256:")
-    assert "with 1 workers of 73 threads" in line
+    assert "with 1 workers of 1 threads" in line
     assert """-d '{"instances":[{"a":1,"b":2}]}'""" in line
 
 

@@ -23,11 +23,11 @@ def test_values() -> None:
             "MODEL_PATH": "a/b",
             "PROVIDERS": "A, B",
             "LOG_FORMAT": "json",
-            "MAX_QUEUE_SIZE": "0",
+            "MAX_QUEUE_ROWS": "0",
         }
     )
     assert (settings.port, settings.model_path, settings.providers) == (9000, Path("a/b"), ("A", "B"))
-    assert (settings.log_format, settings.max_queue_size) == ("json", 0)
+    assert (settings.log_format, settings.max_queue_rows) == ("json", 0)
 
 
 @pytest.mark.parametrize(
@@ -54,24 +54,21 @@ def test_bad_value(name: str, value: str, words: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("cpus", "given", "workers", "threads", "intra_op", "concurrency"),
+    ("cpus", "given", "workers", "intra_op", "concurrency"),
     [
-        (0.5, {}, 1, 73, 1, 1),
-        (1, {}, 1, 73, 1, 1),
-        (2, {}, 2, 73, 1, 1),
-        (3.7, {}, 3, 73, 1, 1),
-        (4, {"web_concurrency": 1}, 1, 73, 4, 1),
-        (4, {"web_concurrency": 1, "intra_op_num_threads": 1}, 1, 76, 1, 4),
-        (2, {"web_concurrency": 8, "threads": 3}, 8, 3, 1, 1),
+        (0.5, {}, 1, 1, 1),
+        (1, {}, 1, 1, 1),
+        (2, {}, 2, 1, 1),
+        (3.7, {}, 3, 1, 1),
+        (4, {"web_concurrency": 1}, 1, 4, 1),
+        (4, {"web_concurrency": 1, "intra_op_num_threads": 1}, 1, 1, 4),
+        (2, {"web_concurrency": 8}, 8, 1, 1),
     ],
 )
-def test_resolved(
-    cpus: float, given: dict[str, int], workers: int, threads: int, intra_op: int, concurrency: int
-) -> None:
-    """Workers times intra-op threads fill the quota and do not exceed it, unless somebody says so."""
+def test_resolved(cpus: float, given: dict[str, int], workers: int, intra_op: int, concurrency: int) -> None:
+    """Workers times inferences times threads fill the quota and do not exceed it, unless somebody says so."""
     settings = Settings(**given).resolved(cpus)  # type: ignore[arg-type]
     assert settings.web_concurrency == workers
-    assert settings.threads == threads
     assert settings.intra_op_num_threads == intra_op
     assert settings.inference_concurrency == concurrency
 

@@ -238,9 +238,9 @@ def break_self_test(clone: Path) -> dict[str, str]:
 
 
 def break_smoke(clone: Path) -> dict[str, str]:
-    """A service without metrics."""
+    """A service that does not say which model it serves."""
     path = clone / "app/__init__.py"
-    path.write_text(path.read_text().replace("    service.metrics.init_app(app)\n", ""))
+    path.write_text(path.read_text().replace("    app.register_blueprint(model.blueprint(service))\n", ""))
     return {}
 
 
@@ -251,7 +251,7 @@ def break_smoke(clone: Path) -> dict[str, str]:
         (break_gate, "does not pass gate.toml"),
         (break_gate_of_lock, "does not pass gate.toml"),
         (break_self_test, "sample 0: output 'label'"),
-        (break_smoke, "GET /metrics: expected status 200, got 404"),
+        (break_smoke, "GET /model: expected status 200, got 404"),
     ],
     ids=["pull", "gate", "gate_of_lock", "self_test", "smoke"],
 )

@@ -1,0 +1,71 @@
+"""A test client for the ASGI door with the interface of Flask's, so that one suite goes through both."""
+
+import asyncio
+from typing import Any
+
+from flask import Flask
+from werkzeug.test import EnvironBuilder
+from werkzeug.wrappers import Response
+
+from app.asgi import Door
+
+
+class TextResponse(Response):
+    """With the body as text, as Flask's client gives it."""
+
+    @property
+    def text(self) -> str:
+        """The body."""
+        return self.get_data(as_text=True)
+
+
+class AsgiClient:
+    """Sends requests to a door, one at a time."""
+
+    def __init__(self, application: Flask) -> None:
+        self.application = application
+        self._door = Door(application)
+
+    def get(self, path: str, **request: Any) -> Response:
+        """A GET."""
+        return self.open(path, method="GET", **request)
+
+    def post(self, path: str, **request: Any) -> Response:
+        """A POST."""
+        return self.open(path, method="POST", **request)
+
+    def open(self, path: str, **request: Any) -> Response:
+        """Any request, described as werkzeug's EnvironBuilder has it."""
+        builder = EnvironBuilder(path, **request)
+        try:
+            return asyncio.run(self._send(builder.get_environ()))
+        finally:
+            builder.close()
+
+    async def _send(self, environ: dict[str, Any]) -> Response:
+        headers = [
+            (name.removeprefix("HTTP_").replace("_", "-").lower().encode(), value.encode("latin-1"))
+            for name, value in environ.items()
+            if value and (name.startswith("HTTP_") or name in ("CONTENT_TYPE", "CONTENT_LENGTH"))
+        ]
+        scope = {
+            "type": "http",
+            "http_version": "1.1",
+            "method": environ["REQUEST_METHOD"],
+            "path": environ["PATH_INFO"],
+            "query_string": environ["QUERY_STRING"].encode(),
+            "headers": headers,
+        }
+        start: dict[str, Any] = {}
+        body = bytearray()
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request", "body": environ["wsgi.input"].read(), "more_body": False}
+
+        async def send(message: Any) -> None:
+            start.update(message if message["type"] == "http.response.start" else {})
+            body.extend(message.get("body", b""))
+
+        await self._door(scope, receive, send)
+        pairs = [(name.decode(), value.decode("latin-1")) for name, value in start["headers"]]
+        return TextResponse(bytes(body), start["status"], pairs)
