@@ -16,6 +16,8 @@ from app.service import Service
 from app.settings import Settings
 
 POLL_S = 0.02
+# Time for the request on a connection that was accepted last.
+SETTLE_S = 0.2
 
 
 def application() -> Door:
@@ -69,8 +71,19 @@ def drain(worker: Any) -> None:
 
 
 def _stop(worker: Any) -> None:
+    """Accepts no more, so that what is in flight comes to an end; gunicorn's stop would cut it off.
+
+    The servers are not closed for it: asyncio drops a connection that it has accepted but not yet attached.
+    """
+    for server in worker.servers:
+        for listener in server.sockets:
+            worker.loop.remove_reader(listener)
+    worker.loop.call_later(SETTLE_S, _finish, worker)
+
+
+def _finish(worker: Any) -> None:
     if worker.asgi.in_flight:
-        worker.loop.call_later(POLL_S, _stop, worker)
+        worker.loop.call_later(POLL_S, _finish, worker)
     else:
         worker.handle_quit_signal()
 

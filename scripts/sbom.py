@@ -55,8 +55,10 @@ def main() -> None:
     """Arguments: the image's id, and a directory with the manifest. Writes the bill to stdout."""
     image, directory = sys.argv[1:]
     components = [library(line) for line in sorted(sys.stdin)]
-    bom = Bom(components=[*components, model(Path(directory))])
+    components.append(model(Path(directory)))
+    bom = Bom(components=components)
     bom.metadata.component = Component(type=ComponentType.CONTAINER, name="scorebox", version=image)
+    bom.register_dependency(bom.metadata.component, components)
     print(JsonV1Dot6(bom).output_as_string(indent=2))
 
 
