@@ -284,9 +284,8 @@ def test_reload(package: Path, start_server: StartServer) -> None:
         time.sleep(0.05)
     else:
         pytest.fail(server.log.read_text())
-    while server.request("GET", "/readyz")[0] != 200 and time.monotonic() < deadline:
-        time.sleep(0.05)  # an old worker, which drains, may have answered
-    assert server.request("GET", "/readyz")[0] == 200
+    # An old worker, which drains, may answer some of them.
+    assert 200 in {server.request("GET", "/readyz")[0] for _ in range(100)}
     assert server.stop() == 0
 
 
