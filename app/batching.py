@@ -152,11 +152,13 @@ class Batcher:
         now = monotonic()
         live = []
         for job in jobs:
+            if not job.future.set_running_or_notify_cancel():
+                continue  # the client has left
             if job.deadline < now:
                 job.future.set_exception(
                     DeadlineExceeded("the request's deadline passed before the model ran")
                 )
-            elif job.future.set_running_or_notify_cancel():
+            else:
                 live.append(job)
         if not live:
             return

@@ -23,6 +23,8 @@ from app.settings import Settings
 from app.signature import shown
 
 MAX_ID_LENGTH = 100
+# No reply has it; as in nginx, it is how metrics and log name a client that did not wait for one.
+CLIENT_LEFT = 499
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +113,9 @@ class Scorer:
             record.error = exc
             record.status = exc.status
             return self.refuse(exc.status, str(exc), record.id, exc.headers)
+        except GeneratorExit:
+            record.status = CLIENT_LEFT
+            raise
         finally:
             record.duration = monotonic() - record.started
             for observe in self.observers:

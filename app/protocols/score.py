@@ -19,7 +19,7 @@ from model_loader.package import TensorSpec
 
 MEDIA_TYPE = "application/json"
 
-# Two of the names that a request may hold; TensorFlow Serving's clients send the third.
+# One of the first two is the request; TensorFlow Serving's clients send the third.
 _MEMBERS = {"inputs", "instances", "signature_name"}
 
 

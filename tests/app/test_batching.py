@@ -159,6 +159,19 @@ def test_deadline(model: Model) -> None:
     assert running.result()
 
 
+def test_cancelled(model: Model) -> None:
+    """A request whose client has left does not run, past its deadline or not; the next one is answered."""
+    batcher = Batcher(model, threads=1, max_queue_rows=10, max_batch_rows=64)
+    with busy(model):
+        running = batcher.submit(rows(0), 1, FOREVER)
+        while batcher.waiting_rows:
+            threading.Event().wait(0.001)
+        left = [batcher.submit(rows(1), 1, deadline) for deadline in (FOREVER, monotonic())]
+        assert all(future.cancel() for future in left)
+    assert running.result(10)
+    assert batcher.submit(rows(1), 1, FOREVER).result(10).outputs["y"].tolist() == [[3, -1]]
+
+
 @pytest.mark.parametrize(
     ("data", "proven"),
     [
