@@ -21,7 +21,9 @@ except SettingsError as error:
 wsgi_app = "app.server:application()"
 host = f"[{settings.host}]" if ":" in settings.host else settings.host
 bind = f"{host}:{settings.port}"
-worker_class = "asgi"
+worker_class = "app.fast_lane.Worker"
+# The fast lane looks at the state of this parser, to tell whether a request begins.
+http_parser = "python"
 workers = settings.web_concurrency
 keepalive = settings.keepalive_s
 graceful_timeout = settings.graceful_timeout_s

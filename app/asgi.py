@@ -4,7 +4,7 @@ https://asgi.readthedocs.io/en/latest/specs/www.html, HTTP connection scope
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Generator, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, MutableMapping
 from time import monotonic
 from typing import Any, TypeAlias
 
@@ -18,6 +18,7 @@ from app.service import Service
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
+Steps: TypeAlias = Generator[Wait, Any, Reply]
 
 # Threads for the routes that Flask answers: probes, metrics, the model's description.
 FLASK_THREADS = 4
@@ -51,21 +52,54 @@ class Door:
         finally:
             self.in_flight -= 1
 
+    def answer(self, headers: Mapping[str, str], body: bytes) -> "Reply | Coroutine[Any, Any, Reply]":
+        """Answers a scoring request whose body is there: at once, or where the model is waited for, later."""
+        began = monotonic()
+        steps = self.service.scorer.answer(headers)
+        try:
+            next(steps)
+            wait = steps.send(body)
+        except StopIteration as end:
+            return self._counted(end.value, began)
+        return self._finish(steps, wait, began)
+
+    async def _finish(self, steps: Steps, wait: Wait, began: float) -> Reply:
+        self.in_flight += 1
+        try:
+            return self._counted(await _drive(steps, wait, _receive_no_more), began)
+        finally:
+            self.in_flight -= 1
+
     async def _score(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         began = monotonic()
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        reply = await _drive(self.service.scorer.answer(headers), receive)
-        self.service.metrics.count_http("POST", "/score", reply.status, monotonic() - began)
-        pairs = [(name.encode(), value.encode("latin-1")) for name, value in reply.headers.items()]
-        pairs.append((b"content-length", b"%d" % len(reply.body)))
-        await send({"type": "http.response.start", "status": reply.status, "headers": pairs})
+        steps = self.service.scorer.answer(headers)
+        reply = self._counted(await _drive(steps, None, receive), began)
+        await send({"type": "http.response.start", "status": reply.status, "headers": self.pairs(reply)})
         await send({"type": "http.response.body", "body": reply.body})
 
+    def _counted(self, reply: Reply, began: float) -> Reply:
+        self.service.metrics.count_http("POST", "/score", reply.status, monotonic() - began)
+        return reply
 
-async def _drive(steps: Generator[Wait, Any, Reply], receive: Receive) -> Reply:
-    """Goes the way of a request, and lets others go theirs where there is something to wait for."""
+    @staticmethod
+    def pairs(reply: Reply) -> list[tuple[bytes, bytes]]:
+        """The headers of a reply as ASGI has them."""
+        headers = [(name.encode(), value.encode("latin-1")) for name, value in reply.headers.items()]
+        headers.append((b"content-length", b"%d" % len(reply.body)))
+        return headers
+
+
+async def _drive(steps: Steps, wait: Wait | None, receive: Receive) -> Reply:
+    """Goes the way of a request, and lets others go theirs where there is something to wait for.
+
+    Args:
+        steps: of the request.
+        wait: what it waits for; None where it has not begun.
+        receive: gives its body.
+    """
     try:
-        wait = next(steps)
+        wait = wait or next(steps)
         while True:
             try:
                 outcome: Any = (
@@ -80,6 +114,11 @@ async def _drive(steps: Generator[Wait, Any, Reply], receive: Receive) -> Reply:
         return reply
     finally:
         steps.close()
+
+
+async def _receive_no_more() -> Message:
+    """What ASGI gives after a body."""
+    return {"type": "http.disconnect"}
 
 
 async def _read(wanted: Read, receive: Receive) -> bytes:

@@ -72,7 +72,7 @@ class Record:
     error: RequestError | None = None
 
 
-Wait: TypeAlias = "Read | Future[Result]"
+Wait: TypeAlias = Read | Future[Result]
 Observer = Callable[[Record], None]
 
 
@@ -104,8 +104,9 @@ class Scorer:
             self._check_body(body, max_bytes)
             call = score.decode(body, self.model.inputs, self.model.package.manifest.features)
             record.rows = _rows(call)
-            future = self.batcher.submit(call.inputs, record.rows, deadline)
-            record.result = future.result() if future.done() else (yield future)
+            record.result = self.batcher.run(call.inputs, record.rows)
+            if record.result is None:
+                record.result = yield self.batcher.submit(call.inputs, record.rows, deadline)
             reply = score.encode(record.result.outputs, call.rows, self._about(record.id))
             record.status = 200
             return Reply(200, self.headers(record.id), reply)

@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -16,6 +17,8 @@ from app.service import Service
 from app.settings import Settings
 
 POLL_S = 0.02
+# How long a count may be put off.
+COUNT_S = 0.1
 # Time for the request on a connection that was accepted last.
 SETTLE_S = 0.2
 
@@ -52,6 +55,7 @@ def post_worker_init(worker: Any) -> None:
             f"{package} is at MODEL_PATH, but this service serves {served}: restart it, or reload by SIGHUP"
         )
 
+    service.metrics.defer = partial(worker.loop.call_later, COUNT_S)
     worker.loop.add_signal_handler(signal.SIGTERM, drain, worker)
 
 
@@ -85,6 +89,7 @@ def _finish(worker: Any) -> None:
     if worker.asgi.in_flight:
         worker.loop.call_later(POLL_S, _finish, worker)
     else:
+        worker.asgi.service.metrics.flush()
         worker.handle_quit_signal()
 
 

@@ -55,10 +55,12 @@ def rows(*values: float) -> dict[str, np.ndarray]:
 
 
 def test_inline(model: Model) -> None:
-    """A fast request runs in the caller's thread: the future is done when it comes back."""
-    future = Batcher(model, threads=1, max_queue_rows=10, inline_rows=2).submit(rows(1, 2), 2, FOREVER)
-    assert future.done()
-    assert future.result().outputs["y"].tolist() == [[3, -1], [5, -3]]
+    """A fast request runs in the caller's thread, a longer one does not."""
+    batcher = Batcher(model, threads=1, max_queue_rows=10, inline_rows=2)
+    result = batcher.run(rows(1, 2), 2)
+    assert result
+    assert result.outputs["y"].tolist() == [[3, -1], [5, -3]]
+    assert batcher.run(rows(1, 2, 3), 3) is None
 
 
 def test_together(model: Model) -> None:

@@ -1,0 +1,181 @@
+"""The fast lane: an ordinary `POST /score` that arrives at once is answered before gunicorn's parser sees it.
+
+gunicorn's ASGI worker parses, starts two tasks and calls back for each request; in Python that costs as much
+as a fast model. What surely is one plain message is recognised here instead, by one expression.
+Everything else, whether another route, a body in parts or a malformed line, goes gunicorn's way to `app.asgi`
+and gets the same answer. `benchmarks/` shows what it saves; without this module all would still work.
+
+https://www.rfc-editor.org/rfc/rfc9112, sections 2, 3, 5 and 6: the messages that are recognised.
+"""
+
+import asyncio
+import re
+from collections.abc import Coroutine
+from time import monotonic
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from gunicorn.asgi.protocol import ASGIProtocol
+from gunicorn.workers import gasgi
+
+if TYPE_CHECKING:  # the master imports this module, and shall not bring ONNX Runtime
+    from app.asgi import Door
+    from app.scoring import Reply
+
+MAX_HEAD_BYTES = 4096
+# Many clients send the body just after the head. What takes longer is gunicorn's to wait for.
+HOLD_S = 0.01
+# Without `_` in names, which gunicorn has rules for.
+_HEAD = re.compile(
+    rb"POST /score HTTP/1\.1\r\n((?:[!#$%&'*+\-.^`|~0-9A-Za-z]+:[\t\x20-\x7e\x80-\xff]*\r\n)+)\r\n"
+)
+# With one of these a message is not framed by its length alone, or the client waits for more than the answer.
+_UNUSUAL = {"transfer-encoding", "expect", "upgrade"}
+
+
+class Version(NamedTuple):
+    """What gunicorn wants to know of a request when it writes a reply."""
+
+    version: tuple[int, int] = (1, 1)
+
+
+def recognise(data: bytes) -> "tuple[dict[str, str], int] | None":
+    """The head of a plain scoring request; None for what may be anything else.
+
+    Args:
+        data: all that has come of it.
+
+    Returns:
+        the headers by name in lower case, none of them twice, and where the body begins.
+    """
+    match = _HEAD.match(data, 0, MAX_HEAD_BYTES)
+    if not match:
+        return None
+    lines = match[1].decode("latin-1").split("\r\n")
+    headers = {}
+    for line in lines[:-1]:
+        name, _, value = line.partition(":")
+        headers[name.lower()] = value.strip(" \t")
+    if (
+        len(headers) != len(lines) - 1
+        or "host" not in headers
+        or not _UNUSUAL.isdisjoint(headers)
+        or headers.get("connection", "keep-alive").lower() != "keep-alive"
+        or not headers.get("content-length", "").isdecimal()
+    ):
+        return None
+    return headers, match.end()
+
+
+class Protocol(ASGIProtocol):  # type: ignore[misc]
+    """gunicorn's connection, with the fast lane before its parser."""
+
+    def __init__(self, worker: Any) -> None:
+        super().__init__(worker)
+        self._door: Door = worker.asgi
+        self._answering: asyncio.Task[Reply] | None = None
+        self._held = b""
+        self._hold_handle: asyncio.TimerHandle | None = None
+        self._since = 0.0
+        # Who has gunicorn log or hook requests, or close each connection, gets all of them its way.
+        self._is_open = bool(
+            self._keepalive
+            and self.cfg.accesslog is None
+            and self._pre_request is None
+            and self._post_request is None
+        )
+
+    def connection_made(self, transport: Any) -> None:
+        """Also ends connections that never send a request, which gunicorn leaves open."""
+        super().connection_made(transport)
+        self._arm_keepalive_timer()
+
+    def data_received(self, data: bytes) -> None:
+        """Answers a plain scoring request; leaves everything else to gunicorn."""
+        if self._answering:
+            self._held += data  # pipelined: its turn comes when this one is answered
+            self._pause_reading()
+            return
+        if self._hold_handle:
+            self._hold_handle.cancel()
+        is_first, data, self._held = not self._held, self._held + data, b""
+        head = recognise(data) if self._is_idle() else None
+        missing = int(head[0]["content-length"]) - (len(data) - head[1]) if head else -1
+        if head and not missing:
+            self._answer(head[0], data[head[1] :])
+        elif missing > 0 and is_first:
+            self._held = data
+            self._hold_handle = self.worker.loop.call_later(HOLD_S, self._give_way)
+        else:
+            super().data_received(data)
+
+    def _give_way(self) -> None:
+        data, self._held = self._held, b""
+        super().data_received(data)
+
+    def _answer(self, headers: dict[str, str], body: bytes) -> None:
+        self.worker.nr += 1
+        answer = self._door.answer(headers, body)
+        if isinstance(answer, Coroutine):
+            self._answering = self.worker.loop.create_task(answer)
+            self._answering.add_done_callback(self._answered)
+        else:
+            self._reply(answer)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Gives up an answer that nobody waits for."""
+        if self._answering:
+            self._answering.cancel()
+        if self._hold_handle:
+            self._hold_handle.cancel()
+        super().connection_lost(exc)
+
+    def _is_idle(self) -> bool:
+        """Whether what comes next is the beginning of a request, and of one that need not be the last."""
+        parser = self._callback_parser
+        return (
+            self._is_open
+            and self._awaiting_request
+            and not self._request_ready.is_set()
+            and not self._finishing_calls
+            and parser._state == "request_line"
+            and not parser._buffer
+            and self.worker.alive
+            and self.worker.nr + 1 < self.worker.max_requests
+        )
+
+    def _answered(self, task: "asyncio.Task[Reply]") -> None:
+        self._answering = None
+        if task.cancelled():
+            return
+        if task.exception():  # what follows on this connection would be taken for the answer
+            self.transport.abort()
+        self._reply(task.result())
+        held, self._held = self._held, b""
+        if held and not self._closed:
+            self._resume_reading()
+            self.data_received(held)
+
+    def _reply(self, reply: "Reply") -> None:
+        closes = self._door.service.draining.is_set()
+        self._send_response_start(reply.status, self._door.pairs(reply), Version(), close=closes)
+        self._send_body(reply.body)
+        if closes:
+            super()._keepalive_timeout()
+        self._since = monotonic()
+
+    def _keepalive_timeout(self) -> None:
+        """Ends an idle connection. A timer that is looked at when it rings costs a request nothing."""
+        left = self._since + self._keepalive - monotonic()
+        if self._answering or left > 0:
+            self._keepalive_handle = self.worker.loop.call_later(max(left, 1), self._keepalive_timeout)
+        else:
+            super()._keepalive_timeout()
+
+
+class Worker(gasgi.ASGIWorker):  # type: ignore[misc]
+    """gunicorn's ASGI worker, with our connections."""
+
+    def init_process(self) -> None:
+        """See `gunicorn.workers.gasgi`, which makes its connections by this name."""
+        gasgi.ASGIProtocol = Protocol
+        super().init_process()
