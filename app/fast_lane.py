@@ -12,9 +12,14 @@ import asyncio
 import re
 from collections.abc import Coroutine
 from time import monotonic
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from gunicorn.asgi.protocol import ASGIProtocol
+from gunicorn.asgi.protocol import (
+    _CACHED_SERVER_HEADER,
+    ASGIProtocol,
+    _get_cached_date_header,
+    _get_cached_status_line,
+)
 from gunicorn.workers import gasgi
 
 if TYPE_CHECKING:  # the master imports this module, and shall not bring ONNX Runtime
@@ -30,12 +35,6 @@ _HEAD = re.compile(
 )
 # With one of these a message is not framed by its length alone, or the client waits for more than the answer.
 _UNUSUAL = {"transfer-encoding", "expect", "upgrade"}
-
-
-class Version(NamedTuple):
-    """What gunicorn wants to know of a request when it writes a reply."""
-
-    version: tuple[int, int] = (1, 1)
 
 
 def recognise(data: bytes) -> "tuple[dict[str, str], int] | None":
@@ -157,7 +156,15 @@ class Protocol(ASGIProtocol):  # type: ignore[misc]
 
     def _reply(self, reply: "Reply") -> None:
         closes = self._door.service.draining.is_set()
-        self._send_response_start(reply.status, self._door.pairs(reply), Version(), close=closes)
+        headers = "".join([f"{name}: {value}\r\n" for name, value in reply.headers.items()])
+        self._response_buffer = b"%b%bcontent-length: %d\r\n%b%b%b\r\n" % (
+            _get_cached_status_line((1, 1), reply.status),
+            headers.encode("latin-1"),
+            len(reply.body),
+            _CACHED_SERVER_HEADER,
+            _get_cached_date_header(),
+            b"Connection: close\r\n" if closes else b"",
+        )
         self._send_body(reply.body)
         if closes:
             super()._keepalive_timeout()

@@ -2,9 +2,12 @@
 
 import logging
 import sys
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from datetime import UTC, datetime
+from threading import get_ident
 from time import time
-from typing import Any
+from typing import Any, TextIO
 
 import orjson
 
@@ -20,16 +23,27 @@ logger = logging.getLogger("scorebox")
 class JsonFormatter(logging.Formatter):
     """A JSON object a line: time, level, message, then the fields given as `extra={"fields": …}`."""
 
+    _second, _prefix = 0, ""
+
     def format(self, record: logging.LogRecord) -> str:
         """The line of one record."""
         entry: dict[str, Any] = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "time": self._time(record.created),
             "level": record.levelname.lower(),
             "message": record.getMessage(),
-        } | getattr(record, "fields", {})
+            **getattr(record, "fields", {}),
+        }
         if record.exc_info:
             entry["traceback"] = self.formatException(record.exc_info)
         return orjson.dumps(entry, default=str).decode()
+
+    def _time(self, created: float) -> str:
+        """RFC 3339; all but the milliseconds is made once a second."""
+        second = int(created)
+        if second != self._second:
+            self._second = second
+            self._prefix = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+        return f"{self._prefix}.{int((created - second) * 1000):03d}+00:00"
 
 
 class TextFormatter(logging.Formatter):
@@ -44,10 +58,42 @@ class TextFormatter(logging.Formatter):
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
 
+class LineHandler(logging.StreamHandler[TextIO]):
+    """Writes lines; those of one turn of the event loop together, where there is one.
+
+    Attributes:
+        call_soon: the event loop's, in whose thread the requests are logged.
+    """
+
+    call_soon: Callable[[Callable[[], None]], Any] | None = None
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        self._lines: list[str] = []
+        self._thread = get_ident()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Writes the line of one record, at the latest when the event loop turns."""
+        if self.call_soon is None or get_ident() != self._thread:
+            super().emit(record)
+            return
+        if not self._lines:
+            self.call_soon(self.flush)
+        self._lines.append(self.format(record) + self.terminator)
+
+    def flush(self) -> None:
+        """Writes what waits; also called when the process ends."""
+        with self.lock or nullcontext():
+            text, self._lines = "".join(self._lines), []
+            if text:
+                self.stream.write(text)
+            super().flush()
+
+
 def configure(settings: Settings) -> None:
     """Sends our log lines, and gunicorn's warnings, to standard output in the format of the settings."""
     is_json = settings.log_format == "json" or (settings.log_format == "auto" and not sys.stdout.isatty())
-    handler = logging.StreamHandler(sys.stdout)
+    handler = LineHandler(sys.stdout)
     handler.setFormatter(JsonFormatter() if is_json else TextFormatter())
     for name in ("scorebox", "gunicorn.error"):
         target = logging.getLogger(name)
@@ -56,9 +102,23 @@ def configure(settings: Settings) -> None:
     logger.setLevel(settings.log_level.upper())
 
 
-# What a record has beside our own, made once: `Logger.log` walks the stack and asks for thread and process at
-# every line, which costs more than scoring a row.
-_BLANK = vars(logging.LogRecord(logger.name, logging.INFO, "", 0, "request", (), None))
+class RequestLine(logging.LogRecord):
+    """The record of one request.
+
+    What all of them share belongs to the class: `Logger.log` walks the stack and asks for thread and process
+    at every line, which costs more than scoring a row.
+    """
+
+    def __init__(self, level: int, fields: Mapping[str, Any], cause: BaseException | None) -> None:
+        self.created = time()
+        self.levelno = level
+        self.levelname = logging.getLevelName(level)
+        self.fields = fields
+        self.exc_info = (type(cause), cause, cause.__traceback__) if cause else None
+
+
+for _name, _value in vars(logging.LogRecord(logger.name, logging.INFO, "", 0, "request", (), None)).items():
+    setattr(RequestLine, _name, _value)
 
 
 def log_request(record: Record) -> None:
@@ -81,10 +141,4 @@ def log_request(record: Record) -> None:
     if record.error:
         fields["error"] = str(record.error)
         cause = record.error.__cause__ if record.status == 500 else None
-    line = logging.LogRecord.__new__(logging.LogRecord)
-    line.__dict__ |= _BLANK
-    line.created = time()
-    line.levelno, line.levelname = level, logging.getLevelName(level)
-    line.exc_info = (type(cause), cause, cause.__traceback__) if cause else None
-    line.__dict__["fields"] = fields
-    logger.handle(line)
+    logger.handle(RequestLine(level, fields, cause))

@@ -65,6 +65,7 @@ class Model:
         self.outputs: Mapping[str, TensorSpec] = {spec.name: spec for spec in signature.outputs}
         self.batched = {spec.name: _has_rows(spec) for spec in signature.inputs}
         self.session = session
+        self._output_names = list(self.outputs)
         self._raw_inputs = [name for name, spec in self.inputs.items() if spec.datatype in RAW_DATATYPES]
         self._raw_outputs = any(spec.datatype in RAW_DATATYPES for spec in signature.outputs)
         _check_features(package, signature)
@@ -113,7 +114,8 @@ class Model:
             if name in feeds:
                 feeds[name] = _to_ort_value(feeds[name], self.inputs[name].datatype)
         if not self._raw_outputs:
-            outputs: Sequence[Any] = self.session.run(None, feeds)
+            # `session.run` would look again whether the inputs are there.
+            outputs: Sequence[Any] = self.session._sess.run(self._output_names, feeds, None)
             return outputs
         values = self.session.run_with_ort_values(
             None, {name: _to_ort_value(value, self.inputs[name].datatype) for name, value in feeds.items()}

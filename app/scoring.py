@@ -4,10 +4,10 @@ Knows neither Flask nor a server: every door goes the way that `Scorer.answer` s
 authentication, limits, errors, ids and observers exist once.
 """
 
-import os
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from random import getrandbits
 from time import monotonic
 from typing import Any, TypeAlias
 
@@ -175,11 +175,13 @@ def request_id(headers: Mapping[str, str]) -> str:
     given = headers.get("x-request-id", "")
     if 0 < len(given) <= MAX_ID_LENGTH and given.isascii() and given.isprintable():
         return given
-    return os.urandom(16).hex()
+    return f"{getrandbits(128):032x}"
 
 
 def _rows(call: score.Call) -> int:
     if call.rows is not None:
         return call.rows
-    shapes = (np.shape(value) for value in call.inputs.values() if isinstance(value, np.ndarray))
-    return next((shape[0] for shape in shapes if shape), 1)
+    for value in call.inputs.values():
+        if isinstance(value, np.ndarray) and value.ndim:
+            return len(value)
+    return 1

@@ -1,5 +1,6 @@
 """What gunicorn calls in its workers: the application, and the worker's beginning and end."""
 
+import gc
 import os
 import signal
 import sys
@@ -12,7 +13,7 @@ from app import create_app
 from app.asgi import Door
 from app.errors import StartupError
 from app.example import curl
-from app.logs import configure, logger
+from app.logs import LineHandler, configure, logger
 from app.service import Service
 from app.settings import Settings
 
@@ -56,6 +57,12 @@ def post_worker_init(worker: Any) -> None:
         )
 
     service.metrics.defer = partial(worker.loop.call_later, COUNT_S)
+    for handler in logger.handlers:
+        if isinstance(handler, LineHandler):
+            handler.call_soon = worker.loop.call_soon
+    # What the start made stays, so the collector need not look at it again and again.
+    gc.collect()
+    gc.freeze()
     worker.loop.add_signal_handler(signal.SIGTERM, drain, worker)
 
 

@@ -1,6 +1,6 @@
 """Whether named inputs fit a model's signature: names and shapes."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Set
 from typing import Any
 
 import numpy as np
@@ -11,13 +11,14 @@ from model_loader.package import TensorSpec
 SHOWN_CHARACTERS = 40
 
 
-def check_names(names: Iterable[str], specs: Mapping[str, TensorSpec]) -> None:
+def check_names(given: Set[str], specs: Mapping[str, TensorSpec]) -> None:
     """Checks that every name is an input, and that none is missing that has no default.
 
     Raises:
         InvalidRequest: a name is unknown, or one is missing.
     """
-    given = set(names)
+    if given == specs.keys():
+        return
     unknown = sorted(given - specs.keys())
     if unknown:
         raise InvalidRequest(

@@ -142,11 +142,14 @@ def encode(outputs: Mapping[str, Any], rows: int | None, about: Mapping[str, str
         InvalidRequest: an output has not one element an instance, so that it cannot be told which is whose.
     """
     values = {name: to_json(value) for name, value in outputs.items()}
-    reply: dict[str, Any] = {"outputs": values}
-    if rows is not None:
+    reply: dict[str, Any]
+    if rows is None:
+        reply = {"outputs": values, **about}
+    else:
         columns = [_split(name, value, rows) for name, value in values.items()]
-        reply = {"predictions": [dict(zip(values, row, strict=True)) for row in zip(*columns, strict=True)]}
-    return orjson.dumps({**reply, **about}, option=orjson.OPT_SERIALIZE_NUMPY)
+        predictions = [dict(zip(values, row, strict=True)) for row in zip(*columns, strict=True)]
+        reply = {"predictions": predictions, **about}
+    return orjson.dumps(reply, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
 def _split(name: str, value: Any, rows: int) -> list[Any]:
