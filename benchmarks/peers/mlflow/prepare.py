@@ -1,0 +1,11 @@
+"""Saves the model as MLflow has it: prepare.py MODEL_DIR OUTPUT_DIR."""
+
+import sys
+from pathlib import Path
+
+import mlflow.onnx
+import onnx
+
+source, output = (Path(argument) for argument in sys.argv[1:])
+model = onnx.load(source / "model.onnx")
+mlflow.onnx.save_model(model, output, onnx_session_options={"intra_op_num_threads": 1})

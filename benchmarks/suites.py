@@ -1,0 +1,103 @@
+"""What is measured: one table of suites, each with what is served and what is done to it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+
+from benchmarks.errors import BenchmarkError
+from benchmarks.load import closed_loop
+from benchmarks.open_loop import open_loop
+from benchmarks.peer import PEERS
+from benchmarks.results import Document, capacity
+from benchmarks.server import Server, Setup
+
+WARM_S = 1
+CONNECTIONS = (1, 8, 64)
+BATCHING_CONNECTIONS = (1, 32)
+# Enough at once that every worker gets some.
+CONNECTIONS_A_WORKER = 4
+
+Values = Mapping[str, float]
+Measure = Callable[[Server, float, Document], Mapping[str, Values]]
+
+
+@dataclass(frozen=True)
+class Suite:
+    """One measurement of all peers.
+
+    Attributes:
+        setups: label → what is served; each is started anew in each run.
+        measure: server, seconds, the results so far → cell → metric → value.
+        peers: who takes part; a peer that does not offer a setup's format has an empty cell.
+    """
+
+    setups: Mapping[str, Setup]
+    measure: Measure
+    peers: tuple[str, ...] = tuple(PEERS)
+
+
+def throughput(server: Server, seconds: float, _results: Document) -> Mapping[str, Values]:
+    """Requests a second and latency, by connections."""
+    closed_loop(server, max(CONNECTIONS), WARM_S)
+    return {str(count): asdict(closed_loop(server, count, seconds)) for count in CONNECTIONS}
+
+
+def at_fixed_rate(server: Server, seconds: float, results: Document) -> Mapping[str, Values]:
+    """Latency at half of what it can, and at half of what the slowest one can."""
+    able = capacity(results)
+    if server.name not in able:
+        raise BenchmarkError("its capacity is not known: run --only throughput first, into the same --out")
+    closed_loop(server, 1, WARM_S)
+    rates = {"own": able[server.name] / 2, "same": min(able.values()) / 2}
+    cells: dict[str, Values] = {}
+    for cell, rate in rates.items():
+        found = open_loop(server, rate, seconds)
+        cells[cell] = {"rate": rate, "p50_ms": found.p50_ms, "p99_ms": found.p99_ms}
+    return cells
+
+
+def memory(server: Server, seconds: float, _results: Document) -> Mapping[str, Values]:
+    """Memory of all processes, once each has worked."""
+    for _ in range(2):
+        closed_loop(server, CONNECTIONS_A_WORKER * server.workers, seconds)
+    return {"": {"pss_mb": server.pss_mb()}}
+
+
+def batching(server: Server, seconds: float, _results: Document) -> Mapping[str, Values]:
+    """Requests a second and latency of a model that takes its time."""
+    closed_loop(server, max(BATCHING_CONNECTIONS), WARM_S)
+    return {str(count): asdict(closed_loop(server, count, seconds)) for count in BATCHING_CONNECTIONS}
+
+
+def picture(server: Server, seconds: float, _results: Document) -> Mapping[str, Values]:
+    """One connection: what it takes to read a large request."""
+    closed_loop(server, 1, WARM_S)
+    return {"": asdict(closed_loop(server, 1, seconds))}
+
+
+def start(server: Server, _seconds: float, _results: Document) -> Mapping[str, Values]:
+    """What the start has told already."""
+    return {"": {"first_answer_s": server.first_answer_s}}
+
+
+SUITES: Mapping[str, Suite] = {
+    "throughput": Suite({"": Setup("trees")}, throughput),
+    "openloop": Suite({"": Setup("trees")}, at_fixed_rate),
+    "memory": Suite({str(count): Setup("large", workers=count) for count in (1, 2, 4)}, memory),
+    "batching": Suite(
+        {value: Setup("heavy", environ={"BATCHING": value}) for value in ("on", "off")},
+        batching,
+        peers=("scorebox",),
+    ),
+    "image": Suite({kind: Setup("image", format=kind) for kind in ("json", "binary")}, picture),
+    "start": Suite({"": Setup("trees")}, start),
+}
+
+
+def cell_of(label: str, cell: str) -> str:
+    """How a cell is called, by its setup's label and its own: "on 32"."""
+    return f"{label} {cell}".strip()
+
+
+def offers(name: str, setup: Setup) -> bool:
+    """Whether a peer can be asked this way."""
+    return setup.format in PEERS[name].formats

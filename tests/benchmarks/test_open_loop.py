@@ -1,0 +1,87 @@
+"""The load at a fixed schedule, against a server of a few lines."""
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from benchmarks.errors import BenchmarkError
+from benchmarks.open_loop import open_loop
+from benchmarks.server import Server
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+CLOSING = OK.replace(b"OK\r\n", b"OK\r\nConnection: close\r\n")
+FAILED = b"HTTP/1.1 500 No\r\nContent-Length: 2\r\n\r\n{}"
+BODY = b"{}"
+
+
+@contextmanager
+def serving(answer: Callable[[int], bytes]) -> Iterator[Server]:
+    """A server that answers one connection after another; `answer` gets the number of the request."""
+    listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+    port = listener.getsockname()[1]
+    served = 0
+
+    def serve() -> None:
+        nonlocal served
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            with connection:
+                while connection.recv(65536):
+                    reply = answer(served)
+                    served += 1
+                    connection.sendall(reply)
+                    if reply != OK:
+                        break
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    try:
+        yield Server("a", port, "/", {"content-type": "application/json"}, BODY, 0.0, 0, 1)
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        thread.join(5)
+
+
+def test_stall_shows() -> None:
+    """A server that stalls for a fifth of the time shows it in all that was due meanwhile."""
+
+    def answer(number: int) -> bytes:
+        if number == 50:
+            time.sleep(0.2)
+        return CLOSING
+
+    with serving(answer) as server:
+        found = open_loop(server, rate=200, seconds=1)
+    assert found.p50_ms < 50
+    assert found.p99_ms > 150
+
+
+def test_keeps_to_the_rate() -> None:
+    """What is sent a second is what was asked for."""
+    with serving(lambda _: CLOSING) as server:
+        found = open_loop(server, rate=100, seconds=1)
+    assert found.rps == pytest.approx(100, rel=0.1)
+
+
+def test_failure_stops() -> None:
+    """One answer that is not 200 ends the measurement."""
+    with (
+        serving(lambda number: FAILED if number == 5 else CLOSING) as server,
+        pytest.raises(BenchmarkError, match="expected 200"),
+    ):
+        open_loop(server, rate=100, seconds=1)
+
+
+def test_keeps_connections() -> None:
+    """A connection that the server keeps is used again."""
+    with serving(lambda _: OK) as server:
+        found = open_loop(server, rate=50, seconds=0.4)
+    assert found.rps == pytest.approx(50, rel=0.2)
