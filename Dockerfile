@@ -26,8 +26,11 @@ COPY app app
 # A file that lies beside the code, a key or a note, is none of the service's.
 RUN find . -type f ! -name '*.py' -delete && find . -type d -empty -delete && python -m compileall -q --invalidation-mode unchecked-hash .
 WORKDIR /out/model/opt/scorebox
-COPY model model
-RUN cd /out/application/opt/scorebox && MODEL_PATH=/out/model/opt/scorebox/model python -m app.check \
+# The baked form goes with it where there is one, which COPY cannot say.
+RUN --mount=target=/context for form in model model.baked; do \
+        if [ -d "/context/$form" ]; then cp -r "/context/$form" .; fi; \
+      done \
+      && cd /out/application/opt/scorebox && MODEL_PATH=/out/model/opt/scorebox/model python -m app.check \
       && find /out -exec touch --no-dereference --date=@0 {} + && chmod -R u=rwX,go=rX /out
 
 # Nothing is installed from here on. Removed in a layer of its own, pip would still be in the one below.

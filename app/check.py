@@ -3,9 +3,8 @@
 import os
 import sys
 
-from app import selftest
 from app.errors import StartupError
-from app.model import load
+from app.selftest import prove
 from app.settings import Settings
 from model_loader.package import SAMPLES_FILE
 
@@ -13,16 +12,18 @@ from model_loader.package import SAMPLES_FILE
 def main() -> int:
     """Loads the model as a worker does, and runs the self-test."""
     try:
-        model = load(Settings.from_environ(os.environ).resolved())
-        samples = selftest.read_samples(model.package)
-        selftest.run(model, samples)
+        proven = prove(Settings.from_environ(os.environ).resolved())
     except StartupError as exc:
         print(f"check: {exc}", file=sys.stderr)
         return 1
+    package, samples = proven.model.package, proven.samples
+    form = ", baked" if proven.is_baked else ""
+    if proven.setback:
+        print(f"check: served as published: {proven.setback}", file=sys.stderr)
     if samples:
-        print(f"{model.package} answers its {len(samples)} samples")
+        print(f"{package} answers its {len(samples)} samples{form}")
     else:
-        print(f"{model.package} has no {SAMPLES_FILE}: nothing proves its answers")
+        print(f"{package} has no {SAMPLES_FILE}: nothing proves its answers")
     return 0
 
 

@@ -13,8 +13,8 @@ from flask import Flask
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_flask_exporter import PrometheusMetrics
 
-from app.model import Model
 from app.scoring import Record
+from app.selftest import Proven
 
 # From 10 µs: the tree models that this serves answer in tens of microseconds, large networks in seconds.
 SECONDS = (
@@ -50,7 +50,7 @@ class Metrics:
             cost half as much as scoring a row.
     """
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, proven: Proven) -> None:
         self.defer: Callable[[Callable[[], None]], Any] | None = None
         self._pending: dict[Any, float] = {}
         self._children: dict[tuple[Any, tuple[str, ...]], Any] = {}
@@ -73,12 +73,14 @@ class Metrics:
         self._rejected = Counter(
             "model_rejected", "Scoring requests not answered.", ["reason"], registry=self.registry
         )
-        self._describe(model)
+        self._describe(proven)
 
-    def _describe(self, model: Model) -> None:
-        manifest = model.package.manifest
+    def _describe(self, proven: Proven) -> None:
+        model, manifest = proven.model, proven.model.package.manifest
         info = self._gauge("model_info", "The model served.", ["name", "version", "digest"])
         info.labels(manifest.name, model.version, model.package.digest).set(1)
+        baked = self._gauge("model_baked", "1 if the model is served in its baked form, else 0.")
+        baked.set(proven.is_baked)
         if manifest.trained:
             gauge = self._gauge("model_trained_timestamp_seconds", "When the model was trained.")
             gauge.set(manifest.trained.timestamp())

@@ -2,6 +2,7 @@
 
 import ctypes
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,9 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 from app.errors import InferenceFailed, ModelError
 from app.settings import Settings
 from app.tensors import DATATYPES, Array
+from model_loader.baked import find_baked
 from model_loader.errors import PackageError
 from model_loader.package import (
-    MODEL_FILE,
     Package,
     Signature,
     TensorSpec,
@@ -33,6 +34,10 @@ ORT_ERRORS: tuple[type[Exception], ...] = (
     ValueError,
     TypeError,
 )
+
+BAKED_PROVIDERS = ("CPUExecutionProvider",)
+# Of glibc; other C libraries give memory back by themselves.
+_malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
 
 # https://onnx.ai/onnx/api/mapping.html, TensorProto.DataType: what ONNX Runtime's Python API takes and gives
 # only as raw bits in an OrtValue, since NumPy has no such type.
@@ -180,23 +185,55 @@ def _unpacked(packed: Array) -> Array:
     return np.stack([packed & 0x0F, packed >> 4], axis=-1).ravel()
 
 
-def load(settings: Settings) -> Model:
-    """Verifies the package at `settings.model_path` and makes a session of it.
-
-    Must be called in the process that serves: ONNX Runtime's threads do not survive a fork.
+def open_package(path: Path) -> Package:
+    """Verifies the package in a directory, or takes a lone ONNX file for one.
 
     Raises:
-        ModelError: the package is not what its manifest says, or ONNX Runtime cannot load the model.
+        ModelError: the package is not what its manifest says.
     """
-    path = settings.model_path
     try:
-        package = bare_package(path) if path.is_file() else verify_package(path)
-        return Model(package, _session(package, settings))
+        return bare_package(path) if path.is_file() else verify_package(path)
     except PackageError as exc:
         raise ModelError(str(exc)) from exc
 
 
-def _session(package: Package, settings: Settings) -> "ort.InferenceSession":
+def load(package: Package, settings: Settings) -> Model:
+    """Makes a session of a package's model.
+
+    Must be called in the process that serves: ONNX Runtime's threads do not survive a fork.
+
+    Raises:
+        ModelError: ONNX Runtime cannot load the model, or it cannot be served.
+    """
+    return _model(package, package.model_path, settings, is_baked=False)
+
+
+def load_baked(package: Package, settings: Settings) -> Model | None:
+    """Makes a session of a package's baked form; None where it has none, or is to run on other providers.
+
+    Raises:
+        ModelError: it was baked for another machine, or is not what was baked.
+    """
+    if package.path.is_file() or settings.providers != BAKED_PROVIDERS:
+        return None
+    try:
+        file = find_baked(package, ort.__version__)
+    except PackageError as exc:
+        raise ModelError(str(exc)) from exc
+    return _model(package, file, settings, is_baked=True) if file else None
+
+
+def _model(package: Package, file: Path, settings: Settings, *, is_baked: bool) -> Model:
+    try:
+        model = Model(package, _session(package, file, settings, is_baked=is_baked))
+    except PackageError as exc:
+        raise ModelError(str(exc)) from exc
+    if _malloc_trim:
+        _malloc_trim(0)  # what making the session used, as much as half of the weights
+    return model
+
+
+def _session(package: Package, file: Path, settings: Settings, *, is_baked: bool) -> "ort.InferenceSession":
     missing = set(settings.providers) - set(ort.get_available_providers())
     if missing:
         raise ModelError(
@@ -207,7 +244,8 @@ def _session(package: Package, settings: Settings) -> "ort.InferenceSession":
     options.intra_op_num_threads = settings.intra_op_num_threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    file = package.path if package.path.is_file() else package.path / MODEL_FILE
+    if is_baked:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
         return ort.InferenceSession(str(file), options, providers=list(settings.providers), enable_fallback=0)
     except ORT_ERRORS as exc:

@@ -8,7 +8,8 @@ import numpy as np
 import orjson
 
 from app.errors import InvalidRequest, ModelError, RequestError
-from app.model import Model
+from app.model import Model, load, load_baked, open_package
+from app.settings import Settings
 from app.tensors import from_json, inputs_from_json, to_json
 from model_loader.package import SAMPLES_FILE, Package
 
@@ -79,6 +80,43 @@ def run(model: Model, samples: Sequence[Sample]) -> None:
         except RequestError as exc:
             kind = "does not fit the model" if isinstance(exc, InvalidRequest) else "failed"
             raise ModelError(f"{model.package}: sample {index} {kind}: {exc}") from exc
+
+
+@dataclass(frozen=True)
+class Proven:
+    """A model that answered its samples.
+
+    Attributes:
+        setback: why it is not in its baked form, where there is one.
+    """
+
+    model: Model
+    samples: tuple[Sample, ...]
+    is_baked: bool
+    setback: str | None = None
+
+
+def prove(settings: Settings) -> Proven:
+    """Loads the model and runs it on its samples: in its baked form, or else as it was published.
+
+    Args:
+        settings: resolved.
+
+    Raises:
+        ModelError: the package is not what its manifest says, cannot be loaded, or does not answer.
+    """
+    package = open_package(settings.model_path)
+    samples = read_samples(package)
+    setback = None
+    try:
+        if baked := load_baked(package, settings):
+            run(baked, samples)
+            return Proven(baked, samples, is_baked=True)
+    except ModelError as exc:
+        setback = str(exc)
+    model = load(package, settings)
+    run(model, samples)
+    return Proven(model, samples, is_baked=False, setback=setback)
 
 
 def matches(got: Any, wanted: Any, rtol: float, atol: float) -> bool:

@@ -108,6 +108,8 @@ def announce(service: Service, port: int) -> None:
             "%s has no samples.json: nothing proves its answers",
             service.model.package,
         )
+    if service.proven.setback:
+        logger.warning("served as published, not as baked: %s", service.proven.setback)
     if not service.model.package.manifest.version:
         logger.warning("a lone file has no manifest: no version, no metrics, no column names")
     logger.info(

@@ -3,12 +3,12 @@
 import threading
 from dataclasses import dataclass, field
 
-from app import selftest
 from app.auth import ApiKeys
 from app.logs import log_request
 from app.metrics import Metrics
-from app.model import Model, load
+from app.model import Model
 from app.scoring import Scorer
+from app.selftest import Proven, Sample, prove
 from app.settings import Settings
 from app.warmup import warm_up
 
@@ -22,11 +22,20 @@ class Service:
     """
 
     settings: Settings
-    model: Model
-    samples: tuple[selftest.Sample, ...]
+    proven: Proven
     metrics: Metrics
     scorer: Scorer
     draining: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def model(self) -> Model:
+        """The model that answers."""
+        return self.proven.model
+
+    @property
+    def samples(self) -> tuple[Sample, ...]:
+        """Those that it answered."""
+        return self.proven.samples
 
 
 def start(settings: Settings) -> Service:
@@ -36,15 +45,13 @@ def start(settings: Settings) -> Service:
         StartupError: a setting, the package or the model is not right.
     """
     settings = settings.resolved()
-    model = load(settings)
-    samples = selftest.read_samples(model.package)
-    selftest.run(model, samples)
-    metrics = Metrics(model)
+    proven = prove(settings)
+    metrics = Metrics(proven)
     scorer = Scorer(
-        model=model,
+        model=proven.model,
         settings=settings,
-        batcher=warm_up(model, samples, settings),
+        batcher=warm_up(proven.model, proven.samples, settings),
         api_keys=ApiKeys(settings.api_keys_file) if settings.api_keys_file else None,
         observers=(metrics, log_request),
     )
-    return Service(settings, model, samples, metrics, scorer)
+    return Service(settings, proven, metrics, scorer)

@@ -74,6 +74,11 @@ def build_parser() -> argparse.ArgumentParser:
         "directory", metavar="DIR", type=Path, nargs="?", default=Path("model"), help="default: model"
     )
 
+    bake = command("bake", commands.run_bake, "write the form of a package that loads fastest, beside it")
+    bake.add_argument(
+        "directory", metavar="DIR", type=Path, nargs="?", default=Path("model"), help="default: model"
+    )
+
     publish.add_argument("--sign-key", type=Path, metavar="FILE", help="private key, PEM, to sign with")
     for each in (pull, verify):
         each.add_argument(

@@ -6,6 +6,8 @@ from argparse import Namespace
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from model_loader.bake import bake
+from model_loader.baked import baked_path
 from model_loader.errors import PackageError
 from model_loader.gate import check, read_floors
 from model_loader.ledger import Entry, read_ledger
@@ -75,6 +77,15 @@ def run_verify(args: Namespace) -> Answer:
     }
     signed = f", signed by {args.verify_key}" if args.verify_key else ""
     return Answer(f"{args.directory} is {package}, whole{signed}", data)
+
+
+def run_bake(args: Namespace) -> Answer:
+    """`bake DIR`."""
+    package = verify_package(args.directory)
+    changed = bake(package)
+    path = baked_path(args.directory)
+    text = f"baked {package} into {path}" if changed else f"{path} is {package}, baked already"
+    return Answer(text, {"digest": package.digest, "changed": changed})
 
 
 def run_list(args: Namespace) -> Answer:

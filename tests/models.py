@@ -46,6 +46,16 @@ def affine() -> bytes:
     return model(nodes, [tensor("x")], [tensor("y")], [two, one])
 
 
+def layers(size: int = 64, count: int = 3) -> bytes:
+    """y = x · w · … · w over FP32 [batch, size], with weights that are worth mapping into memory."""
+    weights = [
+        helper.make_tensor(f"w{i}", FLOAT, [size, size], [(i + 1) / size] * size * size) for i in range(count)
+    ]
+    names = ["x", *(f"h{i}" for i in range(1, count)), "y"]
+    nodes = [helper.make_node("MatMul", [names[i], f"w{i}"], [names[i + 1]]) for i in range(count)]
+    return model(nodes, [tensor("x", shape=("batch", size))], [tensor("y", shape=("batch", size))], weights)
+
+
 def total() -> bytes:
     """s = a + b over FP32 [n] and INT64 [n], one symbol in both; f is an output without rows."""
     nodes = [

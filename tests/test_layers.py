@@ -26,7 +26,7 @@ LAYERS = [
     {"app.signature", "app.settings"},
     {"app.errors", "app.cgroup", "model_loader.package"},
 ]
-OF_LOADER = {"model_loader.package", "model_loader.errors"}
+OF_LOADER = {"model_loader.package", "model_loader.baked", "model_loader.errors"}
 
 
 def modules(folder: str) -> list[str]:

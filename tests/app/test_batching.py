@@ -14,7 +14,7 @@ from onnx import helper
 
 from app.batching import Batcher, Result
 from app.errors import DeadlineExceeded, InferenceFailed, QueueFull
-from app.model import Model, load
+from app.model import Model, load, open_package
 from app.settings import Settings
 from app.warmup import proves_batching, warm_up
 from tests import models
@@ -31,7 +31,8 @@ def model(tmp_path: Path) -> Model:
 def make(path: Path, data: bytes) -> Model:
     """A loaded model."""
     (path / "model.onnx").write_bytes(data)
-    return load(Settings(model_path=path / "model.onnx").resolved(1))
+    file = path / "model.onnx"
+    return load(open_package(file), Settings(model_path=file).resolved(1))
 
 
 @contextmanager

@@ -1,0 +1,84 @@
+"""Bakes a package: has ONNX Runtime do once, and write down, what every session of the model would do.
+
+https://onnxruntime.ai/docs/performance/model-optimizations/graph-optimizations.html, offline mode; the
+options of the session stand in onnxruntime_session_options_config_keys.h.
+"""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from model_loader.atomic import alone, replace_directory
+from model_loader.baked import BAKED_FILE, baked_path, find_baked, recipe
+from model_loader.errors import PackageError
+from model_loader.package import MODEL_FILE, Package, encode, hash_file, read_signature
+
+WEIGHTS_FILE = "weights.bin"
+OPTIONS = {
+    "session.optimized_model_external_initializers_file_name": WEIGHTS_FILE,
+    # Below a page there is nothing to share.
+    "session.optimized_model_external_initializers_min_size_in_bytes": "4096",
+    "session.save_external_prepacked_constant_initializers": "1",
+}
+
+
+def bake(package: Package) -> bool:
+    """Writes the baked form of a package beside it.
+
+    Args:
+        package: verified.
+
+    Returns:
+        whether there was anything to do.
+
+    Raises:
+        PackageError: ONNX Runtime cannot write this model, or not without changing its inputs or outputs.
+    """
+    # ONNX Runtime takes a while to load.
+    import onnxruntime
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    refusals = tuple(e for e in vars(state).values() if isinstance(e, type) and issubclass(e, Exception))
+    target = baked_path(package.path.resolve())
+    with alone(target.parent):
+        if _is_baked(package, onnxruntime.__version__):
+            return False
+        staging = target.with_name(f".{target.name}")
+        shutil.rmtree(staging, ignore_errors=True)
+        staging.mkdir()
+        try:
+            before = _session(package.path / MODEL_FILE, write_to=staging / MODEL_FILE)
+            after = _session(staging / MODEL_FILE)
+            if read_signature(after) != read_signature(before):
+                raise PackageError(f"{package} cannot be baked: its inputs or outputs would change")
+            files = {file.name: vars(hash_file(file)) for file in sorted(staging.iterdir())}
+            note = recipe(package, onnxruntime.__version__) | {"files": files}
+            (staging / BAKED_FILE).write_bytes(encode(note))
+            replace_directory(staging, target)
+        except refusals as exc:
+            raise PackageError(f"{package} cannot be baked: {exc}") from exc
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+    return True
+
+
+def _is_baked(package: Package, onnxruntime: str) -> bool:
+    try:
+        return find_baked(package, onnxruntime) is not None
+    except PackageError:
+        return False
+
+
+def _session(model: Path, write_to: Path | None = None) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = 1
+    if write_to:
+        options.optimized_model_filepath = str(write_to)
+        for name, value in OPTIONS.items():
+            options.add_session_config_entry(name, value)
+    else:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
