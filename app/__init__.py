@@ -21,7 +21,7 @@ def create_app(settings: "Settings") -> "Flask":
     # Imported here, so that `import app` alone, as gunicorn's master does it, stays small.
     from flask import Flask
 
-    from app.routes import errors, health, home, model, score
+    from app.routes import errors, health, home, model, open_inference, score
     from app.service import start
 
     service = start(settings)
@@ -32,6 +32,7 @@ def create_app(settings: "Settings") -> "Flask":
     errors.init_app(app, service)
     service.metrics.init_app(app)
     app.register_blueprint(score.blueprint(service))
+    app.register_blueprint(open_inference.blueprint(service))
     app.register_blueprint(model.blueprint(service))
     app.register_blueprint(health.blueprint(service))
     app.register_blueprint(home.blueprint())

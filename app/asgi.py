@@ -12,7 +12,7 @@ from a2wsgi import WSGIMiddleware
 from flask import Flask
 
 from app.errors import DeadlineExceeded, InvalidRequest, RequestError
-from app.scoring import Read, Reply, Wait
+from app.scoring import Read, Reply, Route, Wait
 from app.service import Service
 
 Message: TypeAlias = MutableMapping[str, Any]
@@ -45,41 +45,44 @@ class Door:
             send = _closing(send)
         self.in_flight += 1
         try:
-            if scope["path"] == "/score" and scope["method"] == "POST":
-                await self._score(scope, receive, send)
+            route = self.service.routes.get(scope["path"])
+            if route and scope["method"] == "POST":
+                await self._score(route, scope, receive, send)
             else:
                 await self._flask(scope, receive, send)  # type: ignore[arg-type]
         finally:
             self.in_flight -= 1
 
-    def answer(self, headers: Mapping[str, str], body: bytes) -> "Reply | Coroutine[Any, Any, Reply]":
+    def answer(
+        self, route: Route, headers: Mapping[str, str], body: bytes
+    ) -> "Reply | Coroutine[Any, Any, Reply]":
         """Answers a scoring request whose body is there: at once, or where the model is waited for, later."""
         began = monotonic()
-        steps = self.service.scorer.answer(headers)
+        steps = self.service.scorer.answer(route, headers)
         try:
             next(steps)
             wait = steps.send(body)
         except StopIteration as end:
-            return self._counted(end.value, began)
-        return self._finish(steps, wait, began)
+            return self._counted(route, end.value, began)
+        return self._finish(route, steps, wait, began)
 
-    async def _finish(self, steps: Steps, wait: Wait, began: float) -> Reply:
+    async def _finish(self, route: Route, steps: Steps, wait: Wait, began: float) -> Reply:
         self.in_flight += 1
         try:
-            return self._counted(await _drive(steps, wait, _receive_no_more), began)
+            return self._counted(route, await _drive(steps, wait, _receive_no_more), began)
         finally:
             self.in_flight -= 1
 
-    async def _score(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
+    async def _score(self, route: Route, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         began = monotonic()
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        steps = self.service.scorer.answer(headers)
-        reply = self._counted(await _drive(steps, None, receive), began)
+        steps = self.service.scorer.answer(route, headers)
+        reply = self._counted(route, await _drive(steps, None, receive), began)
         await send({"type": "http.response.start", "status": reply.status, "headers": self.pairs(reply)})
         await send({"type": "http.response.body", "body": reply.body})
 
-    def _counted(self, reply: Reply, began: float) -> Reply:
-        self.service.metrics.count_http("POST", "/score", reply.status, monotonic() - began)
+    def _counted(self, route: Route, reply: Reply, began: float) -> Reply:
+        self.service.metrics.count_http("POST", route.rule, reply.status, monotonic() - began)
         return reply
 
     @staticmethod

@@ -7,6 +7,7 @@ ScoreboxError
 └── RequestError              a request is not answered: a status, a reason for the metrics, a sentence
     ├── InvalidRequest        400
     ├── Unauthorized          401
+    ├── ModelNotFound         404
     ├── BodyTooLarge          413
     ├── UnsupportedMediaType  415
     ├── InferenceFailed       500
@@ -62,6 +63,13 @@ class Unauthorized(RequestError):
     status = 401
     reason = "unauthorized"
     headers: ClassVar[Mapping[str, str]] = {"www-authenticate": "Bearer"}
+
+
+class ModelNotFound(RequestError):
+    """The path names another model or version than the one served."""
+
+    status = 404
+    reason = "not_found"
 
 
 class BodyTooLarge(RequestError):

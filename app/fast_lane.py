@@ -1,4 +1,4 @@
-"""The fast lane: an ordinary `POST /score` that arrives at once is answered before gunicorn's parser sees it.
+"""The fast lane: an ordinary scoring request that comes at once is answered before gunicorn's parser sees it.
 
 gunicorn's ASGI worker parses, starts two tasks and calls back for each request; in Python that costs as much
 as a fast model. What surely is one plain message is recognised here instead, by one expression.
@@ -24,32 +24,32 @@ from gunicorn.workers import gasgi
 
 if TYPE_CHECKING:  # the master imports this module, and shall not bring ONNX Runtime
     from app.asgi import Door
-    from app.scoring import Reply
+    from app.scoring import Reply, Route
 
 MAX_HEAD_BYTES = 4096
 # Many clients send the body just after the head. What takes longer is gunicorn's to wait for.
 HOLD_S = 0.01
 # Without `_` in names, which gunicorn has rules for.
 _HEAD = re.compile(
-    rb"POST /score HTTP/1\.1\r\n((?:[!#$%&'*+\-.^`|~0-9A-Za-z]+:[\t\x20-\x7e\x80-\xff]*\r\n)+)\r\n"
+    rb"POST (/[!-~]*) HTTP/1\.1\r\n((?:[!#$%&'*+\-.^`|~0-9A-Za-z]+:[\t\x20-\x7e\x80-\xff]*\r\n)+)\r\n"
 )
 # With one of these a message is not framed by its length alone, or the client waits for more than the answer.
 _UNUSUAL = {"transfer-encoding", "expect", "upgrade"}
 
 
-def recognise(data: bytes) -> "tuple[dict[str, str], int] | None":
-    """The head of a plain scoring request; None for what may be anything else.
+def recognise(data: bytes) -> "tuple[str, dict[str, str], int] | None":
+    """The head of a plain POST; None for what may be anything else.
 
     Args:
         data: all that has come of it.
 
     Returns:
-        the headers by name in lower case, none of them twice, and where the body begins.
+        the path, the headers by name in lower case, none of them twice, and where the body begins.
     """
     match = _HEAD.match(data, 0, MAX_HEAD_BYTES)
     if not match:
         return None
-    lines = match[1].decode("latin-1").split("\r\n")
+    lines = match[2].decode("latin-1").split("\r\n")
     headers = {}
     for line in lines[:-1]:
         name, _, value = line.partition(":")
@@ -62,7 +62,7 @@ def recognise(data: bytes) -> "tuple[dict[str, str], int] | None":
         or not headers.get("content-length", "").isdecimal()
     ):
         return None
-    return headers, match.end()
+    return match[1].decode(), headers, match.end()
 
 
 class Protocol(ASGIProtocol):  # type: ignore[misc]
@@ -98,9 +98,14 @@ class Protocol(ASGIProtocol):  # type: ignore[misc]
             self._hold_handle.cancel()
         is_first, data, self._held = not self._held, self._held + data, b""
         head = recognise(data) if self._is_idle() else None
-        missing = int(head[0]["content-length"]) - (len(data) - head[1]) if head else -1
-        if head and not missing:
-            self._answer(head[0], data[head[1] :])
+        route = self._door.service.routes.get(head[0]) if head else None
+        if head is None or route is None:
+            super().data_received(data)
+            return
+        _, headers, begin = head
+        missing = int(headers["content-length"]) - (len(data) - begin)
+        if not missing:
+            self._answer(route, headers, data[begin:])
         elif missing > 0 and is_first:
             self._held = data
             self._hold_handle = self.worker.loop.call_later(HOLD_S, self._give_way)
@@ -111,9 +116,9 @@ class Protocol(ASGIProtocol):  # type: ignore[misc]
         data, self._held = self._held, b""
         super().data_received(data)
 
-    def _answer(self, headers: dict[str, str], body: bytes) -> None:
+    def _answer(self, route: "Route", headers: dict[str, str], body: bytes) -> None:
         self.worker.nr += 1
-        answer = self._door.answer(headers, body)
+        answer = self._door.answer(route, headers, body)
         if isinstance(answer, Coroutine):
             self._answering = self.worker.loop.create_task(answer)
             self._answering.add_done_callback(self._answered)

@@ -16,15 +16,41 @@ import orjson
 
 from app.auth import ANONYMOUS, ApiKeys
 from app.batching import Batcher, Result
-from app.errors import BodyTooLarge, InvalidRequest, RequestError, UnsupportedMediaType
+from app.call import Codec
+from app.errors import BodyTooLarge, RequestError, UnsupportedMediaType
+from app.inflate import CODINGS, inflate
 from app.model import Model
-from app.protocols import score
+from app.protocols import open_inference, score
 from app.settings import Settings
 from app.signature import shown
 
 MAX_ID_LENGTH = 100
 # No reply has it; as in nginx, it is how metrics and log name a client that did not wait for one.
 CLIENT_LEFT = 499
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where scoring is asked for.
+
+    Attributes:
+        codec: the protocol that is spoken there.
+        rule: its path in log and metrics; a name or version in it is the model's.
+    """
+
+    codec: Codec
+    rule: str
+
+
+def routes(model: Model) -> Mapping[str, Route]:
+    """Path → route: a protocol is a module and a line here."""
+    base = f"/v2/models/{model.name}"
+    versioned = "/v2/models/<name>/versions/<version>/infer"
+    return {
+        "/score": Route(score, "/score"),
+        f"{base}/infer": Route(open_inference, "/v2/models/<name>/infer"),
+        f"{base}/versions/{model.version}/infer": Route(open_inference, versioned),
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +89,7 @@ class Record:
 
     id: str
     started: float
-    route: str = "/score"
+    route: str
     caller: str = ANONYMOUS
     status: int = 500
     duration: float = 0.0
@@ -86,7 +112,7 @@ class Scorer:
     api_keys: ApiKeys | None = None
     observers: Sequence[Observer] = field(default_factory=tuple)
 
-    def answer(self, headers: Mapping[str, str]) -> Generator[Wait, Any, Reply]:
+    def answer(self, route: Route, headers: Mapping[str, str]) -> Generator[Wait, Any, Reply]:
         """The way of one request; what goes wrong with it becomes the reply.
 
         Where it has to wait it yields what for, and a door, which knows how to wait, sends the outcome in:
@@ -95,21 +121,25 @@ class Scorer:
         Args:
             headers: looked up by name in lower case.
         """
-        record = Record(id=request_id(headers), started=monotonic())
+        record = Record(request_id(headers), monotonic(), route.rule)
         try:
             record.caller = self.caller(headers)
             deadline = record.started + self.settings.request_timeout_ms / 1000
-            max_bytes = self._admit(headers)
+            max_bytes, coding = self._admit(headers, route.codec.MEDIA_TYPES)
             body = yield Read(max_bytes + 1, deadline)
-            self._check_body(body, max_bytes)
-            call = score.decode(body, self.model.inputs, self.model.package.manifest.features)
-            record.rows = _rows(call)
+            # Without this bound a client that sends no length could have us hold a body of any size.
+            if len(body) > max_bytes:
+                raise BodyTooLarge(f"expected a body of at most {max_bytes} bytes, got more")
+            if coding:
+                body = inflate(body, coding, max_bytes)
+            call = route.codec.decode(body, headers, self.model)
+            record.rows = _rows(call.inputs)
             record.result = self.batcher.run(call.inputs, record.rows)
             if record.result is None:
                 record.result = yield self.batcher.submit(call.inputs, record.rows, deadline)
-            reply = score.encode(record.result.outputs, call.rows, self._about(record.id))
+            own, reply = call.encode(record.result.outputs, self._about(record.id))
             record.status = 200
-            return Reply(200, self.headers(record.id), reply)
+            return Reply(200, self.headers(record.id) | own, reply)
         except RequestError as exc:
             record.error = exc
             record.status = exc.status
@@ -133,7 +163,7 @@ class Scorer:
     def headers(self, id_: str) -> dict[str, str]:
         """The headers of every reply."""
         return {
-            "content-type": score.MEDIA_TYPE,
+            "content-type": "application/json",
             "x-request-id": id_,
             "x-model-version": self.model.version,
             "x-model-digest": self.model.package.digest,
@@ -147,27 +177,24 @@ class Scorer:
     def _about(self, id_: str) -> dict[str, str]:
         return {"id": id_, "model_name": self.model.name, "model_version": self.model.version}
 
-    def _admit(self, headers: Mapping[str, str]) -> int:
-        """The limit of the body, unless it need not be read: its type is not known, or it is too large."""
-        media_type = headers.get("content-type", score.MEDIA_TYPE).partition(";")[0].strip().lower()
-        if media_type != score.MEDIA_TYPE:
-            raise UnsupportedMediaType(f"expected content-type {score.MEDIA_TYPE}, got {shown(media_type)}")
-        coding = headers.get("content-encoding", "identity").strip().lower()
-        if coding not in ("", "identity"):
-            raise UnsupportedMediaType(f"expected no content-encoding, got {shown(coding)}")
+    def _admit(self, headers: Mapping[str, str], media_types: Sequence[str]) -> tuple[int, str]:
+        """The limit of the body and its coding, unless it need not be read: too large, or of unknown type."""
+        media_type = headers.get("content-type", media_types[0])
+        if media_type not in media_types:
+            media_type = media_type.partition(";")[0].strip().lower()
+            if media_type not in media_types:
+                expected = " or ".join(media_types)
+                raise UnsupportedMediaType(f"expected content-type {expected}, got {shown(media_type)}")
+        coding = headers.get("content-encoding", "").strip().lower().replace("identity", "")
+        if coding and coding not in CODINGS:
+            raise UnsupportedMediaType(
+                f"expected content-encoding {' or '.join(CODINGS)}, got {shown(coding)}"
+            )
         limit = self.settings.max_body_bytes
         length = headers.get("content-length", "")
         if length.isdecimal() and int(length) > limit:
             raise BodyTooLarge(f"expected a body of at most {limit} bytes, got {length}")
-        return limit
-
-    @staticmethod
-    def _check_body(body: bytes, max_bytes: int) -> None:
-        # Without this bound a client that sends no length could have us hold a body of any size.
-        if len(body) > max_bytes:
-            raise BodyTooLarge(f"expected a body of at most {max_bytes} bytes, got more")
-        if not body:
-            raise InvalidRequest("the body is empty; expected a JSON object with 'inputs' or 'instances'")
+        return limit, coding
 
 
 def request_id(headers: Mapping[str, str]) -> str:
@@ -178,10 +205,8 @@ def request_id(headers: Mapping[str, str]) -> str:
     return f"{getrandbits(128):032x}"
 
 
-def _rows(call: score.Call) -> int:
-    if call.rows is not None:
-        return call.rows
-    for value in call.inputs.values():
+def _rows(inputs: Mapping[str, Any]) -> int:
+    for value in inputs.values():
         if isinstance(value, np.ndarray) and value.ndim:
             return len(value)
     return 1

@@ -1,13 +1,14 @@
 """The parts of a running service, made in the order in which they need each other."""
 
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from app.auth import ApiKeys
 from app.logs import log_request
 from app.metrics import Metrics
 from app.model import Model
-from app.scoring import Scorer
+from app.scoring import Route, Scorer, routes
 from app.selftest import Proven, Sample, prove
 from app.settings import Settings
 from app.warmup import warm_up
@@ -18,6 +19,7 @@ class Service:
     """A service whose model is loaded and proven.
 
     Attributes:
+        routes: path → where scoring is asked for.
         draining: set when the process is told to stop; from then on it is not ready.
     """
 
@@ -25,6 +27,7 @@ class Service:
     proven: Proven
     metrics: Metrics
     scorer: Scorer
+    routes: Mapping[str, Route]
     draining: threading.Event = field(default_factory=threading.Event)
 
     @property
@@ -54,4 +57,4 @@ def start(settings: Settings) -> Service:
         api_keys=ApiKeys(settings.api_keys_file) if settings.api_keys_file else None,
         observers=(metrics, log_request),
     )
-    return Service(settings, proven, metrics, scorer)
+    return Service(settings, proven, metrics, scorer, routes(proven.model))

@@ -5,8 +5,9 @@ request is refused with the position of the value.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from math import prod
 from typing import Any
 
 import ml_dtypes
@@ -45,6 +46,9 @@ DATATYPES: Mapping[str, np.dtype[Any]] = {
 # https://protobuf.dev/programming-guides/json/: how JSON, which has no such numbers, spells them.
 NON_FINITE = {"NaN": np.nan, "Infinity": np.inf, "-Infinity": -np.inf}
 
+MAX_DIMENSIONS = 32
+MAX_ELEMENTS = 2**40
+
 # The first float that two integers share.
 EXACT = 2.0**53
 RAGGED = "rows of different lengths, or nested too deep"
@@ -56,6 +60,14 @@ _INTEGERS = {
     if "INT" in name
     for bits in (int(name.partition("INT")[2]),)
 }
+
+
+def elements_of(shape: Sequence[int]) -> int | None:
+    """How many elements a shape has; None for one that NumPy cannot have, whatever is in it."""
+    if len(shape) > MAX_DIMENSIONS or any(size < 0 for size in shape):
+        return None
+    # Without overflow; and sizes beside a 0 are bounded too.
+    return prod(shape) if prod(size or 1 for size in shape) <= MAX_ELEMENTS else None
 
 
 def inputs_from_json(

@@ -1,43 +1,49 @@
-"""`POST /score`: JSON as TensorFlow Serving's predict API has it.
+"""`POST /score`: JSON as TensorFlow Serving's predict API has it, and arrays in NumPy's format.
 
 https://www.tensorflow.org/tfx/serving/api_rest, "Predict API"; the columnar form is `inputs`, the row form
 `instances`. A reply to `instances` names every output, also where the model has one.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from functools import partial
 from operator import itemgetter
 from typing import Any
 
 import numpy as np
 import orjson
 
+from app import npy
+from app.call import Call, Encoded
 from app.errors import InvalidRequest
-from app.signature import shown
+from app.model import Model
+from app.signature import check_shapes, shown
 from app.tensors import inputs_from_json, to_json
 from model_loader.package import TensorSpec
 
-MEDIA_TYPE = "application/json"
+MEDIA_TYPES: tuple[str, ...] = ("application/json", npy.MEDIA_TYPE)
 
 # One of the first two is the request; TensorFlow Serving's clients send the third.
 _MEMBERS = {"inputs", "instances", "signature_name"}
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One decoded request.
+def decode(body: bytes, headers: Mapping[str, str], model: Model) -> Call:
+    """Reads a request's body; see `app.call.Codec`."""
+    as_npy = npy.MEDIA_TYPE in headers.get("accept", "")
+    if headers.get("content-type", "").startswith(npy.MEDIA_TYPE):
+        spec = _single(model.inputs)
+        if spec is None:
+            raise InvalidRequest(f"{npy.MEDIA_TYPE} is for a model of one input: use JSON or /v2")
+        inputs: Mapping[str, Any] = {spec.name: npy.read(body, spec)}
+        check_shapes(inputs, model.inputs)
+        return Call(inputs, _encode_npy if as_npy else partial(encode, None))
+    inputs, rows = decode_json(body, model.inputs, model.package.manifest.features)
+    return Call(inputs, _encode_npy if as_npy else partial(encode, rows))
 
-    Attributes:
-        inputs: name → array in the model's dtype and shape (or list, dict, None), as ONNX Runtime takes it.
-        rows: how many instances there were; None where the request was columnar.
-    """
 
-    inputs: Mapping[str, Any]
-    rows: int | None
-
-
-def decode(body: bytes, specs: Mapping[str, TensorSpec], features: Sequence[str] | None) -> Call:
-    """Reads a request's body.
+def decode_json(
+    body: bytes, specs: Mapping[str, TensorSpec], features: Sequence[str] | None
+) -> tuple[Mapping[str, Any], int | None]:
+    """The inputs in a body, and how many instances there were; None where the request was columnar.
 
     Args:
         body: JSON in UTF-8.
@@ -47,6 +53,8 @@ def decode(body: bytes, specs: Mapping[str, TensorSpec], features: Sequence[str]
     Raises:
         InvalidRequest: it is not JSON, not a request, or does not fit the inputs.
     """
+    if not body:
+        raise InvalidRequest("the body is empty; expected a JSON object with 'inputs' or 'instances'")
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as exc:
@@ -60,7 +68,7 @@ def decode(body: bytes, specs: Mapping[str, TensorSpec], features: Sequence[str]
         values, rows = _columns(document["inputs"], specs), None
     else:
         values, rows = _rows(document["instances"], specs, features), len(document["instances"])
-    return Call(inputs_from_json(values, specs, plain=_is_plain(body, document)), rows)
+    return inputs_from_json(values, specs, plain=_is_plain(body, document)), rows
 
 
 def _is_plain(body: bytes, document: Mapping[str, Any]) -> bool:
@@ -130,13 +138,11 @@ def _pick(instances: Sequence[Any], names: Sequence[str], kind: str) -> list[Any
     raise InvalidRequest(f"expected every instance to be an object of {kind}s")
 
 
-def encode(outputs: Mapping[str, Any], rows: int | None, about: Mapping[str, str]) -> bytes:
-    """The body of the reply.
+def encode(rows: int | None, outputs: Mapping[str, Any], about: Mapping[str, str]) -> Encoded:
+    """The reply; see `app.call.Call`.
 
     Args:
-        outputs: name → array, list or dict, as ONNX Runtime gives it.
         rows: how many instances there were; None where the request was columnar.
-        about: what stands in the reply beside the outputs.
 
     Raises:
         InvalidRequest: an output has not one element an instance, so that it cannot be told which is whose.
@@ -149,7 +155,14 @@ def encode(outputs: Mapping[str, Any], rows: int | None, about: Mapping[str, str
         columns = [_split(name, value, rows) for name, value in values.items()]
         predictions = [dict(zip(values, row, strict=True)) for row in zip(*columns, strict=True)]
         reply = {"predictions": predictions, **about}
-    return orjson.dumps(reply, option=orjson.OPT_SERIALIZE_NUMPY)
+    return {}, orjson.dumps(reply, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def _encode_npy(outputs: Mapping[str, Any], _about: Mapping[str, str]) -> Encoded:
+    match list(outputs.values()):
+        case [np.ndarray() as array]:
+            return {"content-type": npy.MEDIA_TYPE}, npy.write(array)
+    raise InvalidRequest(f"{npy.MEDIA_TYPE} is for a model of one output that is a tensor: ask for JSON")
 
 
 def _split(name: str, value: Any, rows: int) -> list[Any]:

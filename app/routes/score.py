@@ -1,4 +1,4 @@
-"""`POST /score`."""
+"""The routes that score, of every protocol."""
 
 import socket
 from collections.abc import Generator, Mapping
@@ -9,7 +9,7 @@ from flask import Blueprint, Response, request
 from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import ClientDisconnected
 
-from app.errors import DeadlineExceeded, InvalidRequest, RequestError
+from app.errors import DeadlineExceeded, InvalidRequest, ModelNotFound, RequestError
 from app.scoring import Read, Reply, Wait
 from app.service import Service
 
@@ -20,11 +20,17 @@ def blueprint(service: Service) -> Blueprint:
     """The door to scoring; the way of a request is in `app.scoring`."""
     routes = Blueprint("score", __name__)
 
-    @routes.post("/score")
-    def score() -> Response:
-        reply = _drive(service.scorer.answer(cast(Mapping[str, str], request.headers)))
+    def score(**_names: str) -> Response:
+        route = service.routes.get(request.path)
+        if route is None:
+            raise ModelNotFound(
+                f"no such model or version: {request.path[:100]}; {service.model.package} is served"
+            )
+        reply = _drive(service.scorer.answer(route, cast(Mapping[str, str], request.headers)))
         return Response(reply.body, reply.status, reply.headers)
 
+    for rule in {route.rule for route in service.routes.values()}:
+        routes.add_url_rule(rule, "score", score, methods=["POST"])
     return routes
 
 

@@ -34,7 +34,8 @@ def test_plain(line: bytes) -> None:
     """An ordinary request is recognised, its headers in lower case and without the space around them."""
     head = recognise(HEAD + line + b"\r\n" + BODY)
     assert head
-    headers, begin = head
+    path, headers, begin = head
+    assert path == "/score"
     assert (HEAD + line + b"\r\n" + BODY)[begin:] == BODY
     assert headers["host"] == "a"
     assert headers.get("x-request-id", "a:b") == "a:b"
@@ -47,8 +48,9 @@ def test_plain(line: bytes) -> None:
         b"",
         HEAD,
         PLAIN.replace(b"POST", b"PUT"),
-        PLAIN.replace(b"/score", b"/score?a=b"),
         PLAIN.replace(b"/score", b"http://a/score"),
+        PLAIN.replace(b"/score", b"/sc ore"),
+        PLAIN.replace(b"/score", b"/sc\xf6re"),
         PLAIN.replace(b"1.1", b"1.0"),
         PLAIN.replace(b"\r\n", b"\n"),
         b"\r\n" + PLAIN,

@@ -1,0 +1,255 @@
+"""`POST /v2/models/…/infer`: the Open Inference Protocol, JSON and binary tensors.
+
+https://github.com/kserve/open-inference-protocol, specification/protocol/inference_rest.md, "Inference"
+https://github.com/triton-inference-server/server, docs/protocol/extension_binary_data.md
+"""
+
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import orjson
+
+from app.call import Call, Encoded
+from app.errors import InvalidRequest
+from app.model import Model
+from app.signature import check_names, check_shapes, shown
+from app.tensors import DATATYPES, Array, elements_of, from_json, to_json
+from model_loader.package import TensorSpec
+
+MEDIA_TYPES: tuple[str, ...] = ("application/json", "application/octet-stream")
+HEADER_LENGTH = "inference-header-content-length"
+EXTENSIONS = ("binary_tensor_data",)
+
+# The protocol's datatypes, by ours; what is not here it has no words for.
+NAMES = {
+    name: name
+    for name in DATATYPES
+    if name in ("BOOL", "FP16", "BF16", "FP32", "FP64") or name[-2:] in ("T8", "16", "32", "64")
+} | {"STRING": "BYTES"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """An output that the request asks for, and whether in binary."""
+
+    name: str
+    is_binary: bool
+
+
+def datatype(spec: TensorSpec) -> str | None:
+    """The protocol's name of a tensor's type; None for what it has no words for."""
+    return NAMES.get(spec.datatype)
+
+
+def decode(body: bytes, headers: Mapping[str, str], model: Model) -> Call:
+    """Reads a request's body; see `app.call.Codec`."""
+    for spec in (*model.inputs.values(), *model.outputs.values()):
+        if not datatype(spec):
+            raise InvalidRequest(
+                f"'{spec.name}' is {spec.datatype}, for which this protocol has no words: use /score"
+            )
+    document, binary = _parts(body, headers)
+    inputs = _inputs(document, binary, model)
+    check_names(inputs.keys(), model.inputs)
+    check_shapes(inputs, model.inputs)
+    id_ = document.get("id")
+    if id_ is not None and not isinstance(id_, str):
+        raise InvalidRequest(f"expected 'id' to be a string, got {shown(id_)}")
+    return Call(inputs, partial(_encode, model, _wanted(document, model), id_))
+
+
+def _parts(body: bytes, headers: Mapping[str, str]) -> tuple[Mapping[str, Any], memoryview]:
+    """The JSON document, and what follows it in binary."""
+    length = headers.get(HEADER_LENGTH)
+    size = len(body)
+    if length is not None:
+        if not length.isdecimal() or len(length) > len(str(size)) or int(length) > size:
+            raise InvalidRequest(f"expected {HEADER_LENGTH} of 0 to {size}, got {shown(length)}")
+        size = int(length)
+    try:
+        document = orjson.loads(memoryview(body)[:size])
+    except orjson.JSONDecodeError as exc:
+        raise InvalidRequest(f"the body is not JSON: {exc}") from exc
+    if not isinstance(document, dict) or not isinstance(document.get("inputs"), list):
+        raise InvalidRequest("expected a JSON object with 'inputs', an array")
+    return document, memoryview(body)[size:]
+
+
+def _inputs(document: Mapping[str, Any], binary: memoryview, model: Model) -> dict[str, Any]:
+    inputs: dict[str, Any] = {}
+    begin = 0
+    for tensor in document["inputs"]:
+        name = tensor.get("name") if isinstance(tensor, dict) else None
+        if not isinstance(name, str):
+            raise InvalidRequest("expected every input to be an object with a 'name'")
+        if name in inputs:
+            raise InvalidRequest(f"input {shown(name)} is given twice")
+        spec = model.inputs.get(name)
+        if spec is None:
+            raise InvalidRequest(
+                f"unknown input {shown(name)}; the model has {', '.join(map(repr, model.inputs))}"
+            )
+        shape = _shape(tensor, spec)
+        size = _parameters(tensor).get("binary_data_size")
+        if size is None:
+            inputs[name] = _from_data(tensor, spec, shape)
+        else:
+            if type(size) is not int or not 0 <= size <= len(binary) - begin:
+                raise InvalidRequest(
+                    f"input '{name}': expected binary_data_size of 0 to {len(binary) - begin}, the bytes "
+                    f"that are left, got {shown(size)}"
+                )
+            if "data" in tensor:
+                raise InvalidRequest(f"input '{name}' has 'data' and binary_data_size; expected one of them")
+            inputs[name] = from_bytes(binary[begin : begin + size], spec, shape)
+            begin += size
+    if begin != len(binary):
+        raise InvalidRequest(f"{len(binary) - begin} bytes follow that no input has in its binary_data_size")
+    return inputs
+
+
+def _shape(tensor: Mapping[str, Any], spec: TensorSpec) -> tuple[int, ...]:
+    given = tensor.get("datatype")
+    if given != datatype(spec):
+        raise InvalidRequest(f"input '{spec.name}': expected datatype {datatype(spec)}, got {shown(given)}")
+    shape = tensor.get("shape")
+    if (
+        not isinstance(shape, list)
+        or not all(type(size) is int for size in shape)
+        or elements_of(shape) is None
+    ):
+        raise InvalidRequest(f"input '{spec.name}': expected 'shape' to be an array of sizes")
+    return tuple(shape)
+
+
+def _parameters(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    parameters = document.get("parameters")
+    if parameters is not None and not isinstance(parameters, dict):
+        raise InvalidRequest(f"expected 'parameters' to be an object, got {shown(parameters)}")
+    return parameters or {}
+
+
+def _from_data(tensor: Mapping[str, Any], spec: TensorSpec, shape: tuple[int, ...]) -> Array:
+    """`data`, flat or nested like `shape`."""
+    if "data" not in tensor:
+        raise InvalidRequest(f"input '{spec.name}': expected 'data' or binary_data_size")
+    array: Array = from_json(tensor["data"], spec)
+    if array.shape == shape:
+        return array
+    count = elements_of(shape) or 0
+    if array.ndim > 1 or array.size != count:
+        found = f"{array.size} elements" if array.ndim < 2 else f"nested data of shape {list(array.shape)}"
+        raise InvalidRequest(
+            f"input '{spec.name}': expected {count} elements for shape {list(shape)}, got {found}"
+        )
+    return array.reshape(shape)
+
+
+def from_bytes(data: memoryview, spec: TensorSpec, shape: tuple[int, ...]) -> Array:
+    """A tensor of its bytes, little-endian, row by row; not copied, but for BYTES.
+
+    Raises:
+        InvalidRequest: there are more or fewer than the shape wants, or a boolean is neither 0 nor 1.
+    """
+    count = elements_of(shape) or 0
+    if spec.datatype == "STRING":
+        return np.array([*_strings(data, spec, count), None], object)[:-1].reshape(shape)
+    dtype = DATATYPES[spec.datatype]
+    if len(data) != count * dtype.itemsize:
+        raise InvalidRequest(
+            f"input '{spec.name}': expected {count * dtype.itemsize} bytes for shape {list(shape)}, "
+            f"got {len(data)}"
+        )
+    array: Array = np.frombuffer(data, np.uint8 if spec.datatype == "BOOL" else dtype)
+    if spec.datatype == "BOOL":
+        if (array > 1).any():
+            raise InvalidRequest(f"input '{spec.name}': expected booleans of 0 or 1, got {array.max()}")
+        array = array.view(np.bool_)
+    return array.reshape(shape)
+
+
+def _strings(data: memoryview, spec: TensorSpec, count: int) -> list[str]:
+    """Elements with their lengths before them, four bytes each."""
+    elements: list[str] = []
+    begin = 0
+    while begin < len(data):
+        end = begin + 4
+        if end <= len(data):
+            begin, end = end, end + struct.unpack_from("<I", data, begin)[0]
+        if end > len(data):
+            raise InvalidRequest(f"input '{spec.name}': element {len(elements)} goes beyond the data")
+        try:
+            elements.append(str(data[begin:end], "utf-8"))
+        except UnicodeDecodeError as exc:
+            raise InvalidRequest(f"input '{spec.name}': element {len(elements)} is not UTF-8") from exc
+        begin = end
+    if len(elements) != count:
+        raise InvalidRequest(f"input '{spec.name}': expected {count} elements, got {len(elements)}")
+    return elements
+
+
+def _wanted(document: Mapping[str, Any], model: Model) -> list[_Wanted]:
+    """The outputs that are asked for, in their order; all of the model's where none is."""
+    default = _flag(_parameters(document), "binary_data_output", default=False)
+    outputs = document.get("outputs") or [{"name": name} for name in model.outputs]
+    if not isinstance(outputs, list):
+        raise InvalidRequest("expected 'outputs' to be an array")
+    wanted: list[_Wanted] = []
+    for output in outputs:
+        name = output.get("name") if isinstance(output, dict) else None
+        if not isinstance(name, str) or name not in model.outputs:
+            raise InvalidRequest(
+                f"unknown output {shown(name)}; the model has {', '.join(map(repr, model.outputs))}"
+            )
+        wanted.append(_Wanted(name, _flag(_parameters(output), "binary_data", default=default)))
+    return wanted
+
+
+def _flag(parameters: Mapping[str, Any], name: str, *, default: bool) -> bool:
+    value = parameters.get(name, default)
+    if not isinstance(value, bool):
+        raise InvalidRequest(f"expected parameter '{name}' to be true or false, got {shown(value)}")
+    return value
+
+
+def _encode(
+    model: Model,
+    wanted: Sequence[_Wanted],
+    id_: str | None,
+    outputs: Mapping[str, Any],
+    about: Mapping[str, str],
+) -> Encoded:
+    """The reply; see `app.call.Call`."""
+    tensors, parts = [], []
+    for output in wanted:
+        array = np.asarray(outputs[output.name], order="C")
+        tensor: dict[str, Any] = {
+            "name": output.name,
+            "datatype": NAMES[model.outputs[output.name].datatype],
+            "shape": array.shape,
+        }
+        if output.is_binary:
+            data = to_bytes(array)
+            tensor["parameters"] = {"binary_data_size": len(data)}
+            parts.append(data)
+        else:
+            tensor["data"] = to_json(array.reshape(-1))
+        tensors.append(tensor)
+    reply = {**about, "id": about["id"] if id_ is None else id_, "outputs": tensors}
+    head = orjson.dumps(reply, option=orjson.OPT_SERIALIZE_NUMPY)
+    if not parts:
+        return {}, head
+    own = {"content-type": "application/octet-stream", HEADER_LENGTH: str(len(head))}
+    return own, b"".join([head, *parts])
+
+
+def to_bytes(array: Array) -> bytes:
+    """A tensor's elements as `from_bytes` reads them."""
+    if array.dtype.kind not in "OUS":
+        return array.tobytes()
+    encoded = [str(element).encode() for element in array.ravel()]
+    return b"".join(part for data in encoded for part in (struct.pack("<I", len(data)), data))

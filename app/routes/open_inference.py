@@ -1,0 +1,72 @@
+"""`/v2`: the Open Inference Protocol's health and metadata; `app.routes.score` has its inference.
+
+https://github.com/kserve/open-inference-protocol, specification/protocol/inference_rest.md
+"""
+
+from typing import Any
+
+from flask import Blueprint, Response, jsonify
+
+from app.errors import ModelNotFound, NotReady
+from app.protocols.open_inference import EXTENSIONS, datatype
+from app.service import Service
+from model_loader.package import TensorSpec
+
+MODEL = "/v2/models/<name>"
+VERSION = f"{MODEL}/versions/<version>"
+
+
+def blueprint(service: Service) -> Blueprint:
+    """What its clients ask before they send a tensor."""
+    routes = Blueprint("open_inference", __name__)
+    model = service.model
+
+    @routes.get("/v2")
+    def server() -> Response:
+        return jsonify(name="scorebox", version="2", extensions=EXTENSIONS)
+
+    @routes.get("/v2/health/live")
+    def live() -> Response:
+        return jsonify(live=True)
+
+    @routes.get("/v2/health/ready")
+    def ready() -> Response:
+        _check_ready()
+        return jsonify(ready=True)
+
+    @routes.get(f"{MODEL}/ready")
+    @routes.get(f"{VERSION}/ready")
+    def model_ready(name: str, version: str | None = None) -> Response:
+        _check(name, version)
+        _check_ready()
+        return jsonify(name=model.name, ready=True)
+
+    @routes.get(MODEL)
+    @routes.get(VERSION)
+    def metadata(name: str, version: str | None = None) -> Response:
+        _check(name, version)
+        return jsonify(
+            name=model.name,
+            versions=[model.version],
+            platform="onnxruntime_onnx",
+            inputs=[_tensor(spec) for spec in model.inputs.values()],
+            outputs=[_tensor(spec) for spec in model.outputs.values()],
+        )
+
+    def _check(name: str, version: str | None) -> None:
+        if name != model.name or version not in (None, model.version):
+            raise ModelNotFound(
+                f"expected {model.name}, version {model.version}, got {name[:100]}, {version}"
+            )
+
+    def _check_ready() -> None:
+        if service.draining.is_set():
+            raise NotReady("draining: the process was told to stop")
+
+    return routes
+
+
+def _tensor(spec: TensorSpec) -> dict[str, Any]:
+    """As the protocol has it: -1 for a dimension of any size."""
+    shape = [size if isinstance(size, int) else -1 for size in spec.shape or ()]
+    return {"name": spec.name, "datatype": datatype(spec) or spec.datatype, "shape": shape}
