@@ -87,3 +87,8 @@ def serve(tmp_path: Path, door: MakeClient) -> MakeClient:
         return door(create_app(Settings(model_path=path, web_concurrency=1, **settings)))
 
     return make
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--all`: what is otherwise tried in part."""
+    parser.addoption("--all", action="store_true", help="all of what is otherwise tried in part")
