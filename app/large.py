@@ -1,0 +1,163 @@
+"""Large tensors of numbers, from JSON to NumPy without a Python object for each.
+
+What is read here is read as orjson and `np.array` would have read it, bit for bit; what is not surely so,
+errors included, is left to them. simdjson gives an array's numbers and flattens its brackets, so the shape is
+proven from the bytes. It reads a piece at a time, since for a whole document it takes 15 times its size.
+
+https://www.rfc-editor.org/rfc/rfc8259, sections 2 to 6: the documents that are recognised.
+"""
+
+import re
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import simdjson
+
+Bytes: TypeAlias = npt.NDArray[np.uint8]
+Words: TypeAlias = npt.NDArray[np.uint64]
+
+# From here on it is the faster way.
+LARGE_BYTES = 16 * 1024
+
+# A piece, what simdjson makes of it, and a window's masks fit a processor's L2 cache. A multiple of 64.
+_PIECE_BYTES = 128 * 1024
+_COMMA, _OPEN = b",["
+
+# Names are printable ASCII without escapes.
+_BEGIN = re.compile(rb'[ \t\n\r]*\{[ \t\n\r]*"(inputs|instances)"[ \t\n\r]*:[ \t\n\r]*(\{[ \t\n\r]*)?')
+_NAME = re.compile(rb'"([ !#-\[\]-~]*)"[ \t\n\r]*:[ \t\n\r]*(?=\[)')
+_NEXT = re.compile(rb"[ \t\n\r]*,[ \t\n\r]*")
+_END = re.compile(rb"[ \t\n\r]*\}[ \t\n\r]*")
+
+
+def loads(body: bytes) -> dict[str, Any] | None:
+    """A document whose tensors are all numbers, these as arrays of int64 or float64.
+
+    Args:
+        body: a request of `POST /score`.
+
+    Returns:
+        `{"inputs": {name: array, …}}`, `{"inputs": array}` or `{"instances": array}`; None where the body is
+        anything else, or where reading it that way might make a difference.
+    """
+    begin = _BEGIN.match(body)
+    if not begin:
+        return None
+    try:
+        values, end = _members(body, begin.end()) if begin[2] else _value(body, begin.end(), len(body))
+    except (TypeError, ValueError, RuntimeError):  # simdjson's; it has nothing of its own
+        return None
+    return {begin[1].decode(): values} if _END.fullmatch(body, end) else None
+
+
+def _members(body: bytes, at: int) -> tuple[dict[str, npt.NDArray[Any]], int]:
+    """The members of the object that `inputs` is, and where it ends."""
+    values: dict[str, npt.NDArray[Any]] = {}
+    while name := _NAME.match(body, at):
+        quote = body.find(b'"', name.end())
+        value, at = _value(body, name.end(), len(body) if quote < 0 else quote)
+        # The way that reads all JSON is more careful where such a word is in the body.
+        if name[1].decode() in values or b"true" in name[1] or b"false" in name[1]:
+            raise ValueError
+        values[name[1].decode()] = value
+        if following := _NEXT.match(body, at):
+            at = following.end()
+        elif closing := _END.match(body, at):
+            return values, closing.end()
+    raise ValueError
+
+
+def _value(body: bytes, start: int, limit: int) -> tuple[npt.NDArray[Any], int]:
+    """The array that begins at `start` and is the last before `limit`, and where it ends."""
+    end = body.rfind(b"]", start, limit) + 1
+    if body[start : start + 1] != b"[" or not end:
+        raise ValueError
+    size, shape, cuts = _structure(body, start, end)
+    # One point tells that there is a float, and so that all become floats, as with `np.array`.
+    kind, dtype = ("i", np.int64) if body.find(b".", start, end) < 0 else ("d", np.float64)
+    numbers = _numbers(body, cuts, np.empty(size, dtype), kind)
+    return numbers.reshape(shape), end
+
+
+def _structure(body: bytes, start: int, end: int) -> tuple[int, tuple[int, ...], list[tuple[int, int]]]:
+    """The shape that the brackets and commas of an array have, given that it is one of JSON.
+
+    Proven is that the brackets are those of the shape, in its order, and that each innermost pair has as many
+    commas. What stands between is for simdjson to read, and must be a number at each place.
+
+    Returns:
+        how many numbers there must be; the shape; commas to cut at, each with the depth of brackets there,
+        first the array's start and last its end.
+
+    Raises:
+        ValueError: they have none.
+    """
+    text = np.frombuffer(body, np.uint8, end - start, start)
+    commas = _packed(text, lambda window: window == _COMMA)
+    # `|` makes one of both brackets, and of two letters that the comparison below refuses.
+    places = _places(_packed(text, lambda window: (window | 6) == (_OPEN | 6)))
+    brackets = text[places]
+    is_open = brackets == _OPEN
+    depths = np.cumsum(np.where(is_open, 1, -1))
+    before = np.cumsum(np.bitwise_count(commas), dtype=np.int64)
+
+    size = int(before[-1]) + 1
+    counts = [*np.bincount(depths[is_open])[1:].tolist(), size]  # of arrays at each depth, then of numbers
+    shape = tuple(inner // outer for outer, inner in pairwise(counts))
+    expected = b"[]"
+    for length in reversed(shape[:-1]):
+        expected = b"[%b]" % (expected * length)
+    if brackets.tobytes() != expected:
+        raise ValueError
+    rows = np.flatnonzero(is_open[:-1] & ~is_open[1:])
+    for bracket, first in ((rows, 0), (rows + 1, shape[-1] - 1)):
+        word, bit = np.divmod(places[bracket].astype(np.uint64), np.uint64(64))
+        index = before[word] - np.bitwise_count(commas[word] >> bit)
+        if not np.array_equal(index, np.arange(first, size, shape[-1])[: len(rows)]):
+            raise ValueError
+
+    cuts = [(start, 0)]
+    while (cut := body.find(b",", cuts[-1][0] + _PIECE_BYTES, end)) >= 0:
+        cuts.append((cut, int(depths[np.searchsorted(places, cut - start) - 1])))
+    return size, shape, [*cuts, (end, 0)]
+
+
+def _packed(text: Bytes, test: Callable[[Bytes], npt.NDArray[np.bool_]]) -> Words:
+    """Which bytes pass, a bit each, the first the lowest."""
+    windows = [text[at : at + _PIECE_BYTES] for at in range(0, len(text), _PIECE_BYTES)]
+    packed = [np.packbits(test(window), bitorder="little") for window in windows]
+    padding = np.zeros(-sum(map(len, packed)) % 8, np.uint8)
+    return np.concatenate([*packed, padding]).view(np.uint64)
+
+
+def _places(bits: Words) -> npt.NDArray[np.int64]:
+    """Where the bits are that are set, few of them; word by word, which is faster than byte by byte."""
+    words = np.flatnonzero(bits != 0)
+    within = np.flatnonzero(np.unpackbits(bits[words].view(np.uint8), bitorder="little").view(np.bool_))
+    return words[within >> 6] * 64 + (within & 63)
+
+
+def _numbers(
+    body: bytes, cuts: list[tuple[int, int]], numbers: npt.NDArray[Any], kind: str
+) -> npt.NDArray[Any]:
+    """Fills `numbers` with those between the cuts.
+
+    A piece gets the brackets that it lacks, so that simdjson checks it all. What it would pass where a piece
+    begins or ends, a number missing beside the comma, shows in how many there are.
+
+    Raises:
+        TypeError: there is anything but numbers of the kind: `i` for integers, `d` for all.
+        ValueError, RuntimeError: it is no JSON, there are not so many numbers, an integer is too large.
+    """
+    parser, view, filled = simdjson.Parser(), memoryview(body), 0
+    for (start, depth), (end, closes) in pairwise(cuts):
+        piece = b"".join((b"[" * depth, view[start + (depth > 0) : end], b"]" * closes))
+        part = np.frombuffer(parser.parse(piece).as_buffer(of_type=kind), numbers.dtype)
+        numbers[filled : filled + len(part)] = part
+        filled += len(part)
+    if filled != len(numbers):
+        raise ValueError
+    return numbers
