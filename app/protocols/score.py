@@ -124,7 +124,7 @@ def _rows(instances: Any, specs: Mapping[str, TensorSpec], features: Sequence[st
     return {name: list(column) for name, column in zip(first, columns, strict=True)}
 
 
-def _pick(instances: Sequence[Any], names: Sequence[str], kind: str) -> list[Any]:
+def _pick(instances: Any, names: Sequence[str], kind: str) -> list[Any]:
     """The values of `names`, which every instance must have and no others, as a tuple an instance."""
     try:
         get = itemgetter(*names) if len(names) > 1 else lambda row: (row[names[0]],)
