@@ -7,6 +7,7 @@ proven from the bytes. It reads a piece at a time, since for a whole document it
 https://www.rfc-editor.org/rfc/rfc8259, sections 2 to 6: the documents that are recognised.
 """
 
+import math
 import re
 from collections.abc import Callable
 from itertools import pairwise
@@ -25,6 +26,7 @@ LARGE_BYTES = 16 * 1024
 # A piece, what simdjson makes of it, and a window's masks fit a processor's L2 cache. A multiple of 64.
 _PIECE_BYTES = 192 * 1024
 _WINDOW_BYTES = 512 * 1024
+_MAX_DIMENSIONS = 64
 _COMMA, _OPEN = b",["
 
 # Names are printable ASCII without escapes.
@@ -108,6 +110,9 @@ def _structure(body: bytes, start: int, end: int) -> tuple[int, tuple[int, ...],
     size = int(before[-1]) + 1
     counts = [*np.bincount(depths[is_open])[1:].tolist(), size]  # of arrays at each depth, then of numbers
     shape = tuple(inner // outer for outer, inner in pairwise(counts))
+    # Beyond what NumPy has, the way that reads all JSON refuses; and a million brackets would take minutes.
+    if len(shape) > _MAX_DIMENSIONS or math.prod(shape) != size:
+        raise ValueError
     expected = b"[]"
     for length in reversed(shape[:-1]):
         expected = b"[%b]" % (expected * length)

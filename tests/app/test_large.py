@@ -125,7 +125,7 @@ def document(rng: random.Random) -> tuple[bytes, list[TensorSpec], Sequence[str]
         lengths = (shape[0] + rng.choice((-1, 1))) if rng.random() < wrong else shape[0]
         return f"[{space}" + f"{space},{space}".join(tensor(shape[1:]) for _ in range(lengths)) + f"{space}]"
 
-    wrong = rng.choice((0, 0, 0, 0.02))
+    wrong = rng.choice((0, 0, 0.02))
     specs, texts = [], []
     for name in rng.sample(["x", "y", "is_true", "ü"], rng.choice((1, 1, 1, 2))):
         shape = [rng.randrange(1, 6) for _ in range(rng.randrange(1, 5))]
@@ -145,10 +145,11 @@ def document(rng: random.Random) -> tuple[bytes, list[TensorSpec], Sequence[str]
         members.append(rng.choice(members))
     value = texts[0] if rng.random() < 0.5 and len(texts) == 1 else f"{{{','.join(members)}}}"
     text = form.format(space, value)
-    if rng.random() < 0.3:
-        for _ in range(rng.randrange(1, 3)):
-            at = rng.randrange(len(text) + 1)
-            text = text[:at] + rng.choice([rng.choice(MUTANTS), ""]) + text[at + rng.randrange(2) :]
+    for _ in range(rng.choice((0, 0, 1, 2))):
+        at, to = rng.randrange(len(text)), rng.randrange(len(text))
+        moved = text[at] if text[at] in "[]," else rng.choice(MUTANTS)
+        text = text[:at] + text[at + rng.randrange(2) :]
+        text = text[:to] + moved + text[to:]
     return text.encode(), specs, rng.choice((None, None, ("a", "b")))
 
 
@@ -162,5 +163,5 @@ def test_is_the_same(outcome: Callable[..., Any], monkeypatch: pytest.MonkeyPatc
         read = large.loads(body) is not None
         taken += read
         refused += isinstance(careful, str)
-    assert taken > 2000
+    assert taken > 1000
     assert refused > 1000
