@@ -9,7 +9,7 @@ https://www.rfc-editor.org/rfc/rfc8259, sections 2 to 6: the documents that are 
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, TypeAlias
 
@@ -17,6 +17,8 @@ import numpy as np
 import numpy.typing as npt
 import simdjson
 
+Array: TypeAlias = npt.NDArray[Any]
+Dtype: TypeAlias = np.dtype[Any]
 Bytes: TypeAlias = npt.NDArray[np.uint8]
 Words: TypeAlias = npt.NDArray[np.uint64]
 
@@ -26,6 +28,8 @@ LARGE_BYTES = 16 * 1024
 # A piece, what simdjson makes of it, and a window's masks fit a processor's L2 cache. A multiple of 64.
 _PIECE_BYTES = 192 * 1024
 _WINDOW_BYTES = 512 * 1024
+# What simdjson gives an array's numbers as.
+_KINDS = {"i": np.int64, "d": np.float64}
 _MAX_DIMENSIONS = 64
 _COMMA, _OPEN = b",["
 
@@ -36,11 +40,13 @@ _NEXT = re.compile(rb"[ \t\n\r]*,[ \t\n\r]*")
 _END = re.compile(rb"[ \t\n\r]*\}[ \t\n\r]*")
 
 
-def loads(body: bytes) -> dict[str, Any] | None:
-    """A document whose tensors are all numbers, these as arrays of int64 or float64.
+def loads(body: bytes, dtypes: Mapping[str, Dtype], single: str | None) -> dict[str, Any] | None:
+    """A document whose tensors are all numbers, these as arrays in the model's types.
 
     Args:
         body: a request of `POST /score`.
+        dtypes: of the model's inputs.
+        single: the input that a bare value is for.
 
     Returns:
         `{"inputs": {name: array, …}}`, `{"inputs": array}` or `{"instances": array}`; None where the body is
@@ -49,22 +55,26 @@ def loads(body: bytes) -> dict[str, Any] | None:
     begin = _BEGIN.match(body)
     if not begin:
         return None
+    values: dict[str, Array] | Array
     try:
-        values, end = (_members if begin[2] else _value)(body, begin.end())
-    except (TypeError, ValueError, RuntimeError):  # simdjson's; it has nothing of its own
+        if begin[2]:
+            values, end = _members(body, begin.end(), dtypes)
+        else:
+            values, end = _value(body, begin.end(), dtypes[single or ""])
+    except (KeyError, TypeError, ValueError, RuntimeError):  # simdjson's errors have no class of its own
         return None
     return {begin[1].decode(): values} if _END.fullmatch(body, end) else None
 
 
-def _members(body: bytes, at: int) -> tuple[dict[str, npt.NDArray[Any]], int]:
+def _members(body: bytes, at: int, dtypes: Mapping[str, Dtype]) -> tuple[dict[str, Array], int]:
     """The members of the object that `inputs` is, and where it ends."""
-    values: dict[str, npt.NDArray[Any]] = {}
-    while name := _NAME.match(body, at):
-        value, at = _value(body, name.end())
+    values: dict[str, Array] = {}
+    while match := _NAME.match(body, at):
+        name = match[1].decode()
         # The way that reads all JSON is more careful where such a word is in the body.
-        if name[1].decode() in values or b"true" in name[1] or b"false" in name[1]:
+        if name in values or "true" in name or "false" in name:
             raise ValueError
-        values[name[1].decode()] = value
+        values[name], at = _value(body, match.end(), dtypes[name])
         if following := _NEXT.match(body, at):
             at = following.end()
         elif closing := _END.match(body, at):
@@ -72,28 +82,31 @@ def _members(body: bytes, at: int) -> tuple[dict[str, npt.NDArray[Any]], int]:
     raise ValueError
 
 
-def _value(body: bytes, start: int) -> tuple[npt.NDArray[Any], int]:
+def _value(body: bytes, start: int, dtype: Dtype) -> tuple[Array, int]:
     """The array that begins at `start`, and where it ends, which is before any string."""
     string = body.find(b'"', start)
     end = body.rfind(b"]", start, len(body) if string < 0 else string) + 1
-    if body[start : start + 1] != b"[" or not end:
+    if body[start : start + 1] != b"[" or not end or dtype.kind not in "iuf":
         raise ValueError
-    size, shape, cuts = _structure(body, start, end)
+    shape, cuts = _structure(body, start, end)
     # One point tells that there is a float, and so that all become floats, as with `np.array`.
-    kind, dtype = ("i", np.int64) if body.find(b".", start, end) < 0 else ("d", np.float64)
-    numbers = _numbers(body, cuts, np.empty(size, dtype), kind)
+    kind = "d" if dtype.kind == "f" and body.find(b".", start, end) >= 0 else "i"
+    numbers = np.empty(math.prod(shape), dtype)
+    with np.errstate(over="ignore"):
+        _fill(numbers, kind, body, cuts)
+    if dtype.kind == "f" and not np.isfinite(numbers).all():
+        raise ValueError  # out of the type's range
     return numbers.reshape(shape), end
 
 
-def _structure(body: bytes, start: int, end: int) -> tuple[int, tuple[int, ...], list[tuple[int, int]]]:
+def _structure(body: bytes, start: int, end: int) -> tuple[tuple[int, ...], list[tuple[int, int]]]:
     """The shape that the brackets and commas of an array have, given that it is one of JSON.
 
     Proven is that the brackets are those of the shape, in its order, and that each innermost pair has as many
     commas. What stands between is for simdjson to read, and must be a number at each place.
 
     Returns:
-        how many numbers there must be; the shape; commas to cut at, each with the depth of brackets there,
-        first the array's start and last its end.
+        the shape; commas to cut at, each with the depth of brackets there, between the array's ends.
 
     Raises:
         ValueError: they have none.
@@ -128,7 +141,7 @@ def _structure(body: bytes, start: int, end: int) -> tuple[int, tuple[int, ...],
     cuts = [(start, 0)]
     while (cut := body.find(b",", cuts[-1][0] + _PIECE_BYTES, end)) >= 0:
         cuts.append((cut, int(depths[np.searchsorted(places, cut - start) - 1])))
-    return size, shape, [*cuts, (end, 0)]
+    return shape, [*cuts, (end, 0)]
 
 
 def _packed(text: Bytes, test: Callable[[Bytes], npt.NDArray[np.bool_]]) -> Words:
@@ -146,9 +159,7 @@ def _places(bits: Words) -> npt.NDArray[np.int64]:
     return np.asarray(words[within >> 6] * 64 + (within & 63))
 
 
-def _numbers(
-    body: bytes, cuts: list[tuple[int, int]], numbers: npt.NDArray[Any], kind: str
-) -> npt.NDArray[Any]:
+def _fill(numbers: Array, kind: str, body: bytes, cuts: Sequence[tuple[int, int]]) -> None:
     """Fills `numbers` with those between the cuts.
 
     A piece gets the brackets that it lacks, so that simdjson checks it all. What it would pass where a piece
@@ -156,15 +167,18 @@ def _numbers(
 
     Raises:
         TypeError: there is anything but numbers of the kind: `i` for integers, `d` for all.
-        ValueError, RuntimeError: it is no JSON, there are not so many numbers, an integer is too large.
+        ValueError, RuntimeError: it is no JSON, there are not so many numbers, one is out of range.
     """
     parser: Any = simdjson.Parser()
+    limits = np.iinfo(numbers.dtype) if numbers.dtype.kind != "f" else None
     view, filled = memoryview(body), 0
     for (start, depth), (end, closes) in pairwise(cuts):
         piece = b"".join((b"[" * depth, view[start + (depth > 0) : end], b"]" * closes))
-        part = np.frombuffer(parser.parse(piece).as_buffer(of_type=kind), numbers.dtype)
-        numbers[filled : filled + len(part)] = part
+        part = np.frombuffer(parser.parse(piece).as_buffer(of_type=kind), _KINDS[kind])
+        place = numbers[filled : filled + len(part)]
         filled += len(part)
+        place[:] = part
+        if limits and not limits.min <= part.min() <= part.max() <= limits.max:
+            raise ValueError
     if filled != len(numbers):
         raise ValueError
-    return numbers

@@ -15,7 +15,7 @@ import orjson
 from app import large
 from app.errors import InvalidRequest
 from app.signature import shown
-from app.tensors import inputs_from_json, to_json
+from app.tensors import DATATYPES, inputs_from_json, to_json
 from model_loader.package import TensorSpec
 
 MEDIA_TYPE = "application/json"
@@ -48,7 +48,7 @@ def decode(body: bytes, specs: Mapping[str, TensorSpec], features: Sequence[str]
     Raises:
         InvalidRequest: it is not JSON, not a request, or does not fit the inputs.
     """
-    if len(body) >= large.LARGE_BYTES and (document := large.loads(body)):
+    if len(body) >= large.LARGE_BYTES and (document := _large(body, specs)):
         try:
             return _call(document, specs, features, plain=True)
         except InvalidRequest:
@@ -63,6 +63,13 @@ def decode(body: bytes, specs: Mapping[str, TensorSpec], features: Sequence[str]
     if unknown:
         raise InvalidRequest(f"unknown member {shown(min(unknown))}; expected 'inputs' or 'instances'")
     return _call(document, specs, features, plain=_is_plain(body, document))
+
+
+def _large(body: bytes, specs: Mapping[str, TensorSpec]) -> dict[str, Any] | None:
+    """The document if it is one that `app.large` reads."""
+    dtypes = {name: DATATYPES[spec.datatype] for name, spec in specs.items() if spec.datatype in DATATYPES}
+    single = _single(specs)
+    return large.loads(body, dtypes, single.name if single else None)
 
 
 def _call(

@@ -1,19 +1,16 @@
 """Large bodies: the fast way and the careful one are one way, bit for bit and error for error."""
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import orjson
 import pytest
 
 from app import large
 from app.errors import InvalidRequest
 from app.protocols import score
 from model_loader.package import TensorSpec
-
-Decode = Callable[[bytes, list[TensorSpec]], Any]
 
 DATATYPES = ("FP32", "FP32", "FP64", "FP16", "BF16", "FP8E5M2", "INT64", "UINT64", "INT32", "UINT8", "INT4")
 NUMBERS = (
@@ -84,7 +81,7 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def outcome(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
+def outcome(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """What becomes of a body, the way of large bodies or the other."""
 
     def decode(body: bytes, specs: Sequence[TensorSpec], features: Sequence[str] | None, least: int) -> Any:
@@ -106,17 +103,17 @@ def outcome(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
 
 def document(rng: random.Random) -> tuple[bytes, list[TensorSpec], Sequence[str] | None]:
     """A request, more often right than wrong, and what it is for."""
-    number = rng.choice(
-        [
-            lambda: rng.choice(NUMBERS),
-            lambda: str(rng.randrange(-5, 300)),
-            lambda: repr(rng.uniform(-1, 1)),
-            lambda: (
-                f"{rng.randrange(10 ** rng.randrange(1, 25))}.{rng.randrange(10 ** rng.randrange(1, 25))}"
-                f"e{rng.randrange(-30, 12)}"
-            ),
-        ]
-    )
+    some = rng.sample(NUMBERS, rng.choice((1, 3, len(NUMBERS))))
+    kind = rng.randrange(5)
+
+    def number() -> str:
+        if kind == 0:
+            return rng.choice(some)
+        if kind == 1:
+            whole = rng.randrange(10 ** rng.randrange(1, 25))
+            return f"{whole}.{rng.randrange(10**24)}e{rng.randrange(-30, 12)}"
+        return repr(rng.uniform(-1, 1)) if kind == 2 else str(rng.randrange(-5 * (kind - 3), 100))
+
     space = rng.choice(["", "", " ", " \n\t\r"])
 
     def tensor(shape: Sequence[int]) -> str:
@@ -127,14 +124,22 @@ def document(rng: random.Random) -> tuple[bytes, list[TensorSpec], Sequence[str]
 
     wrong = rng.choice((0, 0, 0.02))
     specs, texts = [], []
-    for name in rng.sample(["x", "y", "is_true", "ü"], rng.choice((1, 1, 1, 2))):
+    for name in rng.sample(["x", "y", "z", "is_true", "ü"], rng.choice((1, 1, 1, 1, 2))):
         shape = [rng.randrange(1, 6) for _ in range(rng.randrange(1, 5))]
         texts.append(tensor(shape))
-        declared = rng.choice([shape, ["n", *shape[1:]], ["n"] * len(shape), None, shape[1:]])
-        kind = rng.choice(DATATYPES)
+        shapes: list[tuple[int | str, ...] | None] = [
+            tuple(shape),
+            ("n", *shape[1:]),
+            tuple("abcd"[: len(shape)]),
+            None,
+        ]
+        declared = rng.choice(shapes if rng.random() < 0.9 else [(*shape, 1)])
+        datatype = rng.choice(DATATYPES)
         if rng.random() < 0.05:
-            kind = rng.choice(("STRING", "BOOL", f"seq({kind})", f"optional({kind})", "map(STRING, FP32)"))
-        specs.append(TensorSpec(name, kind, declared and tuple(declared)))
+            datatype = rng.choice(
+                ("STRING", "BOOL", f"seq({datatype})", f"optional({datatype})", "map(STRING, FP32)")
+            )
+        specs.append(TensorSpec(name, datatype, declared))
     form = rng.choice(
         ('{{{0}"inputs"{0}:{0}{1}{0}}}', '{{"instances":{1}}}', '{{"inputs":{1},"signature_name":"s"}}')
     )
@@ -155,13 +160,13 @@ def document(rng: random.Random) -> tuple[bytes, list[TensorSpec], Sequence[str]
 
 def test_is_the_same(outcome: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """Thousands of documents, right and wrong, have one outcome either way, and enough of them go it."""
-    rng, taken, refused = random.Random(20), 0, 0  # noqa: S311
+    rng, taken, refused = random.Random(20), 0, 0
     for _ in range(8000):
         body, specs, features = document(rng)
         fast, careful = (outcome(body, specs, features, least) for least in (0, 1 << 40))
         assert fast == careful, (body, specs)
-        read = large.loads(body) is not None
+        read = score._large(body, {spec.name: spec for spec in specs}) is not None
         taken += read
         refused += isinstance(careful, str)
-    assert taken > 1000
+    assert taken > 750
     assert refused > 1000
