@@ -26,7 +26,7 @@ Words: TypeAlias = npt.NDArray[np.uint64]
 LARGE_BYTES = 16 * 1024
 
 # A piece, what simdjson makes of it, and a window's masks fit a processor's L2 cache. A multiple of 64.
-_PIECE_BYTES = 192 * 1024
+_PIECE_BYTES = 128 * 1024
 _WINDOW_BYTES = 512 * 1024
 # What simdjson gives an array's numbers as.
 _KINDS = {"i": np.int64, "d": np.float64}

@@ -115,7 +115,7 @@ def _columns(inputs: Any, specs: Mapping[str, TensorSpec]) -> dict[str, Any]:
 
 def _rows(instances: Any, specs: Mapping[str, TensorSpec], features: Sequence[str] | None) -> dict[str, Any]:
     """The instances stacked along a new first dimension, an array for each input."""
-    if not isinstance(instances, list | np.ndarray):
+    if type(instances) is not list and not isinstance(instances, np.ndarray):
         raise InvalidRequest("expected 'instances' to be an array")
     single = _single(specs)
     first = instances[0] if len(instances) else None

@@ -1,18 +1,21 @@
 """Large bodies: the fast way and the careful one are one way, bit for bit and error for error."""
 
+import json
 import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import orjson
 import pytest
 
 from app import large
 from app.errors import InvalidRequest
 from app.protocols import score
+from app.tensors import DATATYPES
 from model_loader.package import TensorSpec
 
-DATATYPES = ("FP32", "FP32", "FP64", "FP16", "BF16", "FP8E5M2", "INT64", "UINT64", "INT32", "UINT8", "INT4")
+CHOSEN = ("FP32", "FP32", "FP64", "FP16", "BF16", "FP8E5M2", "INT64", "UINT64", "INT32", "UINT8", "INT4")
 NUMBERS = (
     *(
         "0",
@@ -134,7 +137,7 @@ def document(rng: random.Random) -> tuple[bytes, list[TensorSpec], Sequence[str]
             None,
         ]
         declared = rng.choice(shapes if rng.random() < 0.9 else [(*shape, 1)])
-        datatype = rng.choice(DATATYPES)
+        datatype = rng.choice(CHOSEN)
         if rng.random() < 0.05:
             datatype = rng.choice(
                 ("STRING", "BOOL", f"seq({datatype})", f"optional({datatype})", "map(STRING, FP32)")
@@ -170,3 +173,62 @@ def test_is_the_same(outcome: Callable[..., Any], monkeypatch: pytest.MonkeyPatc
         refused += isinstance(careful, str)
     assert taken > 750
     assert refused > 1000
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "[[1,2],[3]]",
+        "[[1],[2,3]]",
+        "[1,[2,3]]",
+        "[[1,2],3]",
+        "[[1,[2]],[3,4]]",
+        "[[1],[2],]",
+        "[[1],[2]],",
+        "[,[1],[2]]",
+        "[[1],,[2]]",
+        "[[1][2]]",
+        "[[1],[2][3]]",
+        "[1[],[]2]",
+        "[[[]],[[1]]]",
+        "[[],[1]]",
+        "[[1,],[2]]",
+        "[[1,2]],[[3,4]]",
+        "[[1,2],[3,4]]]",
+        "[[[1,2],[3,4]]",
+        "[[1,2],[3,4]}",
+        "[_1,2Y]",
+        "[1,2,3 4]",
+        "[1,2,3]\ufeff",
+        '[[1,"],["],[2,3]]',
+        "[" * 65 + "1" + "]" * 65,
+        "[" * 100_000,
+        "[]" * 100_000,
+    ],
+)
+@pytest.mark.parametrize(
+    "form", ['{"inputs":{"x":%s}}', '{"inputs":%s}', '{"instances":%s}', '\ufeff{"inputs":%s}']
+)
+def test_is_left_to_the_careful_way(outcome: Callable[..., Any], value: str, form: str) -> None:
+    """What is no tensor of numbers is never taken for one, and has the careful way's error."""
+    specs, body = [TensorSpec("x", "FP32", None)], (form % value).encode()
+    assert score._large(body, {"x": specs[0]}) is None
+    assert outcome(body, specs, None, 0) == outcome(body, specs, None, 1 << 40)
+
+
+@pytest.mark.parametrize("datatype", ["FP32", "FP64", "INT64", "UINT8"])
+@pytest.mark.parametrize("shape", [(20_000,), (20_000, 1), (1, 3, 50, 100), (7, 1, 3000)])
+def test_large_body(datatype: str, shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    """At full size, spaced or not, an array comes out as it went in."""
+    monkeypatch.undo()
+    array = np.random.default_rng(0).integers(0, 256, shape).astype(DATATYPES[datatype])
+    if array.dtype.kind == "f":
+        array /= 7
+    spec = TensorSpec("x", datatype, ("n", *shape[1:]))
+    for body in (
+        orjson.dumps({"inputs": array.tolist()}),
+        json.dumps({"instances": array.tolist()}).encode(),
+    ):
+        assert score._large(body, {"x": spec}) is not None
+        (read,) = score.decode(body, {"x": spec}, None).inputs.values()
+        assert (read.dtype, read.shape, read.tobytes()) == (array.dtype, array.shape, array.tobytes())
