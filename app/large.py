@@ -25,9 +25,9 @@ Words: TypeAlias = npt.NDArray[np.uint64]
 # From here on it is the faster way.
 LARGE_BYTES = 16 * 1024
 
-# A piece, what simdjson makes of it, and a window's masks fit a processor's L2 cache. A multiple of 64.
+# Small enough that what is made of them stays a fraction of a large body, and in the processor's caches.
 _PIECE_BYTES = 128 * 1024
-_WINDOW_BYTES = 512 * 1024
+_WINDOW_BYTES = 512 * 1024  # a multiple of 64
 # What simdjson gives an array's numbers as.
 _KINDS = {"i": np.int64, "d": np.float64}
 _MAX_DIMENSIONS = 64
@@ -123,7 +123,7 @@ def _structure(body: bytes, start: int, end: int) -> tuple[tuple[int, ...], list
     size = int(before[-1]) + 1
     counts = [*np.bincount(depths[is_open])[1:].tolist(), size]  # of arrays at each depth, then of numbers
     shape = tuple(inner // outer for outer, inner in pairwise(counts))
-    # Beyond what NumPy has, the way that reads all JSON refuses; and a million brackets would take minutes.
+    # NumPy has no more dimensions; and `expected` for a million of them would take minutes.
     if len(shape) > _MAX_DIMENSIONS or math.prod(shape) != size:
         raise ValueError
     expected = b"[]"
