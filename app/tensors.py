@@ -76,7 +76,7 @@ def inputs_from_json(
     """Named JSON values as what ONNX Runtime takes, checked against the inputs' names, types and shapes.
 
     Args:
-        values: name → value, as orjson reads it.
+        values: name → value, as orjson or `app.large` reads it.
         specs: the model's inputs.
         plain: whether it is known that no value holds a boolean or a string.
 
@@ -93,7 +93,7 @@ def from_json(value: Any, spec: TensorSpec, *, plain: bool = False) -> Any:
     """What ONNX Runtime takes for one JSON value.
 
     Args:
-        value: as orjson reads it.
+        value: as orjson or `app.large` reads it.
         spec: the tensor, sequence, map or optional that it is for.
         plain: whether it is known that `value` holds no boolean and no string. NumPy takes `true` among
             numbers for 1, and strings into an array in which each takes as much memory as the longest; so
@@ -162,7 +162,7 @@ def _tensor(value: Any, spec: TensorSpec, *, plain: bool) -> Array:
 
 def _nested(value: Any, spec: TensorSpec, dtype: type | None) -> Array:
     try:
-        return np.array(value, dtype)
+        return np.asarray(value, dtype)
     except ValueError as exc:
         raise refusal(spec, RAGGED) from exc
 

@@ -26,7 +26,7 @@ LAYERS = [
     {"app.model", "app.auth", "app.inflate"},
     {"app.tensors"},
     {"app.signature", "app.settings"},
-    {"app.errors", "app.cgroup", "model_loader.package"},
+    {"app.errors", "app.cgroup", "app.large", "model_loader.package"},
 ]
 OF_LOADER = {"model_loader.package", "model_loader.baked", "model_loader.errors"}
 
@@ -91,7 +91,9 @@ def test_azure_stays_out(module: str) -> None:
     assert ("onnxruntime" in names) == (module == "app.service")
 
 
-@pytest.mark.parametrize("name", ["app.scoring", "app.tensors", "app.signature", *modules("app/protocols")])
+@pytest.mark.parametrize(
+    "name", ["app.scoring", "app.large", "app.tensors", "app.signature", *modules("app/protocols")]
+)
 def test_scoring_knows_no_server(name: str) -> None:
     """What answers a request knows neither Flask nor a server, so that any door can call it."""
     roots = {imported.split(".")[0] for imported in imports(name)}

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import orjson
 
-from app import npy
+from app import large, npy
 from app.call import Call, Encoded
 from app.errors import InvalidRequest
 from app.model import Model
 from app.signature import check_shapes, shown
-from app.tensors import inputs_from_json, to_json
+from app.tensors import DATATYPES, inputs_from_json, to_json
 from model_loader.package import TensorSpec
 
 MEDIA_TYPES: tuple[str, ...] = ("application/json", npy.MEDIA_TYPE)
@@ -55,6 +55,11 @@ def decode_json(
     """
     if not body:
         raise InvalidRequest("the body is empty; expected a JSON object with 'inputs' or 'instances'")
+    if len(body) >= large.LARGE_BYTES and (document := _large(body, specs)):
+        try:
+            return _inputs(document, specs, features, plain=True)
+        except InvalidRequest:
+            pass  # what is wrong is looked for below, in the values as they were sent
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as exc:
@@ -64,11 +69,28 @@ def decode_json(
     unknown = document.keys() - _MEMBERS
     if unknown:
         raise InvalidRequest(f"unknown member {shown(min(unknown))}; expected 'inputs' or 'instances'")
+    return _inputs(document, specs, features, plain=_is_plain(body, document))
+
+
+def _large(body: bytes, specs: Mapping[str, TensorSpec]) -> dict[str, Any] | None:
+    """The document if it is one that `app.large` reads."""
+    dtypes = {name: DATATYPES[spec.datatype] for name, spec in specs.items() if spec.datatype in DATATYPES}
+    single = _single(specs)
+    return large.loads(body, dtypes, single.name if single else None)
+
+
+def _inputs(
+    document: Mapping[str, Any],
+    specs: Mapping[str, TensorSpec],
+    features: Sequence[str] | None,
+    *,
+    plain: bool,
+) -> tuple[Mapping[str, Any], int | None]:
     if "inputs" in document:
         values, rows = _columns(document["inputs"], specs), None
     else:
         values, rows = _rows(document["instances"], specs, features), len(document["instances"])
-    return inputs_from_json(values, specs, plain=_is_plain(body, document)), rows
+    return inputs_from_json(values, specs, plain=plain), rows
 
 
 def _is_plain(body: bytes, document: Mapping[str, Any]) -> bool:
@@ -98,14 +120,12 @@ def _columns(inputs: Any, specs: Mapping[str, TensorSpec]) -> dict[str, Any]:
     return {single.name: inputs}
 
 
-def _rows(
-    instances: Any, specs: Mapping[str, TensorSpec], features: Sequence[str] | None
-) -> dict[str, list[Any]]:
+def _rows(instances: Any, specs: Mapping[str, TensorSpec], features: Sequence[str] | None) -> dict[str, Any]:
     """The instances stacked along a new first dimension, an array for each input."""
-    if not isinstance(instances, list):
+    if type(instances) is not list and not isinstance(instances, np.ndarray):
         raise InvalidRequest("expected 'instances' to be an array")
     single = _single(specs)
-    first = instances[0] if instances else None
+    first = instances[0] if len(instances) else None
     if not isinstance(first, dict) or (
         single and single.datatype.startswith("seq(map(") and first.keys() != {single.name}
     ):
@@ -118,7 +138,7 @@ def _rows(
     return {name: list(column) for name, column in zip(first, columns, strict=True)}
 
 
-def _pick(instances: Sequence[Any], names: Sequence[str], kind: str) -> list[Any]:
+def _pick(instances: Any, names: Sequence[str], kind: str) -> list[Any]:
     """The values of `names`, which every instance must have and no others, as a tuple an instance."""
     try:
         get = itemgetter(*names) if len(names) > 1 else lambda row: (row[names[0]],)
