@@ -10,7 +10,7 @@ RUN pip install --quiet --no-cache-dir --no-compile --require-hashes --root-user
 # of its making. One time for every file, so that the same input gives the same layer.
 RUN cd /out/opt/scorebox/packages \
       && rm -rf bin onnxruntime/transformers onnxruntime/quantization onnxruntime/tools onnxruntime/datasets \
-           onnxruntime/capi/libonnxruntime.so* \
+           onnxruntime/capi/libonnxruntime.so* simdjson/*.cpp simdjson/*.h \
       && find . -depth -type d -name tests -exec rm -rf {} + \
       && python -m compileall -q --invalidation-mode unchecked-hash . \
       && find /out -exec touch --no-dereference --date=@0 {} +
@@ -24,7 +24,8 @@ COPY gunicorn.conf.py ./
 COPY model_loader model_loader
 COPY app app
 # A file that lies beside the code, a key or a note, is none of the service's.
-RUN find . -type f ! -name '*.py' -delete && find . -type d -empty -delete && python -m compileall -q --invalidation-mode unchecked-hash .
+RUN find . -type f ! -name '*.py' ! -path './app/static/*.js' ! -path './app/static/*.html' \
+      ! -path './app/static/*-LICENSE.txt' -delete && find . -type d -empty -delete && python -m compileall -q --invalidation-mode unchecked-hash .
 WORKDIR /out/model/opt/scorebox
 # The baked form goes with it where there is one, which COPY cannot say.
 RUN --mount=target=/context for form in model model.baked; do \

@@ -21,7 +21,7 @@ def create_app(settings: "Settings") -> "Flask":
     # Imported here, so that `import app` alone, as gunicorn's master does it, stays small.
     from flask import Flask
 
-    from app.routes import errors, health, home, model, open_inference, score
+    from app.routes import docs, errors, health, home, model, open_inference, score
     from app.service import start
 
     service = start(settings)
@@ -36,4 +36,5 @@ def create_app(settings: "Settings") -> "Flask":
     app.register_blueprint(model.blueprint(service))
     app.register_blueprint(health.blueprint(service))
     app.register_blueprint(home.blueprint())
+    app.register_blueprint(docs.blueprint(service))
     return app

@@ -36,8 +36,8 @@ def _zeros(spec: TensorSpec) -> Any:
     kind = spec.datatype.partition("(")[0]
     if kind == "seq":
         return []
-    if kind == "map":
-        return {}
+    if kind == "map":  # with a key, since models fail on an empty one
+        return {"0": "" if spec.datatype.endswith("STRING)") else 0}
     value: Any = {"STRING": "", "BOOL": False}.get(spec.datatype, 0)
     for size in reversed(spec.shape or ()):
         value = [value] * (size if isinstance(size, int) else 1)

@@ -49,6 +49,7 @@ def tag(clone: Path) -> Iterator[str]:
     name = f"scorebox-{uuid4().hex[:8]}"
     (clone / ".env").write_text(f"SECRET={CANARY}\n")
     (clone / "app/keys.pem").write_text(CANARY)
+    (clone / "app/static/keys.pem").write_text(CANARY)
     secrets = {
         "AZURE_CLIENT_SECRET": CANARY,
         "AZURE_STORAGE_KEY": CANARY,
@@ -116,6 +117,13 @@ def test_content(tag: str) -> None:
     assert printed.splitlines() == ["10001", "/usr/local/bin/python: No module named pip"]
     find = "find / -xdev -type f \\( -path '*/tests/*' -o -path '*/.cache/*' -o -path '*/pip/*' \\)"
     assert docker("run", "--rm", "--user", "0", tag, "sh", "-c", find) == ""
+    beside = docker("run", "--rm", tag, "find", "/opt/scorebox/app", "-type", "f", "!", "-name", "*.py*")
+    assert {Path(path).name for path in beside.split()} == {
+        "docs.html",
+        "docs.js",
+        "rapidoc-min.js",
+        "rapidoc-LICENSE.txt",
+    }
     beyond = int(docker("run", "--rm", tag, "du", "--bytes", "--summarize", "/opt").split()[0])
     assert beyond <= MAX_BYTES_BEYOND_BASE
 
