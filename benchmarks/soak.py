@@ -32,6 +32,7 @@ SILENCE_S = 20
 KILL_S = 1.0
 SLOW_CLIENTS = 500
 SLOWER = 1.5
+SETTLE_S = 1.0
 ROUNDS = 5
 HEAD = re.compile(rb"HTTP/1\.1 200 .*?\r\ncontent-length: (\d+)\r\n.*?\r\n\r\n", re.DOTALL | re.IGNORECASE)
 Event = Callable[[], str]
@@ -207,6 +208,7 @@ def _dribbling(server: Server) -> Iterator[None]:
 
     thread = threading.Thread(target=dribble)
     thread.start()
+    time.sleep(SETTLE_S)  # what is measured is that they are there, not that they come
     try:
         yield
     finally:
