@@ -1,16 +1,14 @@
 """What a protocol makes of a request's body, and what it can make of the model's outputs."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from app.model import Model
 
 Encoded: TypeAlias = tuple[dict[str, str], bytes]
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """One decoded request.
 
     Attributes:

@@ -10,6 +10,7 @@ ScoreboxError
     ├── ModelNotFound         404
     ├── BodyTooLarge          413
     ├── UnsupportedMediaType  415
+    ├── HeaderTooLarge        431
     ├── InferenceFailed       500
     ├── NotReady              503
     ├── QueueFull             503
@@ -84,6 +85,13 @@ class UnsupportedMediaType(RequestError):
 
     status = 415
     reason = "media_type"
+
+
+class HeaderTooLarge(RequestError):
+    """An id of the request is longer than what is echoed."""
+
+    status = 431
+    reason = "header"
 
 
 class InferenceFailed(RequestError):

@@ -6,7 +6,7 @@ https://prometheus.github.io/client_python/multiprocess/
 """
 
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from flask import Flask
@@ -53,7 +53,7 @@ class Metrics:
     def __init__(self, proven: Proven) -> None:
         self.defer: Callable[[Callable[[], None]], Any] | None = None
         self._pending: dict[Any, float] = {}
-        self._children: dict[tuple[Any, tuple[str, ...]], Any] = {}
+        self._children: dict[tuple[Any, ...], Any] = {}
         self.registry = CollectorRegistry()
         self._infer = Histogram(
             "model_infer_duration_seconds", "Time the model ran.", buckets=SECONDS, registry=self.registry
@@ -93,14 +93,15 @@ class Metrics:
 
     def __call__(self, record: Record) -> None:
         """Counts one scored request."""
-        self._count(self._requests, str(record.status), record.caller)
+        changes = [(self._child(self._requests, str(record.status), record.caller)._value, 1.0)]
         if record.error:
-            self._count(self._rejected, record.error.reason)
-        if record.result:
-            self._observe(self._queue, record.result.queue_duration)
-            if record.result.leads:
-                self._observe(self._infer, record.result.infer_duration)
-                self._observe(self._rows, record.result.batch_rows)
+            changes.append((self._child(self._rejected, record.error.reason)._value, 1.0))
+        if result := record.result:
+            changes += _observed(self._queue, result.queue_duration)
+            if result.leads:
+                changes += _observed(self._infer, result.infer_duration)
+                changes += _observed(self._rows, result.batch_rows)
+        self._add(changes)
 
     def init_app(self, app: Flask) -> None:
         """Adds `/metrics` and the HTTP metrics to the application."""
@@ -110,39 +111,38 @@ class Metrics:
         self._http_duration = collectors["flask_http_request_duration_seconds"]
         self._http_total = collectors["flask_http_request_total"]
 
-    def count_http(self, method: str, route: str, status: int, duration: float) -> None:
-        """Counts an HTTP request that Flask does not see, as the exporter counts those that it does.
+    def count_http(self, record: Record) -> None:
+        """Counts a scored request as the exporter does those that Flask sees; an observer for other doors."""
+        status = str(record.status)
+        child = self._child(self._http_duration, "POST", record.route, status)
+        total = self._child(self._http_total, "POST", status)
+        self._add([*_observed(child, record.duration), (total._value, 1.0)])
 
-        Args:
-            duration: in seconds.
-        """
-        self._observe(self._http_duration, duration, method, route, str(status))
-        self._count(self._http_total, method, str(status))
-
-    def _count(self, counter: Any, *labels: str) -> None:
-        self._add(self._child(counter, labels)._value, 1)
-
-    def _observe(self, histogram: Any, value: float, *labels: str) -> None:
-        child = self._child(histogram, labels)
-        self._add(child._sum, value)
-        self._add(child._buckets[bisect_left(child._upper_bounds, value)], 1)
-
-    def _child(self, metric: Any, labels: tuple[str, ...]) -> Any:
-        child = self._children.get((metric, labels))
+    def _child(self, metric: Any, *labels: str) -> Any:
+        child = self._children.get((metric, *labels))
         if child is None:
-            child = self._children[metric, labels] = metric.labels(*labels) if labels else metric
+            child = self._children[metric, *labels] = metric.labels(*labels)
         return child
 
-    def _add(self, value: Any, amount: float) -> None:
+    def _add(self, changes: Iterable[tuple[Any, float]]) -> None:
         if self.defer is None:
-            value.inc(amount)
+            for value, amount in changes:
+                value.inc(amount)
             return
-        if not self._pending:
+        pending = self._pending
+        if not pending:
             self.defer(self.flush)
-        self._pending[value] = self._pending.get(value, 0.0) + amount
+        for value, amount in changes:
+            pending[value] = pending.get(value, 0.0) + amount
 
     def flush(self) -> None:
         """Writes what was put off, in the thread that counts."""
         for value, amount in self._pending.items():
             value.inc(amount)
         self._pending.clear()
+
+
+def _observed(histogram: Any, value: float) -> list[tuple[Any, float]]:
+    """What an observation adds to which of a histogram's numbers."""
+    bucket = histogram._buckets[bisect_left(histogram._upper_bounds, value)]
+    return [(histogram._sum, value), (bucket, 1.0)]

@@ -7,9 +7,8 @@ authentication, limits, errors, ids and observers exist once.
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from random import getrandbits
 from time import monotonic
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import orjson
@@ -18,13 +17,13 @@ from app.auth import ANONYMOUS, ApiKeys
 from app.batching import Batcher, Result
 from app.call import Codec
 from app.errors import BodyTooLarge, RequestError, UnsupportedMediaType
+from app.ids import OWN, read_ids
 from app.inflate import CODINGS, inflate
 from app.model import Model
 from app.protocols import open_inference, score
 from app.settings import Settings
 from app.signature import shown
 
-MAX_ID_LENGTH = 100
 # No reply has it; as in nginx, it is how metrics and log name a client that did not wait for one.
 CLIENT_LEFT = 499
 
@@ -53,8 +52,7 @@ def routes(model: Model) -> Mapping[str, Route]:
     }
 
 
-@dataclass(frozen=True, slots=True)
-class Read:
+class Read(NamedTuple):
     """Asks the door for the body.
 
     The door throws InvalidRequest in where it ends early, DeadlineExceeded where it does not come in time.
@@ -68,8 +66,7 @@ class Read:
     deadline: float
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """What a door sends."""
 
     status: int
@@ -121,8 +118,11 @@ class Scorer:
         Args:
             headers: looked up by name in lower case.
         """
-        record = Record(request_id(headers), monotonic(), route.rule)
+        ids, fault = read_ids(headers)
+        record = Record(ids[OWN], monotonic(), route.rule)
         try:
+            if fault:
+                raise fault
             record.caller = self.caller(headers)
             deadline = record.started + self.settings.request_timeout_ms / 1000
             max_bytes, coding = self._admit(headers, route.codec.MEDIA_TYPES)
@@ -133,17 +133,19 @@ class Scorer:
             if coding:
                 body = inflate(body, coding, max_bytes)
             call = route.codec.decode(body, headers, self.model)
+            del body
             record.rows = _rows(call.inputs)
             record.result = self.batcher.run(call.inputs, record.rows)
             if record.result is None:
                 record.result = yield self.batcher.submit(call.inputs, record.rows, deadline)
             own, reply = call.encode(record.result.outputs, self._about(record.id))
             record.status = 200
-            return Reply(200, self.headers(record.id) | own, reply)
+            took = {"x-ms-run-fn-exec-ms": f"{record.result.infer_duration * 1000:.3f}"}
+            return Reply(200, self.headers(ids) | took | own, reply)
         except RequestError as exc:
             record.error = exc
             record.status = exc.status
-            return self.refuse(exc.status, str(exc), record.id, exc.headers)
+            return self.refuse(exc.status, str(exc), ids, exc.headers)
         except GeneratorExit:
             record.status = CLIENT_LEFT
             raise
@@ -160,19 +162,19 @@ class Scorer:
         """
         return self.api_keys.caller(headers) if self.api_keys else ANONYMOUS
 
-    def headers(self, id_: str) -> dict[str, str]:
+    def headers(self, ids: Mapping[str, str]) -> dict[str, str]:
         """The headers of every reply."""
         return {
             "content-type": "application/json",
-            "x-request-id": id_,
+            **ids,
             "x-model-version": self.model.version,
             "x-model-digest": self.model.package.digest,
         }
 
-    def refuse(self, status: int, message: str, id_: str, headers: Mapping[str, str]) -> Reply:
+    def refuse(self, status: int, message: str, ids: Mapping[str, str], headers: Mapping[str, str]) -> Reply:
         """The reply that says what went wrong."""
-        body = orjson.dumps({"error": message, **self._about(id_)})
-        return Reply(status, self.headers(id_) | dict(headers), body)
+        body = orjson.dumps({"error": message, **self._about(ids[OWN])})
+        return Reply(status, self.headers(ids) | dict(headers), body)
 
     def _about(self, id_: str) -> dict[str, str]:
         return {"id": id_, "model_name": self.model.name, "model_version": self.model.version}
@@ -195,14 +197,6 @@ class Scorer:
         if length.isdecimal() and int(length) > limit:
             raise BodyTooLarge(f"expected a body of at most {limit} bytes, got {length}")
         return limit, coding
-
-
-def request_id(headers: Mapping[str, str]) -> str:
-    """The caller's `x-request-id`, if it is printable and of at most 100 characters; else a new one."""
-    given = headers.get("x-request-id", "")
-    if 0 < len(given) <= MAX_ID_LENGTH and given.isascii() and given.isprintable():
-        return given
-    return f"{getrandbits(128):032x}"
 
 
 def _rows(inputs: Mapping[str, Any]) -> int:

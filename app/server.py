@@ -56,6 +56,7 @@ def post_worker_init(worker: Any) -> None:
             f"{package} is at MODEL_PATH, but this service serves {served}: restart it, or reload by SIGHUP"
         )
 
+    worker.asgi.observe_later(worker.loop.call_soon)
     service.metrics.defer = partial(worker.loop.call_later, COUNT_S)
     for handler in logger.handlers:
         if isinstance(handler, LineHandler):
@@ -95,9 +96,13 @@ def _stop(worker: Any) -> None:
 def _finish(worker: Any) -> None:
     if worker.asgi.in_flight:
         worker.loop.call_later(POLL_S, _finish, worker)
-    else:
-        worker.asgi.service.metrics.flush()
-        worker.handle_quit_signal()
+    else:  # after the observers of this turn
+        worker.loop.call_soon(_quit, worker)
+
+
+def _quit(worker: Any) -> None:
+    worker.asgi.service.metrics.flush()
+    worker.handle_quit_signal()
 
 
 def announce(service: Service, port: int) -> None:

@@ -54,7 +54,7 @@ EXACT = 2.0**53
 RAGGED = "rows of different lengths, or nested too deep"
 
 # Integer datatype → least and greatest value: UINT8 → (0, 255).
-_INTEGERS = {
+INTEGERS = {
     name: (0, 2**bits - 1) if name.startswith("U") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
     for name in DATATYPES
     if "INT" in name
@@ -137,7 +137,7 @@ def _key(key: str, spec: TensorSpec, key_type: str) -> str | int:
     """A map's key; an integer has one spelling, so that no two keys are the same one."""
     if key_type == "STRING":
         return key
-    least, most = _INTEGERS[key_type]
+    least, most = INTEGERS[key_type]
     if not re.fullmatch(r"0|-?[1-9][0-9]{0,19}", key) or not least <= int(key) <= most:
         raise refusal(spec, f"the key {shown(key)}")
     return int(key)
@@ -148,11 +148,11 @@ def _tensor(value: Any, spec: TensorSpec, *, plain: bool) -> Array:
     array = _nested(value, spec, None if plain else object)
     if array.size == 0:
         return np.empty(_completed(array.shape, spec), dtype)
-    if spec.datatype in _INTEGERS and array.dtype.kind in "iu":
-        least, most = _INTEGERS[spec.datatype]
+    if spec.datatype in INTEGERS and array.dtype.kind in "iu":
+        least, most = INTEGERS[spec.datatype]
         if least <= array.min() and array.max() <= most:
             return array.astype(dtype, copy=False)
-    elif dtype.kind not in "bO" and array.dtype.kind in "iuf" and spec.datatype not in _INTEGERS:
+    elif dtype.kind not in "bO" and array.dtype.kind in "iuf" and spec.datatype not in INTEGERS:
         with np.errstate(over="ignore"):
             cast = array.astype(dtype, copy=False)
         if _is_finite(cast):
@@ -190,7 +190,7 @@ def _elements(array: Array, spec: TensorSpec, dtype: np.dtype[Any]) -> Array:
         raise _culprit(array, len(converted), spec, note) from exc
     if dtype.kind == "O":
         return array
-    if spec.datatype in _INTEGERS or dtype.kind == "b":
+    if spec.datatype in INTEGERS or dtype.kind == "b":
         return (
             np.array(converted, np.int8 if spec.datatype.endswith("INT4") else dtype)
             .astype(dtype)
@@ -222,8 +222,8 @@ def _converter(datatype: str) -> Callable[[Any], Any]:
         return _string
     if datatype == "BOOL":
         return _bool
-    if datatype in _INTEGERS:
-        return partial(_integer, *_INTEGERS[datatype])
+    if datatype in INTEGERS:
+        return partial(_integer, *INTEGERS[datatype])
     return _float
 
 

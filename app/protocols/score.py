@@ -30,7 +30,7 @@ def decode(body: bytes, headers: Mapping[str, str], model: Model) -> Call:
     """Reads a request's body; see `app.call.Codec`."""
     as_npy = npy.MEDIA_TYPE in headers.get("accept", "")
     if headers.get("content-type", "").startswith(npy.MEDIA_TYPE):
-        spec = _single(model.inputs)
+        spec = single_input(model.inputs)
         if spec is None:
             raise InvalidRequest(f"{npy.MEDIA_TYPE} is for a model of one input: use JSON or /v2")
         inputs: Mapping[str, Any] = {spec.name: npy.read(body, spec)}
@@ -75,7 +75,7 @@ def decode_json(
 def _large(body: bytes, specs: Mapping[str, TensorSpec]) -> dict[str, Any] | None:
     """The document if it is one that `app.large` reads."""
     dtypes = {name: DATATYPES[spec.datatype] for name, spec in specs.items() if spec.datatype in DATATYPES}
-    single = _single(specs)
+    single = single_input(specs)
     return large.loads(body, dtypes, single.name if single else None)
 
 
@@ -104,14 +104,14 @@ def _is_plain(body: bytes, document: Mapping[str, Any]) -> bool:
     return body.count(b'"') == 2 * names and b"true" not in body and b"false" not in body
 
 
-def _single(specs: Mapping[str, TensorSpec]) -> TensorSpec | None:
+def single_input(specs: Mapping[str, TensorSpec]) -> TensorSpec | None:
     """The input that a bare value is for: the only one that has no default."""
     required = [spec for spec in specs.values() if not spec.optional] or list(specs.values())
     return required[0] if len(required) == 1 else None
 
 
 def _columns(inputs: Any, specs: Mapping[str, TensorSpec]) -> dict[str, Any]:
-    single = _single(specs)
+    single = single_input(specs)
     is_map = single is not None and single.datatype.startswith("map(")
     if isinstance(inputs, dict) and not (is_map and inputs.keys() != specs.keys()):
         return inputs
@@ -124,7 +124,7 @@ def _rows(instances: Any, specs: Mapping[str, TensorSpec], features: Sequence[st
     """The instances stacked along a new first dimension, an array for each input."""
     if type(instances) is not list and not isinstance(instances, np.ndarray):
         raise InvalidRequest("expected 'instances' to be an array")
-    single = _single(specs)
+    single = single_input(specs)
     first = instances[0] if len(instances) else None
     if not isinstance(first, dict) or (
         single and single.datatype.startswith("seq(map(") and first.keys() != {single.name}

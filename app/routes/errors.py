@@ -8,11 +8,11 @@ from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException
 
 from app.errors import RequestError
+from app.ids import OWN, read_ids
 from app.logs import log_request, logger
-from app.scoring import Record, Reply, request_id
+from app.scoring import Record, Reply
 from app.service import Service
 
-SCORING = {"score.score"}
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
 
@@ -24,14 +24,17 @@ def init_app(app: Flask, service: Service) -> None:
         # It becomes a label of the HTTP metrics, and whoever calls could make one up for every request.
         if request.method not in METHODS:
             request.method = "OTHER"
-        if request.endpoint not in SCORING:
-            headers = cast(Mapping[str, str], request.headers)
-            g.record = Record(id=request_id(headers), started=monotonic(), route=_route())
+        if request.path in service.routes and request.method == "POST":
+            return
+        g.ids, fault = read_ids(cast(Mapping[str, str], request.headers))
+        g.record = Record(g.ids[OWN], monotonic(), _route())
+        if fault:
+            raise fault
 
     @app.after_request
     def finish(response: Response) -> Response:
         if "record" in g:
-            for name, value in service.scorer.headers(g.record.id).items():
+            for name, value in service.scorer.headers(g.ids).items():
                 response.headers.setdefault(name, value)
             g.record.status = response.status_code
             g.record.duration = monotonic() - g.record.started
@@ -59,8 +62,8 @@ def init_app(app: Flask, service: Service) -> None:
 
 
 def _response(service: Service, status: int, message: str, headers: Mapping[str, str]) -> Response:
-    id_ = g.record.id if "record" in g else request_id(cast(Mapping[str, str], request.headers))
-    reply: Reply = service.scorer.refuse(status, message, id_, headers)
+    ids = g.ids if "ids" in g else read_ids(cast(Mapping[str, str], request.headers))[0]
+    reply: Reply = service.scorer.refuse(status, message, ids, headers)
     return Response(reply.body, reply.status, reply.headers)
 
 

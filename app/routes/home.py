@@ -1,6 +1,6 @@
-"""`/`: a sign of life for whoever asks."""
+"""`/`: a sign of life for a probe, the documentation for a browser."""
 
-from flask import Blueprint, Response
+from flask import Blueprint, Response, request
 
 
 def blueprint() -> Blueprint:
@@ -9,6 +9,8 @@ def blueprint() -> Blueprint:
 
     @routes.get("/")
     def home() -> Response:
-        return Response("Healthy", content_type="text/plain; charset=utf-8")
+        if "text/html" in request.headers.get("accept", ""):
+            return Response(status=302, headers={"location": "docs", "vary": "accept"})
+        return Response("Healthy", content_type="text/plain; charset=utf-8", headers={"vary": "accept"})
 
     return routes

@@ -3,9 +3,10 @@
 https://github.com/kserve/open-inference-protocol, specification/protocol/inference_rest.md
 """
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, cast
 
-from flask import Blueprint, Response, jsonify
+from flask import Blueprint, Response, g, jsonify, request
 
 from app.errors import ModelNotFound, NotReady
 from app.protocols.open_inference import EXTENSIONS, datatype
@@ -45,6 +46,7 @@ def blueprint(service: Service) -> Blueprint:
     @routes.get(VERSION)
     def metadata(name: str, version: str | None = None) -> Response:
         _check(name, version)
+        g.record.caller = service.scorer.caller(cast(Mapping[str, str], request.headers))
         return jsonify(
             name=model.name,
             versions=[model.version],

@@ -61,9 +61,9 @@ def test_every_route_carries(client: FlaskClient, path: str) -> None:
     assert headers["x-model-digest"].startswith("sha256:")
 
 
-@pytest.mark.parametrize("given", ["", "x" * 101, "ü", "a\tb"])
+@pytest.mark.parametrize("given", ["", "ü", "a\tb"])
 def test_id_that_is_not_echoed(client: FlaskClient, given: str) -> None:
-    """An id that is too long or not printable is replaced by one of ours."""
+    """An id that is not printable is replaced by one of ours."""
     header = client.post("/score", data=b"{", headers={"x-request-id": given}).headers["x-request-id"]
     assert len(header) == 32
     assert header != given

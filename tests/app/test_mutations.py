@@ -1,0 +1,134 @@
+"""Mutated requests: whatever bytes come, a worker answers, and stays as it was."""
+
+import gzip
+import http.client
+import io
+import json
+import random
+from collections import Counter
+from contextlib import closing
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from tests.app.conftest import StartServer
+from tests.app.test_server import workers_of
+
+COUNT = 20_000
+SETTLED = 2_000
+MAX_GROWTH_MB = 50
+LENGTH = "inference-header-content-length"
+WORDS = (
+    b"null",
+    b"true",
+    b'"NaN"',
+    b"1e999",
+    b"-1",
+    b"18446744073709551616",
+    b"[",
+    b"]",
+    b"{}",
+    b"\xff",
+    b"\0",
+)
+
+
+class Case(NamedTuple):
+    """One request."""
+
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+
+def seeds() -> list[Case]:
+    """Requests that are right, in every protocol and coding."""
+    score, infer = "/score", "/v2/models/tiny/infer"
+    array = np.array([[1, 2], [3, 4]], np.float32)
+    stream = io.BytesIO()
+    np.save(stream, array)
+    tensor = {"name": "x", "datatype": "FP32", "shape": [2, 2]}
+    head = json.dumps(
+        {
+            "inputs": [tensor | {"parameters": {"binary_data_size": 16}}],
+            "parameters": {"binary_data_output": True},
+        }
+    ).encode()
+    plain = json.dumps({"inputs": {"x": array.tolist()}}).encode()
+    return [
+        Case(score, {"content-type": "application/json"}, plain),
+        Case(score, {}, b'{"instances": [{"a": 1, "b": 2}, {"a": null, "b": "NaN"}]}'),
+        Case(score, {}, json.dumps({"inputs": np.ones((1500, 2)).tolist()}).encode()),
+        Case(score, {"content-type": "application/x-npy", "accept": "application/x-npy"}, stream.getvalue()),
+        Case(score, {"content-encoding": "gzip"}, gzip.compress(plain)),
+        Case(infer, {}, json.dumps({"inputs": [tensor | {"data": [1, 2, 3, 4]}], "id": "a"}).encode()),
+        Case(infer, {LENGTH: str(len(head))}, head + array.tobytes()),
+        Case(
+            infer, {LENGTH: str(len(head)), "content-encoding": "gzip"}, gzip.compress(head + array.tobytes())
+        ),
+    ]
+
+
+def mutated(rng: random.Random, case: Case) -> Case:
+    """The request with something wrong: in its bytes, in its lengths, or in what its headers say."""
+    path, headers, body = case.path, dict(case.headers), bytearray(case.body)
+    for _ in range(rng.randrange(1, 4)):
+        at = rng.randrange(len(body) + 1)
+        match rng.randrange(8):
+            case 0:
+                body = body[:at]
+            case 1 if at < len(body):
+                body[at] ^= 1 << rng.randrange(8)
+            case 2:
+                body[at:at] = rng.choice(WORDS)
+            case 3:
+                del body[at : at + rng.randrange(1, 9)]
+            case 4:
+                body[at:at] = body[at : at + rng.randrange(1, 64)]
+            case 5 if LENGTH in headers:
+                headers[LENGTH] = rng.choice(["0", "1", str(at), str(2**31), "-1", "x", str(len(body))])
+            case 6:
+                types = (
+                    "application/json",
+                    "application/octet-stream",
+                    "application/x-npy",
+                    "text/plain",
+                    "",
+                )
+                headers["content-type"] = rng.choice(types)
+            case 7:
+                headers["content-encoding"] = rng.choice(["gzip", "deflate", "identity", "br"])
+    return Case(path, headers, bytes(body))
+
+
+def memory_mb(pid: int) -> float:
+    """Resident memory of a process."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * 4096 / 1e6
+
+
+def test_mutations(package: Path, start_server: StartServer) -> None:
+    """No request is our failure, no worker exits, and memory stays flat; zip bombs are among them."""
+    server = start_server(package, WEB_CONCURRENCY="1").wait_until_ready()
+    (worker,) = workers_of(server)
+    rng, right = random.Random(5), seeds()
+    bomb = Case("/score", {"content-encoding": "gzip"}, gzip.compress(b" " * 60_000_000, 1))
+    statuses: Counter[int] = Counter()
+    settled = 0.0
+    with closing(server.connect()) as connection:
+        for number in range(COUNT):
+            case = bomb if number % 2000 == 1000 else mutated(rng, rng.choice(right))
+            connection.request("POST", case.path, case.body, case.headers)
+            reply: http.client.HTTPResponse = connection.getresponse()
+            reply.read()
+            statuses[reply.status] += 1
+            if number == SETTLED:
+                settled = memory_mb(worker)
+    assert statuses.keys() <= {200, 400, 413, 415}, statuses
+    assert statuses[200] > COUNT / 50, statuses
+    assert statuses[413] == COUNT // 2000
+    assert workers_of(server) == [worker]
+    assert memory_mb(worker) - settled < MAX_GROWTH_MB
+    assert server.stop() == 0
+    assert "Traceback" not in server.log.read_text()
