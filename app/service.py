@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from app.auth import ApiKeys
-from app.logs import log_request
+from app.callers import Callers
+from app.logs import RequestLog
 from app.metrics import Metrics
 from app.model import Model
 from app.scoring import Route, Scorer, routes
@@ -26,6 +27,7 @@ class Service:
     settings: Settings
     proven: Proven
     metrics: Metrics
+    log_request: RequestLog
     scorer: Scorer
     routes: Mapping[str, Route]
     draining: threading.Event = field(default_factory=threading.Event)
@@ -49,12 +51,16 @@ def start(settings: Settings) -> Service:
     """
     settings = settings.resolved()
     proven = prove(settings)
-    metrics = Metrics(proven)
+    batcher = warm_up(proven.model, proven.samples, settings)
+    metrics = Metrics(proven, batcher)
+    log_request = RequestLog(settings, proven.model.version)
     scorer = Scorer(
         model=proven.model,
         settings=settings,
-        batcher=warm_up(proven.model, proven.samples, settings),
-        api_keys=ApiKeys(settings.api_keys_file) if settings.api_keys_file else None,
+        batcher=batcher,
+        callers=Callers(
+            ApiKeys(settings.api_keys_file) if settings.api_keys_file else None, settings.caller_header
+        ),
         observers=(metrics, log_request),
     )
-    return Service(settings, proven, metrics, scorer, routes(proven.model))
+    return Service(settings, proven, metrics, log_request, scorer, routes(proven.model))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from model_loader.baseline import parse_baseline
 from model_loader.description import check_features, check_samples
 from model_loader.errors import PackageError
 from model_loader.package import (
@@ -61,13 +62,16 @@ def read_candidate(directory: Path) -> Candidate:
         raise PackageError(f"no {MODEL_FILE} in {directory}")
     draft = _draft(directory)
     signature = _open(directory / MODEL_FILE)
+    features = draft.get("features", [])
     if "features" in draft:
-        check_features(draft["features"], signature)
+        check_features(features, signature)
     parse_metrics(draft)
     if SAMPLES_FILE in files:
         check_samples(_read_json(directory / SAMPLES_FILE), signature)
     if BASELINE_FILE in files:
-        _read_json(directory / BASELINE_FILE)
+        inputs = {spec.name for spec in signature.inputs}
+        outputs = {spec.name for spec in signature.outputs}
+        parse_baseline(_read_json(directory / BASELINE_FILE), inputs | set(features), outputs)
     return Candidate(directory, files, signature, draft)
 
 
