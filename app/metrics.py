@@ -68,7 +68,7 @@ class Metrics:
             ModelError: the model's baseline is not one.
         """
         self.defer: Callable[[Callable[[], None]], Any] | None = None
-        self.drift = Drift(proven.model)
+        self.drift = Drift(proven.model.model)
         self._batcher = batcher
         self._scored: dict[tuple[Any, ...], list[tuple[float | None, ...]]] = defaultdict(list)
         self._http: dict[tuple[Any, ...], list[float]] = defaultdict(list)

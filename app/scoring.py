@@ -5,7 +5,7 @@ authentication, limits, errors, ids and observers exist once.
 """
 
 from collections.abc import Callable, Generator, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any, NamedTuple, TypeAlias
@@ -20,8 +20,8 @@ from app.callers import Callers
 from app.errors import BodyTooLarge, RequestError, UnsupportedMediaType
 from app.ids import OWN, read_ids
 from app.inflate import CODINGS, inflate
-from app.model import Model
 from app.protocols import open_inference, score
+from app.served import Served
 from app.settings import Settings
 from app.signature import shown
 
@@ -42,7 +42,7 @@ class Route:
     rule: str
 
 
-def routes(model: Model) -> Mapping[str, Route]:
+def routes(model: Served) -> Mapping[str, Route]:
     """Path → route: a protocol is a module and a line here."""
     base = f"/v2/models/{model.name}"
     versioned = "/v2/models/<name>/versions/<version>/infer"
@@ -104,18 +104,24 @@ class Record:
     traceparent: str = ""
 
 
-Wait: TypeAlias = Read | Future[Result]
+Wait: TypeAlias = Read | Future[Any]
 Observer = Callable[[Record], None]
 
 
 @dataclass
 class Scorer:
-    """Answers scoring requests with one model."""
+    """Answers scoring requests with one model.
 
-    model: Model
+    Attributes:
+        transforming: runs the team's own code, which may take long, beside the event loop.
+        observers: look at each request that was answered.
+    """
+
+    model: Served
     settings: Settings
     batcher: Batcher
     callers: Callers
+    transforming: Executor
     observers: Sequence[Observer] = field(default_factory=tuple)
 
     def answer(self, route: Route, headers: Mapping[str, str]) -> Generator[Wait, Any, Reply]:
@@ -145,14 +151,20 @@ class Scorer:
                 body = inflate(body, coding, max_bytes)
             call = route.codec.decode(body, headers, self.model)
             del body
-            record.inputs = call.inputs
-            record.rows = _rows(call.inputs)
+            inputs = call.inputs
+            if not self.model.is_plain:
+                inputs = yield self.transforming.submit(self.model.before, inputs)
+            record.inputs = inputs
+            record.rows = _rows(inputs)
             record.decode_duration = monotonic() - arrived
-            record.result = self.batcher.run(call.inputs, record.rows)
+            record.result = self.batcher.run(inputs, record.rows)
             if record.result is None:
-                record.result = yield self.batcher.submit(call.inputs, record.rows, deadline)
+                record.result = yield self.batcher.submit(inputs, record.rows, deadline)
             answered = monotonic()
-            own, reply = call.encode(record.result.outputs, self._about(record.id))
+            outputs = record.result.outputs
+            if not self.model.is_plain:
+                outputs = yield self.transforming.submit(self.model.after, outputs)
+            own, reply = call.encode(outputs, self._about(record.id))
             record.encode_duration = monotonic() - answered
             record.status = 200
             took = {"x-ms-run-fn-exec-ms": f"{record.result.infer_duration * 1000:.3f}"}

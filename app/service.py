@@ -2,15 +2,16 @@
 
 import threading
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from app.auth import ApiKeys
 from app.callers import Callers
 from app.logs import RequestLog
 from app.metrics import Metrics
-from app.model import Model
 from app.scoring import Route, Scorer, routes
 from app.selftest import Proven, Sample, prove
+from app.served import Served
 from app.settings import Settings
 from app.warmup import warm_up
 
@@ -33,7 +34,7 @@ class Service:
     draining: threading.Event = field(default_factory=threading.Event)
 
     @property
-    def model(self) -> Model:
+    def model(self) -> Served:
         """The model that answers."""
         return self.proven.model
 
@@ -61,6 +62,7 @@ def start(settings: Settings) -> Service:
         callers=Callers(
             ApiKeys(settings.api_keys_file) if settings.api_keys_file else None, settings.caller_header
         ),
+        transforming=ThreadPoolExecutor(settings.inference_concurrency, "transform"),
         observers=(metrics, log_request),
     )
     return Service(settings, proven, metrics, log_request, scorer, routes(proven.model))

@@ -8,6 +8,7 @@ from typing import Any
 from model_loader.baseline import parse_baseline
 from model_loader.description import check_features, check_samples
 from model_loader.errors import PackageError
+from model_loader.extensions import register_extensions
 from model_loader.package import (
     ABOUT,
     BASELINE_FILE,
@@ -31,6 +32,7 @@ DRAFT_FIELDS = {
     "data": dict,
     "training": dict,
     "parent": int,
+    "transformed": bool,
 }
 PUBLISHED_FIELDS = {"schema", "version", "created", "files", "inputs", "outputs", "publisher"}
 
@@ -67,7 +69,7 @@ def read_candidate(directory: Path) -> Candidate:
         check_features(features, signature)
     parse_metrics(draft)
     if SAMPLES_FILE in files:
-        check_samples(_read_json(directory / SAMPLES_FILE), signature)
+        check_samples(_read_json(directory / SAMPLES_FILE), None if draft.get("transformed") else signature)
     if BASELINE_FILE in files:
         inputs = {spec.name for spec in signature.inputs}
         outputs = {spec.name for spec in signature.outputs}
@@ -104,7 +106,7 @@ def _draft(directory: Path) -> dict[str, Any]:
         if name not in DRAFT_FIELDS:
             raise PackageError(f"{MANIFEST_FILE}: no field '{name}'; it may have {', '.join(DRAFT_FIELDS)}")
         expected = DRAFT_FIELDS[name]
-        if not isinstance(value, expected) or isinstance(value, bool):
+        if type(value) is not expected:
             raise PackageError(
                 f"{MANIFEST_FILE}: expected '{name}' to be {expected.__name__}, got {type(value).__name__}"
             )
@@ -118,6 +120,7 @@ def _open(path: Path) -> Signature:
 
     refusals = tuple(e for e in vars(state).values() if isinstance(e, type) and issubclass(e, Exception))
     options = onnxruntime.SessionOptions()
+    register_extensions(options)
     options.log_severity_level = 4
     # Nothing will be run, so weights can stay where they are: in the file.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
