@@ -167,8 +167,10 @@ class Scorer:
             own, reply = call.encode(outputs, self._about(record.id))
             record.encode_duration = monotonic() - answered
             record.status = 200
-            took = {"x-ms-run-fn-exec-ms": f"{record.result.infer_duration * 1000:.3f}"}
-            return Reply(200, self.headers(ids) | took | own, reply)
+            reply_headers = self.headers(ids)
+            reply_headers["x-ms-run-fn-exec-ms"] = f"{record.result.infer_duration * 1000:.3f}"
+            reply_headers.update(own)
+            return Reply(200, reply_headers, reply)
         except RequestError as exc:
             record.error = exc
             record.status = exc.status
