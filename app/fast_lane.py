@@ -89,10 +89,12 @@ class Protocol(ASGIProtocol):  # type: ignore[misc]
     def connection_made(self, transport: Any) -> None:
         """Also ends connections that never send a request, which gunicorn leaves open."""
         super().connection_made(transport)
+        self.worker.silent.add(self)
         self._arm_keepalive_timer()
 
     def data_received(self, data: bytes) -> None:
         """Answers a plain scoring request; leaves everything else to gunicorn."""
+        self.worker.silent.discard(self)
         if self._answering:
             self._held += data  # pipelined: its turn comes when this one is answered
             self._pause_reading()
@@ -137,6 +139,7 @@ class Protocol(ASGIProtocol):  # type: ignore[misc]
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Gives up an answer that nobody waits for."""
+        self.worker.silent.discard(self)
         if self._answering:
             self._answering.cancel()
         if self._hold_handle:
@@ -195,9 +198,14 @@ class Protocol(ASGIProtocol):  # type: ignore[misc]
 
 
 class Worker(gasgi.ASGIWorker):  # type: ignore[misc]
-    """gunicorn's ASGI worker, with our connections."""
+    """gunicorn's ASGI worker, with our connections.
+
+    Attributes:
+        silent: connections that have sent nothing yet.
+    """
 
     def init_process(self) -> None:
         """See `gunicorn.workers.gasgi`, which makes its connections by this name."""
+        self.silent: set[Protocol] = set()
         gasgi.ASGIProtocol = Protocol
         super().init_process()

@@ -18,7 +18,7 @@ LAYERS = [
     {"app.service", "app.openapi"},
     {"app.openapi_v2"},
     {"app.operations"},
-    {"app.metrics", "app.logs", "app.example"},
+    {"app.metrics", "app.logs", "app.example", "app.tracing"},
     {"app.scoring"},
     {"app.warmup", "app.schemas", "app.swagger"},
     {"app.selftest"},
