@@ -95,6 +95,9 @@ class Metrics:
             self._gauge("worker_resident_memory_bytes", "Memory of a worker.", mode="liveall"),
             self._gauge("worker_cpu_seconds", "CPU time that a worker has used.", mode="liveall"),
         ]
+        # With the dead among them, whose counts remain too.
+        started = self._gauge("process_start_time_seconds", "When the first worker was started.", mode="min")
+        started.set_to_current_time()
         self._bins = self._describe_drift()
         self._counts = np.zeros(len(self._bins), np.int64)
         self._describe(proven)

@@ -29,7 +29,7 @@ LAYERS = [
     {"app.model", "app.auth", "app.ids", "app.inflate"},
     {"app.tensors"},
     {"app.signature", "app.settings", "app.transform"},
-    {"app.errors", "app.cgroup", "app.large", "model_loader.package"},
+    {"app.errors", "app.assets", "app.cgroup", "app.large", "model_loader.package"},
 ]
 OF_LOADER = {
     "model_loader.package",
