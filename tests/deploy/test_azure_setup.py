@@ -10,6 +10,7 @@ import re
 import shlex
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -49,12 +50,17 @@ elif query:
 """
 
 
+def stand_in(path: Path) -> Path:
+    """Puts the stand-in into a directory, where it also keeps what it remembers."""
+    (path / "az").write_text(STAND_IN)
+    (path / "az").chmod(0o755)
+    return path
+
+
 @pytest.fixture
 def state(tmp_path: Path) -> Path:
-    """A directory with the stand-in, first in the PATH, and what it remembers."""
-    (tmp_path / "az").write_text(STAND_IN)
-    (tmp_path / "az").chmod(0o755)
-    return tmp_path
+    """The stand-in of an empty subscription."""
+    return stand_in(tmp_path)
 
 
 def setup(state: Path, *args: str, **environ: str) -> "subprocess.CompletedProcess[str]":
@@ -82,6 +88,24 @@ def words(call: list[str]) -> str:
     return " ".join(call).partition(" --")[0]
 
 
+@dataclass
+class Run:
+    """A run on an empty subscription."""
+
+    state: Path
+    printed: str
+    calls: list[list[str]]
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The first run, after which everything is there."""
+    state = stand_in(tmp_path_factory.mktemp("subscription"))
+    done = setup(state, *ARGUMENTS)
+    assert done.returncode == 0, done.stderr
+    return Run(state, done.stdout + done.stderr, calls(state))
+
+
 def test_dry_run(state: Path) -> None:
     """It prints commands that a shell can read, asks nobody, and prints the same each time."""
     first, second = (setup(state, "--dry-run", *ARGUMENTS) for _ in range(2))
@@ -92,43 +116,71 @@ def test_dry_run(state: Path) -> None:
     subprocess.run(["bash", "-n"], input=first.stdout, text=True, check=True)
 
 
-def test_no_secret(state: Path) -> None:
+def test_no_secret(first: Run) -> None:
     """No secret is made, printed, or given as an argument; the relay's signed address goes through a pipe."""
-    printed = setup(state, "--dry-run", *ARGUMENTS).stdout
-    done = setup(state, *ARGUMENTS)
-    assert done.returncode == 0, done.stderr
-    asked = "\n".join(shlex.join(call) for call in calls(state))
-    for text in (printed, asked, done.stdout + done.stderr):
+    dry = setup(first.state, "--dry-run", *ARGUMENTS).stdout
+    asked = "\n".join(shlex.join(call) for call in first.calls)
+    for text in (dry, asked, first.printed):
         assert not re.search(r"password|credential reset|account-key|connection-string|keys list|sig=", text)
         assert SIGNATURE not in text
-    destination = json.loads((state / "stdin").read_text())["properties"]["destination"]["properties"]
-    assert destination["endpointUrl"].endswith(f"%2Ftriggers&sig={SIGNATURE}")
+    event = json.loads((first.state / "stdin").read_text())["properties"]
+    assert event["destination"]["properties"]["endpointUrl"].endswith(f"%2Ftriggers&sig={SIGNATURE}")
+    assert event["filter"]["subjectEndsWith"] == "/manifest.json"
 
 
-def test_does_what_it_prints(state: Path) -> None:
+def test_does_what_it_prints(first: Run) -> None:
     """On an empty subscription the commands that run are those that the dry run prints, in its order."""
-    script = setup(state, "--dry-run", *ARGUMENTS).stdout
+    script = setup(first.state, "--dry-run", *ARGUMENTS).stdout
     printed = [found.strip() for found in re.findall(r"\baz ((?:[a-z][a-z-]* )+)--", script)]
-    done = setup(state, *ARGUMENTS)
-    assert done.returncode == 0, done.stderr
-    ran = [words(call) for call in calls(state)]
     wait = "keyvault certificate list"  # until the role is known
-    assert [command for command in ran if command != wait] == printed
-    assert "signingKey: kid-of-images" in done.stdout
+    assert [words(call) for call in first.calls if words(call) != wait] == printed
+    assert "signingKey: kid-of-images" in first.printed
 
 
-def test_again(state: Path) -> None:
+def test_trust(first: Run) -> None:
+    """Each identity trusts its own service connections, the pods' their service account, and none anything else."""
+    trusted = {
+        (call[call.index("--identity-name") + 1], call[call.index("--subject") + 1])
+        for call in first.calls
+        if words(call) == "identity federated-credential create"
+    }
+    connection = "workloadIdentityFederationSubject-of-account"
+    accounts = {f"system:serviceaccount:scorebox-{stage}:scorebox" for stage in ("staging", "production")}
+    assert trusted == {
+        *(
+            (f"scorebox-{identity}", connection)
+            for identity in ("build", "staging", "production", "training")
+        ),
+        *(("scorebox-pods", account) for account in accounts),
+    }
+
+
+def test_roles(first: Run) -> None:
+    """No role is one over everything, none is given on more than one resource, and each is explained."""
+    document = (ROOT / "docs/azure.md").read_text()
+    grants = [call for call in first.calls if words(call) == "role assignment create"]
+    roles = {call[call.index("--role") + 1] for call in grants}
+    assert not roles & {"Owner", "Contributor", "User Access Administrator", "Key Vault Administrator"}
+    assert [role for role in roles if f"| {role} |" not in document] == []
+    # The stand-in's ids are those of a resource; a group or subscription would be spelled out.
+    assert all(call[call.index("--scope") + 1].startswith("id-of-scorebox") for call in grants)
+    of_pods = [call for call in grants if "principalId-of-scorebox-pods" in call]
+    assert of_pods == []
+
+
+def test_again(first: Run) -> None:
     """A second run makes nothing anew that a second command would change or refuse."""
-    setup(state, *ARGUMENTS)
-    first = [words(call) for call in calls(state)]
-    done = setup(state, *ARGUMENTS)
+    done = setup(first.state, *ARGUMENTS)
     assert done.returncode == 0, done.stderr
-    second = calls(state)
+    second = calls(first.state)
     once = {"acr create", "keyvault create", "keyvault certificate create", "aks create"}
-    assert once <= set(first)
+    assert once <= {words(call) for call in first.calls}
     assert not once & {words(call) for call in second}
-    posted = [call for call in second if words(call) == "rest" and "--body" in call and "@-" not in call]
-    assert posted == []
+
+    def posted(run: list[list[str]]) -> int:
+        return sum(words(call) == "rest" and "--body" in call and "@-" not in call for call in run)
+
+    assert (posted(first.calls), posted(second)) == (6, 0)
 
 
 def test_cluster_says_no(state: Path) -> None:
@@ -149,12 +201,3 @@ def test_usage(state: Path, args: list[str]) -> None:
     assert done.returncode == 2
     assert "usage: azure_setup" in done.stderr
     assert calls(state) == []
-
-
-def test_roles_are_documented(state: Path) -> None:
-    """docs/azure.md says of every role what it is for."""
-    document = (ROOT / "docs/azure.md").read_text()
-    setup(state, *ARGUMENTS)
-    roles = {call[call.index("--role") + 1] for call in calls(state) if "--role" in call}
-    assert len(roles) >= 10
-    assert [role for role in roles if f"| {role} |" not in document] == []

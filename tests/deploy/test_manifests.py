@@ -318,7 +318,7 @@ def track(relabelings: list[Manifest], labels: dict[str, str]) -> str:
     for rule in relabelings:
         source = ";".join(meta.get(name, "") for name in rule.get("sourceLabels", []))
         if found := re.fullmatch(rule.get("regex", "(.*)"), source):
-            meta[rule["targetLabel"]] = rule.get("replacement", found[1] if found.groups() else "")
+            meta[rule["targetLabel"]] = rule.get("replacement", found.expand(r"\1") if found.groups() else "")
     return meta["track"]
 
 
