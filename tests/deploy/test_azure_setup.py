@@ -138,7 +138,7 @@ def test_does_what_it_prints(first: Run) -> None:
 
 
 def test_trust(first: Run) -> None:
-    """Each identity trusts its own service connections, the pods' their service account, and none anything else."""
+    """Each identity trusts its service connections, the pods' their service accounts, and nothing else."""
     trusted = {
         (call[call.index("--identity-name") + 1], call[call.index("--subject") + 1])
         for call in first.calls
