@@ -32,6 +32,24 @@ def manifests(*args: str, root: Path = ROOT) -> dict[str, Manifest]:
     return named
 
 
+def pod(manifests: dict[str, Manifest]) -> Manifest:
+    """The pods' template."""
+    template: Manifest = manifests["Deployment/scorebox"]["spec"]["template"]
+    return template
+
+
+def container(manifests: dict[str, Manifest]) -> Manifest:
+    """The pods' one container."""
+    (found,) = pod(manifests)["spec"]["containers"]
+    result: Manifest = found
+    return result
+
+
+def selects(selector: dict[str, str], labels: dict[str, str]) -> bool:
+    """Whether a selector matches labels."""
+    return selector.items() <= labels.items()
+
+
 @pytest.fixture(scope="session", params=["staging", "production"])
 def overlay(request: pytest.FixtureRequest) -> dict[str, Manifest]:
     """An overlay's manifests."""

@@ -1,8 +1,6 @@
 """The manifests are valid, hardened, and agree with the service and with each other."""
 
 import re
-from collections.abc import Iterator
-from typing import Any
 
 import kubernetes_validate
 import pytest
@@ -10,27 +8,14 @@ import yaml
 from flask import Flask
 
 from app.settings import Settings
-from tests.deploy.conftest import ROOT, Manifest
+from tests.deploy.conftest import ROOT, Manifest, container, pod, selects
 
-# kubernetes_validate has no schema of a custom resource; test_pod_monitor checks this one.
+# kubernetes_validate has no schema of a custom resource; test_canary.py checks this one.
 CUSTOM = {"PodMonitor"}
 KUBERNETES = ("1.35", "1.37")
 UNITS = {"Mi": 2**20, "Gi": 2**30}
 # docs/operations.md, "How large is a pod?".
 MASTER_BYTES, WORKER_BYTES, BODIES_AT_ONCE = 30_000_000, 90_000_000, 4
-
-
-def pod(manifests: dict[str, Manifest]) -> Manifest:
-    """The pods' template."""
-    template: Manifest = manifests["Deployment/scorebox"]["spec"]["template"]
-    return template
-
-
-def container(manifests: dict[str, Manifest]) -> Manifest:
-    """The pods' one container."""
-    (found,) = pod(manifests)["spec"]["containers"]
-    result: Manifest = found
-    return result
 
 
 def settings(manifests: dict[str, Manifest]) -> Settings:
@@ -42,11 +27,6 @@ def settings(manifests: dict[str, Manifest]) -> Settings:
 def size(text: str) -> int:
     """A quantity of bytes."""
     return int(text[:-2]) * UNITS[text[-2:]]
-
-
-def selects(selector: dict[str, str], labels: dict[str, str]) -> bool:
-    """Whether a selector matches labels."""
-    return selector.items() <= labels.items()
 
 
 @pytest.mark.parametrize("version", KUBERNETES)
@@ -90,94 +70,6 @@ def test_pipeline_may_apply(overlay: dict[str, Manifest]) -> None:
         assert manifest["metadata"]["namespace"] == namespace
     assert not {resource for _, resource in may} & {"secrets", "roles", "rolebindings", "pods/exec", "*"}
     assert "*" not in set().union(*may.values())
-
-
-def violations(spec: Manifest) -> Iterator[str]:
-    """What a pod's specification has against the restricted Pod Security Standard, control by control.
-
-    https://kubernetes.io/docs/concepts/security/pod-security-standards/
-    """
-    inside = spec["containers"] + spec.get("initContainers", []) + spec.get("ephemeralContainers", [])
-    whole = spec.get("securityContext", {})
-    contexts = [item.get("securityContext", {}) for item in inside]
-    # Of the baseline standard.
-    if any(spec.get(field) for field in ("hostNetwork", "hostPID", "hostIPC")):
-        yield "host namespaces"
-    if any(context.get("privileged") for context in contexts):
-        yield "privileged"
-    if any(context.get("windowsOptions") for context in [whole, *contexts]):
-        yield "host process"
-    if any("hostPort" in port for item in inside for port in item.get("ports", [])):
-        yield "host ports"
-    hooks = [
-        item.get(probe, {})
-        for item in inside
-        for probe in ("livenessProbe", "readinessProbe", "startupProbe")
-    ]
-    hooks += [hook for item in inside for hook in item.get("lifecycle", {}).values()]
-    if any("host" in hook.get(kind, {}) for hook in hooks for kind in ("httpGet", "tcpSocket")):
-        yield "host probes"
-    for field in ("appArmorProfile", "seLinuxOptions", "procMount", "sysctls"):
-        if any(field in context for context in [whole, *contexts]):
-            yield field
-    # Of the restricted one.
-    kinds = {
-        "configMap",
-        "csi",
-        "downwardAPI",
-        "emptyDir",
-        "ephemeral",
-        "persistentVolumeClaim",
-        "projected",
-        "secret",
-    }
-    if {field for volume in spec.get("volumes", []) for field in volume} - {"name"} - kinds:
-        yield "volume types"
-    if any(context.get("allowPrivilegeEscalation") is not False for context in contexts):
-        yield "privilege escalation"
-    if not all(context.get("runAsNonRoot", whole.get("runAsNonRoot")) is True for context in contexts):
-        yield "non-root"
-    if 0 in [context.get("runAsUser") for context in [whole, *contexts]]:
-        yield "non-root user"
-    profiles = [context.get("seccompProfile", whole.get("seccompProfile", {})) for context in contexts]
-    if not all(profile.get("type") in {"RuntimeDefault", "Localhost"} for profile in profiles):
-        yield "seccomp"
-    capabilities = [context.get("capabilities", {}) for context in contexts]
-    if not all("ALL" in item.get("drop", []) and "add" not in item for item in capabilities):
-        yield "capabilities"
-
-
-def test_restricted(overlay: dict[str, Manifest]) -> None:
-    """The pods keep to the restricted Pod Security Standard, control by control."""
-    assert list(violations(pod(overlay)["spec"])) == []
-
-
-@pytest.mark.parametrize(
-    ("path", "value", "control"),
-    [
-        ("hostPID", True, "host namespaces"),
-        ("containers.0.securityContext.privileged", True, "privileged"),
-        ("securityContext.windowsOptions", {"hostProcess": True}, "host process"),
-        ("containers.0.ports.0.hostPort", 8080, "host ports"),
-        ("containers.0.livenessProbe.httpGet.host", "10.0.0.1", "host probes"),
-        ("securityContext.sysctls", [], "sysctls"),
-        ("volumes.0.hostPath", {"path": "/"}, "volume types"),
-        ("containers.0.securityContext.allowPrivilegeEscalation", True, "privilege escalation"),
-        ("securityContext.runAsNonRoot", False, "non-root"),
-        ("securityContext.runAsUser", 0, "non-root user"),
-        ("securityContext.seccompProfile.type", "Unconfined", "seccomp"),
-        ("containers.0.securityContext.capabilities.add", ["SYS_ADMIN"], "capabilities"),
-    ],
-)
-def test_restricted_is_seen(production: dict[str, Manifest], path: str, value: object, control: str) -> None:
-    """Each control is really looked at: a pod that breaks it is found."""
-    spec = yaml.safe_load(yaml.safe_dump(pod(production)["spec"]))
-    *way, last = path.split(".")
-    place: Any = spec
-    for step in way:
-        place = place[int(step) if step.isdecimal() else step]
-    place[last] = value
-    assert list(violations(spec)) == [control]
 
 
 def test_writes_only_tmp(overlay: dict[str, Manifest]) -> None:
@@ -304,65 +196,3 @@ def test_model_labels(overlay: dict[str, Manifest]) -> None:
     assert not [
         name for name in deployment["spec"]["selector"]["matchLabels"] if name.startswith("scorebox.dev")
     ]
-
-
-def track(relabelings: list[Manifest], labels: dict[str, str]) -> str:
-    """The label `track` that Prometheus gives a pod with these labels.
-
-    https://prometheus.io/docs/prometheus/latest/configuration/configuration/#relabel_config, action replace
-    """
-    meta = {
-        f"__meta_kubernetes_pod_label_{re.sub('[^A-Za-z0-9]', '_', name)}": value
-        for name, value in labels.items()
-    }
-    for rule in relabelings:
-        source = ";".join(meta.get(name, "") for name in rule.get("sourceLabels", []))
-        if found := re.fullmatch(rule.get("regex", "(.*)"), source):
-            meta[rule["targetLabel"]] = rule.get("replacement", found.expand(r"\1") if found.groups() else "")
-    return meta["track"]
-
-
-def copied(deployment: Manifest, name: str) -> Manifest:
-    """A Deployment as KubernetesManifest@1 copies it for its canary strategy."""
-    copy: Manifest = yaml.safe_load(yaml.safe_dump(deployment))
-    copy["metadata"]["name"] += f"-{name}"
-    for labels in (
-        copy["metadata"]["labels"],
-        copy["spec"]["selector"]["matchLabels"],
-        copy["spec"]["template"]["metadata"]["labels"],
-    ):
-        labels["azure-pipelines/version"] = name
-    return copy
-
-
-def test_canary(production: dict[str, Manifest]) -> None:
-    """Of the canary, its baseline and the stable pods no Deployment selects another's, and all are served."""
-    stable = production["Deployment/scorebox"]
-    deployments = {
-        "stable": stable,
-        "canary": copied(stable, "canary"),
-        "baseline": copied(stable, "baseline"),
-    }
-    relabelings = production["PodMonitor/scorebox"]["spec"]["podMetricsEndpoints"][0]["relabelings"]
-    for name, deployment in deployments.items():
-        labels = deployment["spec"]["template"]["metadata"]["labels"]
-        owners = [
-            other
-            for other, found in deployments.items()
-            if selects(found["spec"]["selector"]["matchLabels"], labels)
-        ]
-        assert owners == [name]
-        assert selects(production["Service/scorebox"]["spec"]["selector"], labels)
-        assert track(relabelings, labels) == name
-    # 10 % of the Deployment's own count, rounded: the task would make a canary of no pods without complaint.
-    assert round(stable["spec"]["replicas"] * 10 / 100) >= 1
-
-
-def test_pod_monitor(overlay: dict[str, Manifest]) -> None:
-    """Managed Prometheus reads it, as the job `scorebox`; pods are stable unless they say otherwise."""
-    monitor = overlay["PodMonitor/scorebox"]
-    assert monitor["apiVersion"] == "azmonitoring.coreos.com/v1"
-    assert pod(overlay)["metadata"]["labels"][monitor["spec"]["jobLabel"]] == "scorebox"
-    (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
-    assert (endpoint["path"], endpoint["interval"]) == ("/metrics", "15s")
-    assert track(endpoint["relabelings"], {"app.kubernetes.io/name": "scorebox"}) == "stable"
