@@ -95,7 +95,7 @@ SHOWN: Mapping[str, Shown] = {
     ),
     "overhead": Shown(
         "Overhead",
-        "One connection. By itself: for JSON from text to text in process; for binary only the session's run.",
+        "1 connection. By itself: for JSON from text to text in process; for binary only the session's run.",
         {"json": "trees, JSON", "binary": "picture to 1,000 numbers, binary"},
         ("p50_ms", "own_ms"),
     ),
