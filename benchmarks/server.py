@@ -75,7 +75,8 @@ class Server:
 
     def in_process_ms(self) -> float:
         """What the model takes by itself on the server's core; see `benchmarks.in_process`."""
-        command = ["taskset", "--cpu-list", str(self.core), sys.executable, "-m", "benchmarks.in_process"]
+        python = str(environment("scorebox") / "bin/python")
+        command = ["taskset", "--cpu-list", str(self.core), python, "-m", "benchmarks.in_process"]
         done = subprocess.run(
             [*command, self.source, self.format], capture_output=True, text=True, check=True
         )
