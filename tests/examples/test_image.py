@@ -209,7 +209,7 @@ def test_graph_is_made_of_the_network() -> None:
 
 
 def test_why_the_graph_reads_no_jpeg() -> None:
-    """The decoder ends the process on bytes that it takes for a JPEG. Once it refuses them, let it have them."""
+    """The decoder ends the process on what is no image; once it refuses it, the graph may read JPEG."""
     code = """if True:
         import sys, numpy, onnx, onnxruntime
         from model_loader.extensions import register_extensions
