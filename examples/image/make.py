@@ -183,6 +183,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     model = export(network)
     rng = np.random.default_rng(SEED + 2)
     drawings = [draw(label, rng) for label in CLASSES]
+    # Two in one picture leave the network in doubt, so that its answers are not all 1 and 0.
+    drawings += [Image.blend(first, second, 0.5) for first, second in pairwise(drawings)]
     png, jpeg = ([encoded(image, form) for image in drawings] for form in ("PNG", "JPEG"))
     both = [sample(network, files, ATOL) for files in (png[:1], jpeg[:1], [*png[1:], *jpeg[1:]])]
     write(args.output / "shapes", model, both, name="shapes", metrics=metrics, transformed=True)

@@ -225,7 +225,7 @@ def test_transformed(draft: Path, store: Store) -> None:
 def test_extension_operators(workspace: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """A graph may have onnxruntime-extensions' operators where that is installed; else it is named."""
     model = onnx.parser.parse_model("""<ir_version: 10, opset_import: ["": 21, "com.microsoft.extensions": 1]>
-    decode (uint8[n] file) => (uint8[h, w, 3] image) { image = com.microsoft.extensions.DecodeImage(file) }""")
+    decode (uint8[n] file) => (uint8[h, w, 3] y) { y = com.microsoft.extensions.DecodeImage(file) }""")
     draft = workspace / "draft"
     draft.mkdir()
     (draft / "model.onnx").write_bytes(model.SerializeToString())
