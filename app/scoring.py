@@ -20,7 +20,7 @@ from app.call import Codec
 from app.callers import Callers
 from app.errors import BodyTooLarge, RequestError, UnsupportedMediaType
 from app.ids import OWN, read_ids
-from app.inflate import CODINGS, inflate
+from app.inflate import CODINGS, deflate, inflate
 from app.protocols import open_inference, score
 from app.served import Served
 from app.settings import Settings
@@ -181,6 +181,9 @@ class Scorer:
             if not self.model.is_plain:
                 outputs = yield self.transforming.submit(self.model.after, outputs)
             own, reply = call.encode(outputs, self._about(record.id))
+            # Triton's client asks for one coding; HTTP libraries list all they know, without being told to.
+            if (wanted := headers.get("accept-encoding")) in CODINGS:
+                own, reply = own | {"content-encoding": wanted}, deflate(reply, wanted)
             record.status = 200
             reply_headers = self.headers(ids)
             reply_headers["x-ms-run-fn-exec-ms"] = f"{record.result.infer_duration * 1000:.3f}"
