@@ -1,0 +1,150 @@
+"""Every expression of the dashboard and the rules has data, of a live service under load."""
+
+import json
+import re
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.app.conftest import Server, starting
+from tests.monitoring.conftest import ROOT, RULES, SCRAPE_S, Prometheus, program, prometheus, wait_for
+from tests.monitoring.test_dashboard import DASHBOARD, PANELS
+
+# What Grafana puts in place of its variables, where all of everything is chosen.
+VALUES = {
+    "__rate_interval": "1m",
+    "__range": "5m",
+    "namespace": ".*",
+    "model": ".*",
+    "pod": "a|b",
+    "feature": "alcohol",
+    "metric": "accuracy",
+}
+SAMPLES = json.loads((ROOT / "model_store/wine/2/samples.json").read_text())
+VERSIONS = {"stable": 2, "canary": 1}
+
+
+def load(server: Server, stop: threading.Event) -> None:
+    """Has a service asked by several callers, rightly and wrongly, until it is stopped."""
+    rows = [row for sample in SAMPLES for row in sample["inputs"]["x"]]
+    bodies = [
+        {"inputs": rows * 10},
+        {"inputs": rows[:1]},
+        {"inputs": [[1e6] * len(rows[0])]},
+        {"inputs": [[1, 2]]},
+    ]
+    with closing(server.connect()) as connection:
+        while not stop.wait(0.05):
+            for caller, body in zip(("shop", "shop", "lab", "lab"), bodies, strict=True):
+                headers = {"content-type": "application/json", "x-caller": caller}
+                connection.request("POST", "/score", json.dumps(body), headers)
+                connection.getresponse().read()
+
+
+def send_half(server: Server) -> None:
+    """Sends a request whose body does not arrive in time."""
+    with closing(socket.create_connection(("127.0.0.1", server.port))) as connection:
+        connection.sendall(b"POST /score HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n{")
+        assert connection.recv(100).startswith(b"HTTP/1.1 504")
+
+
+@pytest.fixture(scope="module")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Prometheus]]:
+    """A stable replica and a canary under load, scraped for a while."""
+    directory = tmp_path_factory.mktemp("live")
+    stop = threading.Event()
+    with starting(directory) as start:
+        servers = {
+            track: start(
+                ROOT / f"model_store/wine/{version}",
+                WEB_CONCURRENCY="2",
+                CALLER_HEADER="x-caller",
+                REQUEST_TIMEOUT_MS="300",
+            ).wait_until_ready()
+            for track, version in VERSIONS.items()
+        }
+        targets = {
+            server.port: {"namespace": "ns", "pod": pod, "track": track}
+            for pod, (track, server) in zip("ab", servers.items(), strict=True)
+        }
+        with prometheus(directory, targets) as found:
+            threads = [threading.Thread(target=load, args=(server, stop)) for server in servers.values()]
+            for thread in threads:
+                thread.start()
+            try:
+                for _ in range(4):
+                    for server in servers.values():
+                        send_half(server)
+                    stop.wait(2 * SCRAPE_S)
+                wait_for(lambda: len(found.query("version:model_output:psi1h")) == 4, "500 values a version")
+                yield servers["stable"], found
+            finally:
+                stop.set()
+                for thread in threads:
+                    thread.join()
+
+
+def expressions() -> list[Any]:
+    """Of every panel and every variable of the dashboard."""
+    targets = [
+        (f"{panel['title']} {target['refId']}", target["expr"])
+        for panel in PANELS
+        for target in panel.get("targets", [])
+    ]
+    queries = [
+        (f"${variable['name']}", variable["query"]["query"])
+        for variable in DASHBOARD["templating"]["list"]
+        if variable["type"] == "query"
+    ]
+    return [pytest.param(text, id=name) for name, text in [*targets, *queries]]
+
+
+def rules(kind: str) -> list[Any]:
+    """The rules that record, or that alert."""
+    groups = yaml.safe_load(RULES.read_text())["groups"]
+    return [pytest.param(rule, id=rule[kind]) for group in groups for rule in group["rules"] if kind in rule]
+
+
+@pytest.mark.parametrize("text", expressions())
+def test_dashboard(live: tuple[Server, Prometheus], text: str) -> None:
+    """Every panel shows something, and every variable has a value to choose."""
+    if values := re.fullmatch(r"label_values\((.+), (\w+)\)", text):
+        text = f"count by ({values[2]}) ({values[1]})"
+    for name, value in VALUES.items():
+        text = text.replace(f"${name}", value)
+    found = live[1].query(text)
+    assert found, text
+    assert not values or all(labels.get(values[2]) for labels, _ in found)
+
+
+@pytest.mark.parametrize("rule", rules("record"))
+def test_recorded(live: tuple[Server, Prometheus], rule: dict[str, str]) -> None:
+    """What is recorded is there."""
+    assert wait_for(lambda: live[1].query(rule["record"]), rule["expr"])
+
+
+@pytest.mark.parametrize("rule", rules("alert"))
+def test_alert(live: tuple[Server, Prometheus], rule: dict[str, str]) -> None:
+    """What an alert compares is there: with `bool`, a comparison gives 0 or 1 instead of leaving out."""
+    text = re.sub(r" (==|>=|<=|>|<) ", r" \1 bool ", rule["expr"].replace("offset 1w", "offset 2s"))
+    for part in re.split(r"\b(?:and|or|unless)\b", text):
+        assert live[1].query(part), part
+
+
+def test_healthy(live: tuple[Server, Prometheus]) -> None:
+    """Prometheus could evaluate every rule."""
+    found = [rule for group in live[1].get("rules")["groups"] for rule in group["rules"]]
+    assert len(found) == len(rules("record")) + len(rules("alert"))
+    assert {rule["name"]: rule["lastError"] for rule in found if rule["health"] != "ok"} == {}
+
+
+def test_check_metrics(live: tuple[Server, Prometheus]) -> None:
+    """Names, units and help texts of the metrics are as Prometheus wants them."""
+    text = live[0].request("GET", "/metrics")[1]
+    subprocess.run([program("promtool"), "check", "metrics"], input=text, text=True, check=True)
