@@ -20,6 +20,8 @@ from tests.app.conftest import start_server as start_server
 
 ROOT = Path(__file__).parents[2]
 RULES = ROOT / "monitoring/rules.yaml"
+DASHBOARD = json.loads((ROOT / "monitoring/dashboard.json").read_text())
+PANELS = DASHBOARD["panels"]
 START_TIMEOUT_S = 30
 SCRAPE_S = 0.5
 

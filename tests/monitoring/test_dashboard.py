@@ -5,10 +5,7 @@ import re
 from itertools import combinations
 from typing import Any
 
-from tests.monitoring.conftest import ROOT
-
-DASHBOARD = json.loads((ROOT / "monitoring/dashboard.json").read_text())
-PANELS = DASHBOARD["panels"]
+from tests.monitoring.conftest import DASHBOARD, PANELS
 
 
 def test_rows() -> None:

@@ -54,6 +54,11 @@ def score(server: Server, rows: Any) -> None:
             reply.read()
 
 
+def is_drift(alert: Any) -> bool:
+    """Whether it is not another that the machine gave a reason for, by its date or its load."""
+    return bool(alert["labels"]["alertname"] == "ScoreboxDrift")
+
+
 def test_shift(tmp_path: Path, start_server: StartServer, webhook: tuple[int, "queue.Queue[Any]"]) -> None:
     """A feature's mean moves by one standard deviation: over both replicas its PSI alone rises, and somebody
     is told; of as many rows that are as in training nobody hears."""
@@ -85,7 +90,7 @@ def test_shift(tmp_path: Path, start_server: StartServer, webhook: tuple[int, "q
             ),
             "every row counted",
         )
-        told = alerts.get(timeout=30)
+        told = next(alert for alert in iter(lambda: alerts.get(timeout=30), None) if is_drift(alert))
         psi = {
             (labels["namespace"], labels["feature"]): value
             for labels, value in found.query("version:model_feature:psi1h")
@@ -99,6 +104,5 @@ def test_shift(tmp_path: Path, start_server: StartServer, webhook: tuple[int, "q
     assert [labels.get("feature") for labels, _ in firing] == [SHIFTED]
     assert {labels["namespace"] for labels, _ in firing} == {"shifted"}
     assert told["status"] == "firing"
-    assert told["labels"]["alertname"] == "ScoreboxDrift"
     assert told["labels"]["feature"] == SHIFTED
     assert SHIFTED in told["annotations"]["summary"]

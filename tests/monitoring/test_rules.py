@@ -54,6 +54,26 @@ def test_alert(alert: dict[str, Any]) -> None:
     assert alert["alert"] in headings
 
 
+def test_scrape_configuration(tmp_path: Path) -> None:
+    """What the document says for Prometheus without Kubernetes is a configuration."""
+    (text,) = re.findall(
+        r"```yaml\n(rule_files:.*?)```", (ROOT / "docs/operations.md").read_text(), re.DOTALL
+    )
+    (tmp_path / "rules.yaml").write_bytes(RULES.read_bytes())
+    (tmp_path / "prometheus.yml").write_text(text)
+    subprocess.run([program("promtool"), "check", "config", str(tmp_path / "prometheus.yml")], check=True)
+
+
+def test_links() -> None:
+    """What a runbook sends its reader to is there."""
+    text = (ROOT / "docs/operations.md").read_text()
+    anchors = {
+        re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-")
+        for heading in re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    }
+    assert set(re.findall(r"\]\(#([^)]+)\)", text)) <= anchors
+
+
 def test_no_other_section() -> None:
     """No section is left of an alert that is gone."""
     sections = re.findall(r"^### (Scorebox\w+)$", (ROOT / "docs/operations.md").read_text(), re.MULTILINE)
