@@ -6,7 +6,7 @@ import socket
 import subprocess
 import threading
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from typing import Any
 
 import pytest
@@ -18,7 +18,6 @@ from tests.monitoring.conftest import (
     PANELS,
     ROOT,
     RULES,
-    SCRAPE_S,
     Prometheus,
     program,
     prometheus,
@@ -31,16 +30,29 @@ VALUES = {
     "__range": "5m",
     "namespace": ".*",
     "model": ".*",
-    "pod": "a|b",
+    "pod": "a|b|c",
     "feature": "alcohol",
     "metric": "accuracy",
 }
 SAMPLES = json.loads((ROOT / "model_store/wine/2/samples.json").read_text())
-VERSIONS = {"stable": 2, "canary": 1}
+VERSIONS = {"earlier": 1, "stable": 2, "canary": 1}
+
+
+@contextmanager
+def loaded(server: Server) -> Iterator[None]:
+    """Has a service asked by several callers, rightly and wrongly."""
+    stop = threading.Event()
+    thread = threading.Thread(target=load, args=(server, stop))
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
 
 
 def load(server: Server, stop: threading.Event) -> None:
-    """Has a service asked by several callers, rightly and wrongly, until it is stopped."""
+    """Sends one request after the other, until it is to stop."""
     rows = [row for sample in SAMPLES for row in sample["inputs"]["x"]]
     bodies = [
         {"inputs": rows * 10},
@@ -65,38 +77,26 @@ def send_half(server: Server) -> None:
 
 @pytest.fixture(scope="module")
 def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Prometheus]]:
-    """A stable replica and a canary under load, scraped for a while."""
+    """A stable replica and a canary under load, and what Prometheus has of a replica that is gone."""
     directory = tmp_path_factory.mktemp("live")
-    stop = threading.Event()
+    variables = {"WEB_CONCURRENCY": "2", "CALLER_HEADER": "x-caller", "REQUEST_TIMEOUT_MS": "300"}
     with starting(directory) as start:
-        servers = {
-            track: start(
-                ROOT / f"model_store/wine/{version}",
-                WEB_CONCURRENCY="2",
-                CALLER_HEADER="x-caller",
-                REQUEST_TIMEOUT_MS="300",
-            ).wait_until_ready()
-            for track, version in VERSIONS.items()
-        }
+        earlier, stable, canary = servers = [
+            start(ROOT / f"model_store/wine/{version}", **variables).wait_until_ready()
+            for version in VERSIONS.values()
+        ]
         targets = {
-            server.port: {"namespace": "ns", "pod": pod, "track": track}
-            for pod, (track, server) in zip("ab", servers.items(), strict=True)
+            server.port: {"namespace": "ns", "pod": pod, "track": track.replace("earlier", "stable")}
+            for pod, track, server in zip("abc", VERSIONS, servers, strict=True)
         }
-        with prometheus(directory, targets) as found:
-            threads = [threading.Thread(target=load, args=(server, stop)) for server in servers.values()]
-            for thread in threads:
-                thread.start()
-            try:
-                for _ in range(4):
-                    for server in servers.values():
-                        send_half(server)
-                    stop.wait(2 * SCRAPE_S)
+        with prometheus(directory, targets) as found, loaded(stable), loaded(canary):
+            with loaded(earlier):
+                for server in servers * 4:
+                    send_half(server)
                 wait_for(lambda: len(found.query("version:model_output:psi1h")) == 4, "500 values a version")
-                yield servers["stable"], found
-            finally:
-                stop.set()
-                for thread in threads:
-                    thread.join()
+            earlier.stop()
+            wait_for(lambda: found.query('up{pod="a"} == 0'), "the replaced replica gone")
+            yield stable, found
 
 
 def expressions() -> list[Any]:
@@ -126,15 +126,32 @@ def data(found: Prometheus, expression: str) -> list[tuple[dict[str, str], float
     return series
 
 
+def filled(text: str) -> str:
+    """An expression as Grafana sends it."""
+    for name, value in VALUES.items():
+        text = text.replace(f"${name}", value)
+    return text
+
+
 @pytest.mark.parametrize("text", expressions())
 def test_dashboard(live: tuple[Server, Prometheus], text: str) -> None:
     """Every panel shows something, and every variable has a value to choose."""
-    for name, value in VALUES.items():
-        text = text.replace(f"${name}", value)
-    if values := re.fullmatch(r"label_values\((.+), (\w+)\)", text):
+    if values := re.fullmatch(r"label_values\((.+), (\w+)\)", filled(text)):
         assert all(labels[values[2]] for labels, _ in data(live[1], values[1]))
     else:
-        assert data(live[1], text)
+        assert data(live[1], filled(text))
+
+
+def test_versions(live: tuple[Server, Prometheus]) -> None:
+    """Stable, canary and what was served earlier stand side by side."""
+    (table,) = (panel for panel in PANELS if panel["title"].startswith("Stable, canary"))
+    for target in table["targets"]:
+        found = data(live[1], filled(target["expr"]))
+        assert {(labels["track"], labels["version"]) for labels, _ in found} == {
+            ("stable", "1"),
+            ("stable", "2"),
+            ("canary", "1"),
+        }
 
 
 @pytest.mark.parametrize("rule", rules("record"))
