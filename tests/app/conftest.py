@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from app.logs import logger
 
 ROOT = Path(__file__).parents[2]
 START_TIMEOUT_S = 30
@@ -62,6 +65,15 @@ class Server:
 
 
 StartServer = Callable[..., Server]
+ReadLog = Callable[[], list[Any]]
+
+
+@pytest.fixture
+def log(capsys: pytest.CaptureFixture[str]) -> Iterator[ReadLog]:
+    """Reads the log lines of requests, of every level, since it was asked last."""
+    logger.setLevel(logging.DEBUG)
+    yield lambda: [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    logger.setLevel(logging.NOTSET)
 
 
 @contextmanager
