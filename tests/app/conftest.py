@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,18 +76,18 @@ def log(capsys: pytest.CaptureFixture[str]) -> Iterator[ReadLog]:
     logger.setLevel(logging.NOTSET)
 
 
-@pytest.fixture
-def start_server(tmp_path: Path) -> Iterator[StartServer]:
-    """Starts gunicorn with a model; settings are given as their variables."""
+@contextmanager
+def starting(directory: Path) -> Iterator[StartServer]:
+    """Starts gunicorn with a model, settings given as their variables; ends what it started."""
     servers: list[Server] = []
 
     def start(model_path: Path, **variables: str) -> Server:
-        log = tmp_path / f"server-{len(servers)}.log"
+        log = directory / f"server-{len(servers)}.log"
         environ = os.environ | {
             "HOST": "127.0.0.1",
             "PORT": "0",
             "MODEL_PATH": str(model_path),
-            "TMPDIR": str(tmp_path),
+            "TMPDIR": str(directory),
             "PYTHONUNBUFFERED": "1",
             "DRAIN_DELAY_S": "1",
             **variables,
@@ -109,3 +109,10 @@ def start_server(tmp_path: Path) -> Iterator[StartServer]:
         if server.process.poll() is None:
             server.process.kill()
             server.process.wait()
+
+
+@pytest.fixture
+def start_server(tmp_path: Path) -> Iterator[StartServer]:
+    """Starts gunicorn with a model; settings are given as their variables."""
+    with starting(tmp_path) as start:
+        yield start
