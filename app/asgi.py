@@ -23,7 +23,7 @@ Send: TypeAlias = Callable[[Message], Awaitable[None]]
 Steps: TypeAlias = Generator[Wait, Any, Reply]
 
 # How many requests, bytes of their bodies and seconds counting and logging may be behind.
-LATER_RECORDS = 64
+LATER_RECORDS = 32
 LATER_BYTES = 2**20
 LATER_S = 0.05
 

@@ -1,7 +1,7 @@
 """Drift: into which bins of the training data's distribution the values of requests and answers fall."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,11 +9,14 @@ import numpy.typing as npt
 
 from app.errors import ModelError
 from app.model import Model
-from app.tensors import Array
+from app.tensors import DATATYPES, Array
 from model_loader.baseline import Distribution, read_baseline
 from model_loader.errors import PackageError
 
 Counts = npt.NDArray[np.int64]
+
+# Of a value whose size is not known, a guess.
+NUMBER_BYTES = 8
 
 
 class Bin(NamedTuple):
@@ -37,6 +40,7 @@ class Drift:
 
     Attributes:
         bins: all of them, in the order of the counts; none where the model has no baseline.
+        held_bytes: the size of what was put by.
     """
 
     def __init__(self, model: Model) -> None:
@@ -44,6 +48,7 @@ class Drift:
         Raises:
             ModelError: the baseline is not one, or not the model's.
         """
+        self.held_bytes = 0
         columns = model.package.manifest.features or ()
         names = model.inputs.keys() | set(columns)
         try:
@@ -55,90 +60,112 @@ class Drift:
             *_parts("output", baseline.outputs if baseline else (), model, ()),
         ]
         self.bins = tuple(
-            Bin(part.kind, item.name, label, share)
+            Bin("feature" if part.is_feature else "output", item.name, label, share)
             for part in self._parts
             for item in part.distributions
             for label, share in zip(item.bins, (*item.shares, 0.0, 0.0), strict=True)
         )
 
-    def pick(self, inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> list[Any]:
-        """What will be counted of one request and its answer; each is None where a request left it out."""
-        return [(inputs if part.kind == "feature" else outputs).get(part.source) for part in self._parts]
+    def add(self, inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> None:
+        """Puts by what there is to count in the model's inputs and outputs of one request."""
+        for part in self._parts:
+            value = (inputs if part.is_feature else outputs).get(part.source)
+            if value is not None:
+                self.held_bytes += part.add(value)
 
-    def count(self, picked: Sequence[Sequence[Any]]) -> Counts:
-        """How many values fall into each of the bins.
-
-        Args:
-            picked: of each request.
-        """
-        counts = [
-            part.count([value for value in values if value is not None])
-            for part, values in zip(self._parts, zip(*picked, strict=True), strict=True)
-        ]
-        return np.concatenate(counts)
+    def count(self) -> Counts:
+        """How many of the values put by fall into each of the bins."""
+        self.held_bytes = 0
+        return np.concatenate([part.count() for part in self._parts] or [np.zeros(0, np.int64)])
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Part:
-    """Distributions that are counted together: of columns of one array, or one of all its values."""
+    """Distributions that are counted together: of columns of one array, or one of all its values.
 
-    kind: str
+    Attributes:
+        columns: of the array, one for each distribution; None where there is one, of all values.
+        width: of an array whose columns have names.
+        dtype: of the array; None where it holds strings, or is a sequence or a map.
+        edges: one row for each distribution.
+        slots: the bin of a value by the number of edges up to it, one row for each distribution.
+        held: the bytes of arrays that wait; they say all, and are dropped faster than the arrays.
+        others: what waits and is none.
+    """
+
+    is_feature: bool
     source: str
     distributions: Sequence[Distribution]
     columns: Sequence[int] | None
     width: int
+    dtype: np.dtype[Any] | None
     edges: Array
     slots: Array
+    held: bytearray = field(default_factory=bytearray)
+    others: list[Any] = field(default_factory=list)
 
-    def count(self, values: Sequence[Any]) -> Counts:
-        """How many fall into each of the distributions' bins."""
-        counts = np.zeros(self.slots.max() + 1, np.int64)
-        if not values:
-            return counts
-        if self.columns is None:
-            table = _flat(values)[:, None]
+    def add(self, value: Any) -> int:
+        """Puts a value by; returns its size in bytes."""
+        # A model may take any width; its columns have names in one of them.
+        if self.columns is not None and value.shape[1] != self.width:
+            return 0
+        if self.dtype is None:
+            self.others.append(value)
+            return NUMBER_BYTES
+        self.held += value.tobytes()
+        size: int = value.nbytes
+        return size
+
+    def count(self) -> Counts:
+        """How many of the values put by fall into each of the distributions' bins."""
+        if self.dtype is None:
+            values, self.others = _flat(self.others), []
         else:
-            # A model may take any width; its columns have names in one of them.
-            rows = [value for value in values if value.shape[1] == self.width]
-            if not rows:
-                return counts
-            table = np.concatenate(rows)[:, self.columns]
+            values, self.held = np.frombuffer(self.held, self.dtype), bytearray()
+        table = values[:, None] if self.columns is None else values.reshape(-1, self.width)[:, self.columns]
         if categories := self.distributions[0].categories:
             return _categories(table, categories)
+        table = table.astype(np.float64)
         # Edge by edge, all columns of all rows at once: there are a dozen edges, whatever comes.
         places = np.zeros(table.shape, np.intp)
         for edge in self.edges.T:
             places += table >= edge
         places[np.isnan(table)] = self.edges.shape[1] + 1
         slots = self.slots[np.arange(len(self.edges)), places].ravel()
-        return np.bincount(slots, minlength=len(counts))
+        return np.bincount(slots, minlength=self.slots.max() + 1)
 
 
 def _parts(
     kind: str, distributions: Sequence[Distribution], model: Model, columns: Sequence[str]
 ) -> Iterator[_Part]:
     """The columns of numbers as one, since most of the work is the same for one value as for a thousand."""
+    specs = model.inputs if kind == "feature" else model.outputs
     required = next((name for name, spec in model.inputs.items() if not spec.optional), "")
     table = [item for item in distributions if item.name in columns and item.edges]
-    if table:
-        yield _part(kind, required, table, [columns.index(item.name) for item in table], len(columns))
-    specs = model.inputs if kind == "feature" else model.outputs
-    for item in distributions:
-        if item in table:
-            continue
-        if item.name in columns:
-            source, place = required, [columns.index(item.name)]
-        else:
-            source, place = item.name, None
-        if item.edges and "STRING" in specs[source].datatype:
-            raise ModelError(f"{model.package}: the baseline has edges for {kind} '{item.name}', a string")
-        yield _part(kind, source, [item], place, len(columns))
+    groups = [table] if table else []
+    for group in (*groups, *([item] for item in distributions if item not in table)):
+        is_wide = group[0].name in columns
+        spec = specs[required if is_wide else group[0].name]
+        if group[0].edges and "STRING" in spec.datatype:
+            raise ModelError(
+                f"{model.package}: the baseline has edges for {kind} '{group[0].name}', a string"
+            )
+        dtype = DATATYPES.get(spec.datatype)
+        edges, slots = _places(group)
+        yield _Part(
+            is_feature=kind == "feature",
+            source=spec.name,
+            distributions=group,
+            columns=[columns.index(item.name) for item in group] if is_wide else None,
+            width=len(columns),
+            dtype=None if dtype is None or dtype.kind == "O" else dtype,
+            edges=edges,
+            slots=slots,
+        )
 
 
-def _part(
-    kind: str, source: str, distributions: Sequence[Distribution], columns: Sequence[int] | None, width: int
-) -> _Part:
-    """A value's place, the number of edges up to it, is looked up in `slots`, row by row of `edges`."""
+def _places(distributions: Sequence[Distribution]) -> tuple[Array, Array]:
+    """Edges, and the bin of a value by the number of edges up to it; see `_Part`."""
     most = max(len(item.edges) for item in distributions)
     edges = np.full((len(distributions), most), np.inf)
     slots = np.zeros((len(distributions), most + 2), np.intp)
@@ -152,7 +179,7 @@ def _part(
         slots[row, 1 : ranges + 1] = begin + np.arange(ranges)
         slots[row, most + 1] = begin + missing
         begin += len(item.bins)
-    return _Part(kind, source, distributions, columns, width, edges, slots)
+    return edges, slots
 
 
 def _categories(values: Array, categories: Sequence[Any]) -> Counts:

@@ -99,12 +99,24 @@ class RequestLog:
         self._success_ratio = settings.log_success_ratio
         self._has_payloads = settings.log_payloads == "on"
         self._model_version = model_version
-        self._write = _json if is_json(settings) else _text
+        self._format = _json if is_json(settings) else _text
 
     def __call__(self, records: Sequence[Record]) -> None:
-        """Logs requests; probes that succeed at level debug, of other successes only a sample."""
+        """Logs requests; those that succeeded perhaps not, see the settings."""
         epoch = time() - monotonic()
-        _print([self._write(self._fields(record, epoch)) for record in records if self._is_logged(record)])
+        lines: list[bytes] = []
+        size = 0
+        for record in records:
+            if not self._is_logged(record):
+                continue
+            line = self._format(self._fields(record, epoch))
+            # As many at once as a pipe takes in one piece: several workers share it.
+            if size + len(line) > PIPE_BUF:
+                _print(b"".join(lines))
+                lines, size = [], 0
+            lines.append(line)
+            size += len(line)
+        _print(b"".join(lines))
 
     def _is_logged(self, record: Record) -> bool:
         if not logger.isEnabledFor(_level(record)):
@@ -161,19 +173,11 @@ def _text(fields: Mapping[str, Any]) -> bytes:
     return f"{line}\n{traceback}".encode()
 
 
-def _print(lines: Sequence[bytes]) -> None:
-    """Writes lines, as many at once as a pipe takes in one piece: several workers share it."""
-    output, begin, size = sys.stdout.buffer, 0, 0
+def _print(lines: bytes) -> None:
     # A full disk, or a reader that has gone, shall not cost an answer.
     with suppress(OSError):
-        for end, line in enumerate(lines):
-            if size + len(line) > PIPE_BUF:
-                output.write(b"".join(lines[begin:end]))
-                output.flush()
-                begin, size = end, 0
-            size += len(line)
-        output.write(b"".join(lines[begin:]))
-        output.flush()
+        sys.stdout.buffer.write(lines)
+        sys.stdout.buffer.flush()
 
 
 def _shortened(values: Mapping[str, Any]) -> str:

@@ -5,10 +5,10 @@ for all: counters and histograms add up, gauges are the same in every live worke
 https://prometheus.github.io/client_python/multiprocess/
 """
 
-import math
 from collections import Counter as TallyCounter
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from math import nan
 from pathlib import Path
 from resource import RUSAGE_SELF, getpagesize, getrusage
 from threading import RLock
@@ -46,10 +46,10 @@ SECONDS = (
     5,
     10,
 )
-# Requests, and bytes of their bodies, that may wait to be counted: more would be a burden on memory, and
-# their counting one on the requests that come meanwhile.
-MOST_RECORDS = 256
-MOST_BYTES = 2**20
+# What may wait to be counted: more would be a burden on memory, and counting it on the requests that come
+# meanwhile.
+MOST_NUMBERS = 5 * 256
+MOST_BYTES = 2**16
 
 STATM = Path("/proc/self/statm")
 
@@ -73,8 +73,8 @@ class Metrics:
         self.defer: Callable[[Callable[[], None]], Any] | None = None
         self.drift = Drift(proven.model.model)
         self._batcher = batcher
-        self._scored: list[Record] = []
-        self._bytes = 0
+        self._outcomes: TallyCounter[tuple[int, str, str | None]] = TallyCounter()
+        self._numbers: list[float] = []
         self._http: dict[tuple[Any, ...], list[float]] = defaultdict(list)
         self._is_deferred = False
         self._lock = RLock()
@@ -144,9 +144,18 @@ class Metrics:
     def __call__(self, records: Sequence[Record]) -> None:
         """Counts scored requests."""
         with self._lock:
-            self._scored += records
-            self._bytes += sum([record.body_bytes for record in records])
-            if len(self._scored) >= MOST_RECORDS or self._bytes > MOST_BYTES:
+            for record in records:
+                result = record.result
+                reason = record.error.reason if record.error else None
+                self._outcomes[record.status, record.caller, reason] += 1
+                if result and record.inputs is not None:
+                    # One of a batch stands for it.
+                    ran, rows = (result.infer_duration, result.batch_rows) if result.leads else (nan, nan)
+                    decode = record.decoded - record.arrived
+                    encode = record.started + record.duration - record.inferred
+                    self._numbers.extend((decode, result.queue_duration, ran, encode, rows))
+                    self.drift.add(record.inputs, result.outputs)
+            if len(self._numbers) >= MOST_NUMBERS or self.drift.held_bytes >= MOST_BYTES:
                 self._count()
             self._later()
 
@@ -183,38 +192,31 @@ class Metrics:
         with self._lock:
             self._is_deferred = False
             self._count()
-            http, self._http = self._http, defaultdict(list)
-            for (route, status), durations in http.items():
+            for (status, caller, reason), number in self._outcomes.items():
+                self._requests.labels(status, caller).inc(number)
+                if reason:
+                    self._rejected.labels(reason).inc(number)
+            for (route, status), durations in self._http.items():
                 self._http_total.labels("POST", status).inc(len(durations))
                 _observe(self._http_duration.labels("POST", route, status), np.array(durations))
+            self._outcomes.clear()
+            self._http.clear()
             for index in self._counts.nonzero()[0].tolist():
                 self._bins[index].inc(float(self._counts[index]))
             self._counts[:] = 0
 
     def _count(self) -> None:
-        records, self._scored, self._bytes = self._scored, [], 0
-        if not records:
-            return
-        outcomes = TallyCounter(
-            [(item.status, item.caller, item.error.reason if item.error else None) for item in records]
-        )
-        for (status, caller, reason), number in outcomes.items():
-            self._requests.labels(status, caller).inc(number)
-            if reason:
-                self._rejected.labels(reason).inc(number)
-        table = np.array([_phases(record) for record in records], np.float64)
-        for histogram, values in zip(self._phases, table.T, strict=True):
+        """Looks at the numbers that wait, all at once."""
+        numbers, self._numbers = np.array(self._numbers), []
+        for histogram, values in zip(self._phases, numbers.reshape(-1, len(self._phases)).T, strict=True):
             _observe(histogram, values)
-        if self._bins:
-            ran = [(item.inputs, item.result.outputs) for item in records if item.inputs and item.result]
-            if ran:
-                self._counts += self.drift.count([self.drift.pick(*values) for values in ran])
+        self._counts += self.drift.count()
 
     def look(self) -> None:
         """Takes this worker's present memory, CPU time and queue into its gauges."""
         usage = getrusage(RUSAGE_SELF)
         # Only Linux has it; elsewhere the memory is not known.
-        resident = int(STATM.read_text().split()[1]) * getpagesize() if STATM.exists() else math.nan
+        resident = int(STATM.read_text().split()[1]) * getpagesize() if STATM.exists() else nan
         now = (
             self._batcher.in_flight,
             self._batcher.waiting_rows,
@@ -225,19 +227,11 @@ class Metrics:
             gauge.set(value)
 
 
-def _phases(record: Record) -> tuple[float, float, float, float, float]:
-    """How long it was decoded, waited, ran and was encoded, and the rows it ran with; NaN: it was not."""
-    result = record.result
-    if result is None:
-        return record.decode_duration, math.nan, math.nan, math.nan, math.nan
-    # One of a batch stands for it.
-    ran, rows = (result.infer_duration, result.batch_rows) if result.leads else (math.nan, math.nan)
-    return record.decode_duration, result.queue_duration, ran, record.encode_duration, rows
-
-
 def _observe(histogram: Any, values: Any) -> None:
     """Adds observations to a histogram; NaN is none."""
     values = values[~np.isnan(values)]
+    if not values.size:
+        return
     # A bucket holds what is at most its bound, and the last bound is infinite.
     places = np.searchsorted(histogram._upper_bounds, values)
     counts = np.bincount(places, minlength=len(histogram._upper_bounds))
