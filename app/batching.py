@@ -78,9 +78,15 @@ class Batcher:
         self._max_queue_rows = max_queue_rows
         self._jobs: deque[_Job] = deque()
         self._free = threads
+        self._running = 0
         self._changed = threading.Condition()
         for number in range(threads):
             threading.Thread(target=self._work, name=f"inference-{number}", daemon=True).start()
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that wait for the model or run on a thread of its own."""
+        return len(self._jobs) + self._running
 
     @property
     def is_free(self) -> bool:
@@ -140,9 +146,11 @@ class Batcher:
                     self._changed.wait()
                 jobs = self._take()
                 self._free -= 1
+                self._running += len(jobs)
             self._answer(jobs)
             with self._changed:
                 self._free += 1
+                self._running -= len(jobs)
 
     def _take(self) -> list[_Job]:
         """The request that has waited longest, and all others that can run with it."""

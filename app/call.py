@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
-from app.model import Model
+from app.served import Served
 
 Encoded: TypeAlias = tuple[dict[str, str], bytes]
 
@@ -30,7 +30,7 @@ class Codec(Protocol):
 
     MEDIA_TYPES: tuple[str, ...]
 
-    def decode(self, body: bytes, headers: Mapping[str, str], model: Model) -> Call:
+    def decode(self, body: bytes, headers: Mapping[str, str], model: Served) -> Call:
         """Reads a request's body.
 
         Args:

@@ -4,16 +4,16 @@ from typing import Any
 
 import orjson
 
-from app.model import Model
 from app.selftest import Sample
+from app.served import Served
 from model_loader.package import TensorSpec
 
 MAX_CURL_CHARACTERS = 1500
 
 
-def example(model: Model, samples: tuple[Sample, ...]) -> dict[str, Any]:
+def example(model: Served, samples: tuple[Sample, ...]) -> dict[str, Any]:
     """The body of a request: the first sample, by column where the model names its columns; else zeros."""
-    features = model.package.manifest.features
+    features = model.features
     if not samples:
         required = [spec for spec in model.inputs.values() if not spec.optional]
         return {"inputs": {spec.name: _zeros(spec) for spec in required}}
@@ -24,7 +24,7 @@ def example(model: Model, samples: tuple[Sample, ...]) -> dict[str, Any]:
     return {"inputs": inputs}
 
 
-def curl(model: Model, samples: tuple[Sample, ...], port: int) -> str:
+def curl(model: Served, samples: tuple[Sample, ...], port: int) -> str:
     """A command for a shell that scores the example, or shows the model where the example is long."""
     body = orjson.dumps(example(model, samples)).decode().replace("'", "'\\''")
     if len(body) > MAX_CURL_CHARACTERS:

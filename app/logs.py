@@ -1,10 +1,12 @@
 """Logs: one line a request and what else happens, as JSON for machines or as text for people."""
 
 import logging
+import re
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from datetime import UTC, datetime
+from random import random
 from threading import get_ident
 from time import time
 from typing import Any, TextIO
@@ -13,9 +15,17 @@ import orjson
 
 from app.scoring import Record
 from app.settings import Settings
+from app.tensors import to_json
 
 # Asked every few seconds by machines; their successes would drown the rest.
 PROBES = {"/healthz", "/readyz", "/metrics"}
+
+# https://www.w3.org/TR/trace-context/, section 3.2
+TRACEPARENT = re.compile(
+    r"(?!ff)[0-9a-f]{2}-(?!0{32})(?P<trace_id>[0-9a-f]{32})-(?!0{16})(?P<parent_id>[0-9a-f]{16})-[0-9a-f]{2}"
+)
+
+MAX_PAYLOAD = 2000
 
 logger = logging.getLogger("scorebox")
 
@@ -111,33 +121,61 @@ class RequestLine(logging.LogRecord):
 
     _shared = vars(logging.LogRecord(logger.name, logging.INFO, "", 0, "request", (), None))
 
-    def __init__(self, level: int, fields: Mapping[str, Any], cause: BaseException | None) -> None:
+    def __init__(self, level: int, fields: Mapping[str, Any], error: BaseException | None) -> None:
         self.__dict__.update(self._shared)
         self.created = time()
         self.levelno = level
         self.levelname = logging.getLevelName(level)
         self.fields = fields
+        cause = error.__cause__ if error else None
         self.exc_info = (type(cause), cause, cause.__traceback__) if cause else None
 
 
-def log_request(record: Record) -> None:
-    """Logs one request; an observer. A probe that succeeds is logged at level debug."""
-    level = logging.INFO if record.status < 500 else logging.ERROR
-    if record.route in PROBES and record.status < 400:
-        level = logging.DEBUG
-    if not logger.isEnabledFor(level):
-        return
-    fields: dict[str, Any] = {
-        "id": record.id,
-        "route": record.route,
-        "status": record.status,
-        "duration_ms": round(record.duration * 1000, 3),
-    }
-    if record.rows is not None:
-        fields["rows"] = record.rows
-    fields["caller"] = record.caller
-    cause = None
-    if record.error:
-        fields["error"] = str(record.error)
-        cause = record.error.__cause__ if record.status == 500 else None
-    logger.handle(RequestLine(level, fields, cause))
+class RequestLog:
+    """Logs requests: an observer."""
+
+    def __init__(self, settings: Settings, model_version: str) -> None:
+        self._success_ratio = settings.log_success_ratio
+        self._has_payloads = settings.log_payloads == "on"
+        self._model_version = model_version
+
+    def __call__(self, record: Record) -> None:
+        """Logs one request; a probe that succeeds at level debug, of other successes only a sample."""
+        status = record.status
+        level = logging.INFO if status < 500 else logging.ERROR
+        if record.route in PROBES and status < 400:
+            level = logging.DEBUG
+        if not logger.isEnabledFor(level):
+            return
+        if status < 400 and self._success_ratio < 1 and random() >= self._success_ratio:  # noqa: S311 (a sample)
+            return
+        logger.handle(RequestLine(level, self._fields(record), record.error if status == 500 else None))
+
+    def _fields(self, record: Record) -> dict[str, Any]:
+        fields: dict[str, Any] = {
+            "id": record.id,
+            "route": record.route,
+            "status": record.status,
+            "duration_ms": round(record.duration * 1000, 3),
+            "model_version": self._model_version,
+            "caller": record.caller,
+        }
+        if record.rows is not None:
+            fields["rows"] = record.rows
+        if record.result:
+            fields["batch_rows"] = record.result.batch_rows
+        if record.traceparent and (context := TRACEPARENT.fullmatch(record.traceparent)):
+            fields["trace_id"] = context["trace_id"]
+        if record.error:
+            fields["error"] = str(record.error)
+        if self._has_payloads and record.inputs is not None:
+            fields["inputs"] = _shortened(record.inputs)
+            if record.result:
+                fields["outputs"] = _shortened(record.result.outputs)
+        return fields
+
+
+def _shortened(values: Mapping[str, Any]) -> str:
+    """Named values as JSON, cut to a length."""
+    document = {name: to_json(value) for name, value in values.items()}
+    return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)[:MAX_PAYLOAD].decode(errors="ignore")

@@ -5,14 +5,20 @@ for all: counters and histograms add up, gauges are the same in every live worke
 https://prometheus.github.io/client_python/multiprocess/
 """
 
-from bisect import bisect_left
-from collections.abc import Callable, Iterable
+import math
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from resource import RUSAGE_SELF, getpagesize, getrusage
 from typing import Any
 
-from flask import Flask
+import numpy as np
+from flask import Flask, request
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_flask_exporter import PrometheusMetrics
 
+from app.batching import Batcher
+from app.drift import Drift
 from app.scoring import Record
 from app.selftest import Proven
 
@@ -38,6 +44,12 @@ SECONDS = (
     5,
     10,
 )
+# Numbers that may wait to be counted by the baseline's bins: more would be a burden on memory, and their
+# counting one on the requests that come meanwhile.
+MAX_PICKED = 2048
+
+STATM = Path("/proc/self/statm")
+
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 
@@ -45,66 +57,112 @@ class Metrics:
     """The model's metrics: an observer of scored requests, and the route `/metrics`.
 
     Attributes:
-        defer: calls a function a little later, in the thread that counts. With it, counts are added up here
-            until then: the ten that a request makes, each of them a write to memory that all workers share,
-            cost half as much as scoring a row.
+        defer: calls a function a little later, in the thread that counts. With it, requests are put by until
+            then and counted together: one by one, their dozen numbers, each of them a write to memory that
+            all workers share, would cost as much as scoring a row.
     """
 
-    def __init__(self, proven: Proven) -> None:
+    def __init__(self, proven: Proven, batcher: Batcher) -> None:
+        """
+        Raises:
+            ModelError: the model's baseline is not one.
+        """
         self.defer: Callable[[Callable[[], None]], Any] | None = None
-        self._pending: dict[Any, float] = {}
-        self._children: dict[tuple[Any, ...], Any] = {}
+        self.drift = Drift(proven.model.model)
+        self._batcher = batcher
+        self._scored: dict[tuple[Any, ...], list[tuple[float | None, ...]]] = defaultdict(list)
+        self._http: dict[tuple[Any, ...], list[float]] = defaultdict(list)
+        self._picked: list[list[Any]] = []
+        self._picked_size = 0
+        self._is_deferred = False
         self.registry = CollectorRegistry()
-        self._infer = Histogram(
-            "model_infer_duration_seconds", "Time the model ran.", buckets=SECONDS, registry=self.registry
-        )
-        self._queue = Histogram(
-            "model_queue_duration_seconds",
-            "Time a request waited for the model.",
-            buckets=SECONDS,
-            registry=self.registry,
-        )
-        self._rows = Histogram(
-            "model_batch_rows", "Rows that the model ran on at once.", buckets=ROWS, registry=self.registry
-        )
-        self._requests = Counter(
-            "model_requests", "Scoring requests.", ["status", "caller"], registry=self.registry
-        )
-        self._rejected = Counter(
-            "model_rejected", "Scoring requests not answered.", ["reason"], registry=self.registry
-        )
+        self._requests = self._counter("model_requests", "Scoring requests.", "status", "caller")
+        self._rejected = self._counter("model_rejected", "Scoring requests not answered.", "reason")
+        self._phases = [
+            self._histogram("model_decode_duration_seconds", "Time from a body to the model's inputs."),
+            self._histogram("model_queue_duration_seconds", "Time a request waited for the model."),
+            self._histogram("model_infer_duration_seconds", "Time the model ran."),
+            self._histogram("model_encode_duration_seconds", "Time from the model's outputs to a reply."),
+            self._histogram("model_batch_rows", "Rows that the model ran on at once.", ROWS),
+        ]
+        self._now = [
+            self._gauge(
+                "model_requests_in_flight", "Requests that wait for the model or run.", mode="livesum"
+            ),
+            self._gauge("model_queue_rows", "Rows that wait for the model.", mode="livesum"),
+            self._gauge("worker_resident_memory_bytes", "Memory of a worker.", mode="liveall"),
+            self._gauge("worker_cpu_seconds", "CPU time that a worker has used.", mode="liveall"),
+        ]
+        self._bins = self._describe_drift()
         self._describe(proven)
 
     def _describe(self, proven: Proven) -> None:
         model, manifest = proven.model, proven.model.package.manifest
-        info = self._gauge("model_info", "The model served.", ["name", "version", "digest"])
+        info = self._gauge("model_info", "The model served.", "name", "version", "digest")
         info.labels(manifest.name, model.version, model.package.digest).set(1)
         baked = self._gauge("model_baked", "1 if the model is served in its baked form, else 0.")
         baked.set(proven.is_baked)
         if manifest.trained:
             gauge = self._gauge("model_trained_timestamp_seconds", "When the model was trained.")
             gauge.set(manifest.trained.timestamp())
-        evaluation = self._gauge("model_evaluation", "The model's metrics, from its evaluation.", ["metric"])
+        evaluation = self._gauge("model_evaluation", "The model's metrics, from its evaluation.", "metric")
         for metric, value in manifest.metrics.items():
             evaluation.labels(metric).set(value)
 
-    def _gauge(self, name: str, help_text: str, labels: list[str] | None = None) -> Gauge:
-        return Gauge(name, help_text, labels or [], registry=self.registry, multiprocess_mode="livemax")
+    def _describe_drift(self) -> list[Any]:
+        """The counters of the baseline's bins, and what it expects of each; nothing without a baseline."""
+        if not self.drift.bins:
+            return []
+        counters, expected = {}, {}
+        for kind in ("feature", "output"):
+            counters[kind] = self._counter(
+                f"model_{kind}_bin", f"Values of a {kind} in a bin of the baseline.", kind, "bin"
+            )
+            expected[kind] = self._gauge(
+                f"model_{kind}_expected_ratio", f"The baseline's share of a {kind}'s bin.", kind, "bin"
+            )
+        for bin_ in self.drift.bins:
+            expected[bin_.kind].labels(bin_.name, bin_.label).set(bin_.share)
+        return [counters[bin_.kind].labels(bin_.name, bin_.label) for bin_ in self.drift.bins]
+
+    def _gauge(self, name: str, help_text: str, *labels: str, mode: Any = "livemax") -> Gauge:
+        return Gauge(name, help_text, labels, registry=self.registry, multiprocess_mode=mode)
+
+    def _counter(self, name: str, help_text: str, *labels: str) -> Counter:
+        return Counter(name, help_text, labels, registry=self.registry)
+
+    def _histogram(self, name: str, help_text: str, buckets: Sequence[float] = SECONDS) -> Histogram:
+        return Histogram(name, help_text, buckets=buckets, registry=self.registry)
 
     def __call__(self, record: Record) -> None:
         """Counts one scored request."""
-        changes = [(self._child(self._requests, str(record.status), record.caller)._value, 1.0)]
-        if record.error:
-            changes.append((self._child(self._rejected, record.error.reason)._value, 1.0))
-        if result := record.result:
-            changes += _observed(self._queue, result.queue_duration)
+        result, reason = record.result, record.error.reason if record.error else None
+        queued, inferred, rows = None, None, None
+        if result:
+            queued = result.queue_duration
             if result.leads:
-                changes += _observed(self._infer, result.infer_duration)
-                changes += _observed(self._rows, result.batch_rows)
-        self._add(changes)
+                inferred, rows = result.infer_duration, result.batch_rows
+            if self._bins and record.inputs:
+                self._pick(self.drift.pick(record.inputs, result.outputs))
+        self._scored[record.status, record.caller, reason].append(
+            (record.decode_duration, queued, inferred, record.encode_duration, rows)
+        )
+        self._later()
+
+    def _pick(self, picked: list[Any]) -> None:
+        self._picked.append(picked)
+        self._picked_size += sum(getattr(value, "size", 1) for value in picked)
+        if self._picked_size > MAX_PICKED:
+            self._count_drift()
 
     def init_app(self, app: Flask) -> None:
         """Adds `/metrics` and the HTTP metrics to the application."""
+
+        @app.before_request
+        def look() -> None:
+            if request.path == "/metrics":
+                self.look()
+
         PrometheusMetrics(app, registry=self.registry, group_by="url_rule")
         # The exporter keeps no reference to its two metrics, and the fast lane counts in them too.
         collectors: dict[str, Any] = self.registry._names_to_collectors
@@ -113,36 +171,62 @@ class Metrics:
 
     def count_http(self, record: Record) -> None:
         """Counts a scored request as the exporter does those that Flask sees; an observer for other doors."""
-        status = str(record.status)
-        child = self._child(self._http_duration, "POST", record.route, status)
-        total = self._child(self._http_total, "POST", status)
-        self._add([*_observed(child, record.duration), (total._value, 1.0)])
+        self._http[record.route, record.status].append(record.duration)
+        self._later()
 
-    def _child(self, metric: Any, *labels: str) -> Any:
-        child = self._children.get((metric, *labels))
-        if child is None:
-            child = self._children[metric, *labels] = metric.labels(*labels)
-        return child
-
-    def _add(self, changes: Iterable[tuple[Any, float]]) -> None:
+    def _later(self) -> None:
         if self.defer is None:
-            for value, amount in changes:
-                value.inc(amount)
-            return
-        pending = self._pending
-        if not pending:
+            self.flush()
+        elif not self._is_deferred:
+            self._is_deferred = True
             self.defer(self.flush)
-        for value, amount in changes:
-            pending[value] = pending.get(value, 0.0) + amount
 
     def flush(self) -> None:
-        """Writes what was put off, in the thread that counts."""
-        for value, amount in self._pending.items():
-            value.inc(amount)
-        self._pending.clear()
+        """Counts what was put by, in the thread that counts."""
+        self._is_deferred = False
+        scored, self._scored = self._scored, defaultdict(list)
+        for (status, caller, reason), rows in scored.items():
+            self._requests.labels(status, caller).inc(len(rows))
+            if reason:
+                self._rejected.labels(reason).inc(len(rows))
+        if scored:
+            table = np.array([row for rows in scored.values() for row in rows], np.float64)
+            for histogram, values in zip(self._phases, table.T, strict=True):
+                _observe(histogram, values)
+        http, self._http = self._http, defaultdict(list)
+        for (route, status), durations in http.items():
+            self._http_total.labels("POST", status).inc(len(durations))
+            _observe(self._http_duration.labels("POST", route, status), np.array(durations))
+        if self._picked:
+            self._count_drift()
+
+    def _count_drift(self) -> None:
+        picked, self._picked, self._picked_size = self._picked, [], 0
+        counts = self.drift.count(picked)
+        for index in counts.nonzero()[0].tolist():
+            self._bins[index].inc(float(counts[index]))
+
+    def look(self) -> None:
+        """Takes this worker's present memory, CPU time and queue into its gauges."""
+        usage = getrusage(RUSAGE_SELF)
+        # Only Linux has it; elsewhere the memory is not known.
+        resident = int(STATM.read_text().split()[1]) * getpagesize() if STATM.exists() else math.nan
+        now = (
+            self._batcher.in_flight,
+            self._batcher.waiting_rows,
+            resident,
+            usage.ru_utime + usage.ru_stime,
+        )
+        for gauge, value in zip(self._now, now, strict=True):
+            gauge.set(value)
 
 
-def _observed(histogram: Any, value: float) -> list[tuple[Any, float]]:
-    """What an observation adds to which of a histogram's numbers."""
-    bucket = histogram._buckets[bisect_left(histogram._upper_bounds, value)]
-    return [(histogram._sum, value), (bucket, 1.0)]
+def _observe(histogram: Any, values: Any) -> None:
+    """Adds observations to a histogram; NaN is none."""
+    values = values[~np.isnan(values)]
+    # A bucket holds what is at most its bound, and the last bound is infinite.
+    places = np.searchsorted(histogram._upper_bounds, values)
+    counts = np.bincount(places, minlength=len(histogram._upper_bounds))
+    for index in counts.nonzero()[0]:
+        histogram._buckets[index].inc(float(counts[index]))
+    histogram._sum.inc(float(values.sum()))

@@ -14,6 +14,7 @@ from app.settings import Settings
 from app.tensors import DATATYPES, Array
 from model_loader.baked import find_baked
 from model_loader.errors import PackageError
+from model_loader.extensions import register_extensions
 from model_loader.package import (
     Package,
     Signature,
@@ -85,16 +86,6 @@ class Model:
     def gives_rows(self) -> bool:
         """Whether every output has the batch as its first dimension, as far as the graph tells."""
         return all(_has_rows(spec) for spec in self.outputs.values())
-
-    @property
-    def name(self) -> str:
-        """The name that the package carries."""
-        return self.package.manifest.name
-
-    @property
-    def version(self) -> str:
-        """The version as the protocols spell it, a string."""
-        return str(self.package.manifest.version)
 
     def infer(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """Runs the model once.
@@ -241,6 +232,7 @@ def _session(package: Package, file: Path, settings: Settings, *, is_baked: bool
             f"{', '.join(ort.get_available_providers())}"
         )
     options = ort.SessionOptions()
+    register_extensions(options)
     options.intra_op_num_threads = settings.intra_op_num_threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3

@@ -13,11 +13,11 @@ from app import errors, openapi_v2, schemas
 from app.errors import InvalidRequest
 from app.example import example
 from app.ids import CLIENT, MAX_CHARACTERS, MS, OWN
-from app.model import Model
 from app.operations import SCORING, get, header, json, ref, refusals, response
 from app.protocols import score
 from app.schemas import closed
 from app.selftest import Sample
+from app.served import Served
 from app.settings import Settings
 from app.tensors import from_json
 
@@ -37,7 +37,7 @@ An unknown route is answered with 404, a method that a route does not take with 
 are those of every error."""
 
 
-def document(model: Model, samples: tuple[Sample, ...], settings: Settings) -> dict[str, Any]:
+def document(model: Served, samples: tuple[Sample, ...], settings: Settings) -> dict[str, Any]:
     """The document, in version 3.1."""
     is_guarded = settings.api_keys_file is not None
     digest = model.package.digest
@@ -77,7 +77,7 @@ def document(model: Model, samples: tuple[Sample, ...], settings: Settings) -> d
     }
 
 
-def _score(model: Model, samples: tuple[Sample, ...]) -> dict[str, Any]:
+def _score(model: Served, samples: tuple[Sample, ...]) -> dict[str, Any]:
     asked, answered = _examples(model, samples)
     operation = {
         "operationId": "score",
@@ -94,7 +94,7 @@ def _score(model: Model, samples: tuple[Sample, ...]) -> dict[str, Any]:
     return {"/score": {"post": operation}}
 
 
-def _about(model: Model) -> dict[str, Any]:
+def _about(model: Served) -> dict[str, Any]:
     spec = {
         "name": {"type": "string"},
         "datatype": {"type": "string"},
@@ -161,7 +161,7 @@ def _complete(operation: dict[str, Any], *, is_guarded: bool) -> None:
         operation["responses"] |= refusals(errors.Unauthorized)
 
 
-def _examples(model: Model, samples: tuple[Sample, ...]) -> tuple[dict[str, Any], dict[str, Any]]:
+def _examples(model: Served, samples: tuple[Sample, ...]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Examples of requests and of replies, by their form: the first sample, or zeros where there is none."""
     asked: dict[str, Any] = {}
     answered: dict[str, Any] = {}
@@ -169,7 +169,7 @@ def _examples(model: Model, samples: tuple[Sample, ...]) -> tuple[dict[str, Any]
         form = "columns" if "inputs" in body else "rows"
         data = orjson.dumps(body)
         try:
-            _, rows = score.decode_json(data, model.inputs, model.package.manifest.features)
+            _, rows = score.decode_json(data, model.inputs, model.features)
             answer = _answer(model, samples, rows)
         except InvalidRequest:
             continue  # it has not this form
@@ -180,7 +180,7 @@ def _examples(model: Model, samples: tuple[Sample, ...]) -> tuple[dict[str, Any]
     return asked, answered
 
 
-def _bodies(model: Model, samples: tuple[Sample, ...]) -> Iterable[dict[str, Any]]:
+def _bodies(model: Served, samples: tuple[Sample, ...]) -> Iterable[dict[str, Any]]:
     """Requests: that which people start from, then the first sample in the forms that it may have."""
     yield example(model, samples)
     if samples:
@@ -191,7 +191,7 @@ def _bodies(model: Model, samples: tuple[Sample, ...]) -> Iterable[dict[str, Any
             yield {"instances": [dict(zip(inputs, row, strict=True)) for row in columns]}
 
 
-def _answer(model: Model, samples: tuple[Sample, ...], rows: int | None) -> bytes | None:
+def _answer(model: Served, samples: tuple[Sample, ...], rows: int | None) -> bytes | None:
     """The reply to the first sample; None where it has not all outputs.
 
     Raises:

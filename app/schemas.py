@@ -11,9 +11,8 @@ from typing import Any, TypeAlias
 import ml_dtypes
 import numpy as np
 
-from app.model import Model
-from app.protocols.score import single_input
-from app.signature import describe
+from app.served import Served
+from app.signature import describe, single_input
 from app.tensors import DATATYPES, INTEGERS, NON_FINITE
 from model_loader.package import TensorSpec
 
@@ -24,7 +23,7 @@ Shape: TypeAlias = tuple[int | str | None, ...] | None
 INTEGER_KEY = "^(0|-?[1-9][0-9]{0,19})$"
 
 
-def request(model: Model) -> Schema:
+def request(model: Served) -> Schema:
     """The body of a request."""
     forms = [_form("By columns", "inputs", _columns(model.inputs))]
     rows = _instances(model)
@@ -33,7 +32,7 @@ def request(model: Model) -> Schema:
     return {"oneOf": forms}
 
 
-def reply(model: Model) -> Schema:
+def reply(model: Served) -> Schema:
     """The body of an answer."""
     outputs = {name: _described(spec, _value(spec, taken=False)) for name, spec in model.outputs.items()}
     forms = [_answer("By columns", {"outputs": closed(outputs)}, model)]
@@ -44,14 +43,14 @@ def reply(model: Model) -> Schema:
     return {"oneOf": forms}
 
 
-def error(model: Model) -> Schema:
+def error(model: Served) -> Schema:
     """The body of every error."""
     return _answer(
         "Error", {"error": {"type": "string", "description": "What was expected, what came."}}, model
     )
 
 
-def components(model: Model) -> dict[str, Schema]:
+def components(model: Served) -> dict[str, Schema]:
     """The schemas that the others refer to: of each datatype, alone and in any shape."""
     specs = [*model.inputs.values(), *model.outputs.values()]
     found: dict[str, Schema] = {}
@@ -79,7 +78,7 @@ def _form(title: str, member: str, schema: Schema) -> Schema:
     return {"title": title} | closed({member: schema, "signature_name": passed_over}, [member])
 
 
-def _answer(title: str, members: Mapping[str, Schema], model: Model) -> Schema:
+def _answer(title: str, members: Mapping[str, Schema], model: Served) -> Schema:
     about = {
         "id": {"type": "string", "description": "That of the header `x-request-id`."},
         "model_name": {"const": model.name},
@@ -101,14 +100,14 @@ def _columns(inputs: Mapping[str, TensorSpec]) -> Schema:
     return {"anyOf": [named, bare]}
 
 
-def _instances(model: Model) -> Schema | None:
+def _instances(model: Served) -> Schema | None:
     """The row form; None where the model has none."""
     required = [spec for spec in model.inputs.values() if not spec.optional]
     rows = {spec.name: _row(spec.datatype, spec.shape, taken=True) for spec in model.inputs.values()}
     answers = [_row(spec.datatype, spec.shape, taken=False) for spec in model.outputs.values()]
     fixed = {_first_size(spec) for spec in (*required, *model.outputs.values())}
     counts = {size for size in fixed if size is not None}
-    features = model.package.manifest.features
+    features = model.features
     if None in answers or any(rows[spec.name] is None for spec in required) or len(counts) > 1:
         return None
     # An input with a default that has a size of its own can only be given to just as many instances.
@@ -136,9 +135,9 @@ def _exactly(size: int) -> Schema:
     return {"minItems": size, "maxItems": size}
 
 
-def _items(model: Model, rows: Mapping[str, Schema]) -> list[Schema]:
+def _items(model: Served, rows: Mapping[str, Schema]) -> list[Schema]:
     """The forms that an instance may have."""
-    features = model.package.manifest.features
+    features = model.features
     single = single_input(model.inputs)
     if single is None or single.name not in rows:
         return [_named(rows, model.inputs)]

@@ -5,7 +5,7 @@ authentication, limits, errors, ids and observers exist once.
 """
 
 from collections.abc import Callable, Generator, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any, NamedTuple, TypeAlias
@@ -13,14 +13,15 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 import orjson
 
-from app.auth import ANONYMOUS, ApiKeys
+from app.auth import ANONYMOUS
 from app.batching import Batcher, Result
 from app.call import Codec
+from app.callers import Callers
 from app.errors import BodyTooLarge, RequestError, UnsupportedMediaType
 from app.ids import OWN, read_ids
 from app.inflate import CODINGS, inflate
-from app.model import Model
 from app.protocols import open_inference, score
+from app.served import Served
 from app.settings import Settings
 from app.signature import shown
 
@@ -41,7 +42,7 @@ class Route:
     rule: str
 
 
-def routes(model: Model) -> Mapping[str, Route]:
+def routes(model: Served) -> Mapping[str, Route]:
     """Path → route: a protocol is a module and a line here."""
     base = f"/v2/models/{model.name}"
     versioned = "/v2/models/<name>/versions/<version>/infer"
@@ -81,7 +82,11 @@ class Record:
     Attributes:
         duration: seconds from its headers to its reply.
         rows: of the request; None where it could not be read.
+        inputs: name → array, as the model took them; None where they could not be read.
         result: what became of it at the model; None where it did not get there.
+        decode_duration: seconds from its whole body to the model's inputs; None where it did not get there.
+        encode_duration: seconds from the model's outputs to the reply; likewise.
+        traceparent: as the request had it, which may be anything.
     """
 
     id: str
@@ -91,22 +96,32 @@ class Record:
     status: int = 500
     duration: float = 0.0
     rows: int | None = None
+    inputs: Mapping[str, Any] | None = None
     result: Result | None = None
+    decode_duration: float | None = None
+    encode_duration: float | None = None
     error: RequestError | None = None
+    traceparent: str = ""
 
 
-Wait: TypeAlias = Read | Future[Result]
+Wait: TypeAlias = Read | Future[Any]
 Observer = Callable[[Record], None]
 
 
 @dataclass
 class Scorer:
-    """Answers scoring requests with one model."""
+    """Answers scoring requests with one model.
 
-    model: Model
+    Attributes:
+        transforming: runs the team's own code, which may take long, beside the event loop.
+        observers: look at each request that was answered.
+    """
+
+    model: Served
     settings: Settings
     batcher: Batcher
-    api_keys: ApiKeys | None = None
+    callers: Callers
+    transforming: Executor
     observers: Sequence[Observer] = field(default_factory=tuple)
 
     def answer(self, route: Route, headers: Mapping[str, str]) -> Generator[Wait, Any, Reply]:
@@ -120,25 +135,37 @@ class Scorer:
         """
         ids, fault = read_ids(headers)
         record = Record(ids[OWN], monotonic(), route.rule)
+        record.traceparent = headers.get("traceparent", "")
         try:
             if fault:
                 raise fault
-            record.caller = self.caller(headers)
+            record.caller = self.callers.caller(headers)
             deadline = record.started + self.settings.request_timeout_ms / 1000
             max_bytes, coding = self._admit(headers, route.codec.MEDIA_TYPES)
             body = yield Read(max_bytes + 1, deadline)
             # Without this bound a client that sends no length could have us hold a body of any size.
+            arrived = monotonic()
             if len(body) > max_bytes:
                 raise BodyTooLarge(f"expected a body of at most {max_bytes} bytes, got more")
             if coding:
                 body = inflate(body, coding, max_bytes)
             call = route.codec.decode(body, headers, self.model)
             del body
-            record.rows = _rows(call.inputs)
-            record.result = self.batcher.run(call.inputs, record.rows)
+            inputs = call.inputs
+            if not self.model.is_plain:
+                inputs = yield self.transforming.submit(self.model.before, inputs)
+            record.inputs = inputs
+            record.rows = _rows(inputs)
+            record.decode_duration = monotonic() - arrived
+            record.result = self.batcher.run(inputs, record.rows)
             if record.result is None:
-                record.result = yield self.batcher.submit(call.inputs, record.rows, deadline)
-            own, reply = call.encode(record.result.outputs, self._about(record.id))
+                record.result = yield self.batcher.submit(inputs, record.rows, deadline)
+            answered = monotonic()
+            outputs = record.result.outputs
+            if not self.model.is_plain:
+                outputs = yield self.transforming.submit(self.model.after, outputs)
+            own, reply = call.encode(outputs, self._about(record.id))
+            record.encode_duration = monotonic() - answered
             record.status = 200
             took = {"x-ms-run-fn-exec-ms": f"{record.result.infer_duration * 1000:.3f}"}
             return Reply(200, self.headers(ids) | took | own, reply)
@@ -153,14 +180,6 @@ class Scorer:
             record.duration = monotonic() - record.started
             for observe in self.observers:
                 observe(record)
-
-    def caller(self, headers: Mapping[str, str]) -> str:
-        """Who calls; `anonymous` where authentication is off.
-
-        Raises:
-            Unauthorized: authentication is on, and the key is missing or wrong.
-        """
-        return self.api_keys.caller(headers) if self.api_keys else ANONYMOUS
 
     def headers(self, ids: Mapping[str, str]) -> dict[str, str]:
         """The headers of every reply."""

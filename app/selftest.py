@@ -8,7 +8,8 @@ import numpy as np
 import orjson
 
 from app.errors import InvalidRequest, ModelError, RequestError
-from app.model import Model, load, load_baked, open_package
+from app.model import load, load_baked, open_package
+from app.served import Served
 from app.settings import Settings
 from app.tensors import from_json, inputs_from_json, to_json
 from model_loader.package import SAMPLES_FILE, Package
@@ -57,7 +58,7 @@ def _sample(where: str, sample: Any) -> Sample:
     return Sample(inputs, outputs, **tolerances)
 
 
-def run(model: Model, samples: Sequence[Sample]) -> None:
+def run(model: Served, samples: Sequence[Sample]) -> None:
     """Runs the model on every sample; this also warms it up.
 
     Raises:
@@ -90,7 +91,7 @@ class Proven:
         setback: why it is not in its baked form, where there is one.
     """
 
-    model: Model
+    model: Served
     samples: tuple[Sample, ...]
     is_baked: bool
     setback: str | None = None
@@ -109,12 +110,13 @@ def prove(settings: Settings) -> Proven:
     samples = read_samples(package)
     setback = None
     try:
-        if baked := load_baked(package, settings):
+        if found := load_baked(package, settings):
+            baked = Served(found)
             run(baked, samples)
             return Proven(baked, samples, is_baked=True)
     except ModelError as exc:
         setback = str(exc)
-    model = load(package, settings)
+    model = Served(load(package, settings))
     run(model, samples)
     return Proven(model, samples, is_baked=False, setback=setback)
 

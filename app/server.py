@@ -20,6 +20,8 @@ from app.settings import Settings
 POLL_S = 0.02
 # How long a count may be put off.
 COUNT_S = 0.1
+# How old what the gauges show may be.
+LOOK_S = 1.0
 # Time for the request on a connection that was accepted last.
 SETTLE_S = 0.2
 
@@ -56,6 +58,7 @@ def post_worker_init(worker: Any) -> None:
             f"{package} is at MODEL_PATH, but this service serves {served}: restart it, or reload by SIGHUP"
         )
 
+    _look(worker)
     worker.asgi.observe_later(worker.loop.call_soon)
     service.metrics.defer = partial(worker.loop.call_later, COUNT_S)
     for handler in logger.handlers:
@@ -65,6 +68,12 @@ def post_worker_init(worker: Any) -> None:
     gc.collect()
     gc.freeze()
     worker.loop.add_signal_handler(signal.SIGTERM, drain, worker)
+
+
+def _look(worker: Any) -> None:
+    """Has the gauges show the present, as long as the worker lives."""
+    worker.asgi.service.metrics.look()
+    worker.loop.call_later(LOOK_S, _look, worker)
 
 
 def drain(worker: Any) -> None:
@@ -116,7 +125,9 @@ def announce(service: Service, port: int) -> None:
     if service.proven.setback:
         logger.warning("served as published, not as baked: %s", service.proven.setback)
     if not service.model.package.manifest.version:
-        logger.warning("a lone file has no manifest: no version, no metrics, no column names")
+        logger.warning("a lone file has no manifest: no version, no metrics, no column names, no baseline")
+    elif not service.metrics.drift.bins:
+        logger.info("%s has no baseline.json: drift is not counted", service.model.package)
     logger.info(
         "serving %s on port %d with %d workers of %d threads; try: %s",
         service.model.package,

@@ -2,14 +2,16 @@
 
 import threading
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from app.auth import ApiKeys
-from app.logs import log_request
+from app.callers import Callers
+from app.logs import RequestLog
 from app.metrics import Metrics
-from app.model import Model
 from app.scoring import Route, Scorer, routes
 from app.selftest import Proven, Sample, prove
+from app.served import Served
 from app.settings import Settings
 from app.warmup import warm_up
 
@@ -26,12 +28,13 @@ class Service:
     settings: Settings
     proven: Proven
     metrics: Metrics
+    log_request: RequestLog
     scorer: Scorer
     routes: Mapping[str, Route]
     draining: threading.Event = field(default_factory=threading.Event)
 
     @property
-    def model(self) -> Model:
+    def model(self) -> Served:
         """The model that answers."""
         return self.proven.model
 
@@ -49,12 +52,17 @@ def start(settings: Settings) -> Service:
     """
     settings = settings.resolved()
     proven = prove(settings)
-    metrics = Metrics(proven)
+    batcher = warm_up(proven.model, proven.samples, settings)
+    metrics = Metrics(proven, batcher)
+    log_request = RequestLog(settings, proven.model.version)
     scorer = Scorer(
         model=proven.model,
         settings=settings,
-        batcher=warm_up(proven.model, proven.samples, settings),
-        api_keys=ApiKeys(settings.api_keys_file) if settings.api_keys_file else None,
+        batcher=batcher,
+        callers=Callers(
+            ApiKeys(settings.api_keys_file) if settings.api_keys_file else None, settings.caller_header
+        ),
+        transforming=ThreadPoolExecutor(settings.inference_concurrency, "transform"),
         observers=(metrics, log_request),
     )
-    return Service(settings, proven, metrics, scorer, routes(proven.model))
+    return Service(settings, proven, metrics, log_request, scorer, routes(proven.model))

@@ -5,6 +5,7 @@ production, and a line of help; `docs/settings.md` shows the same table, and a t
 """
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields, replace
 from pathlib import Path
@@ -41,6 +42,18 @@ def _choice(*choices: str) -> Callable[[str], str]:
         return value
 
     return parse
+
+
+def _header(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9-]+", value):
+        raise ValueError("expected the name of a header")
+    return value.lower()
+
+
+def _ratio(value: str) -> float:
+    if not re.fullmatch(r"[01]|[01]?\.[0-9]+", value) or float(value) > 1:
+        raise ValueError("expected a number from 0 to 1")
+    return float(value)
 
 
 def _setting(default: Any, parse: Callable[[str], Any], help_text: str) -> Any:
@@ -93,6 +106,12 @@ class Settings:
     api_keys_file: Path | None = _setting(
         None, Path, "File with a line `caller:sha256-of-key` for each caller; unset: no authentication."
     )
+    caller_header: str | None = _setting(
+        None,
+        _header,
+        "Header that whoever is in front writes the caller's name or certificate to, such as "
+        "`x-forwarded-client-cert`; for log and metrics, where no API key tells.",
+    )
     log_format: str = _setting(
         "auto",
         _choice("auto", "json", "text"),
@@ -100,6 +119,14 @@ class Settings:
     )
     log_level: str = _setting(
         "info", _choice("debug", "info", "warning", "error"), "Least severe level that is logged."
+    )
+    log_success_ratio: float = _setting(
+        1.0, _ratio, "Share of the successful requests that is logged; failures always are."
+    )
+    log_payloads: str = _setting(
+        "off",
+        _choice("on", "off"),
+        "Whether what the model took and gave is logged too, cut to 2,000 characters.",
     )
 
     @classmethod

@@ -55,6 +55,12 @@ def check_shapes(inputs: Mapping[str, Any], specs: Mapping[str, TensorSpec]) -> 
                 raise refusal(spec, f"shape {list(value.shape)}")
 
 
+def single_input(specs: Mapping[str, TensorSpec]) -> TensorSpec | None:
+    """The input that a bare value is for: the only one that has no default."""
+    required = [spec for spec in specs.values() if not spec.optional] or list(specs.values())
+    return required[0] if len(required) == 1 else None
+
+
 def describe(spec: TensorSpec) -> str:
     """`FP32 [batch, 13]`."""
     if spec.shape is None:

@@ -10,6 +10,7 @@ from app.batching import INLINE_S, Batcher, Inputs, kind_of
 from app.errors import RequestError
 from app.model import Model
 from app.selftest import ATOL, RTOL, Sample, matches
+from app.served import Served
 from app.settings import Settings
 from app.tensors import DATATYPES, inputs_from_json
 from model_loader.package import TensorSpec
@@ -17,14 +18,16 @@ from model_loader.package import TensorSpec
 REPEATS = 5
 
 
-def warm_up(model: Model, samples: Sequence[Sample], settings: Settings) -> Batcher:
+def warm_up(served: Served, samples: Sequence[Sample], settings: Settings) -> Batcher:
     """A batcher that knows the model: a fast one answers inline, one that proves it can is given batches.
 
     Args:
         samples: which the model answers; without any, random inputs are made from its signature.
         settings: resolved.
     """
-    requests = [inputs_from_json(sample.inputs, model.inputs) for sample in samples] or _random(model)
+    model = served.model
+    carried = [inputs_from_json(sample.inputs, served.inputs) for sample in samples]
+    requests = [served.before(inputs) for inputs in carried] or _random(model)
     rtol = max((sample.rtol for sample in samples), default=RTOL)
     atol = max((sample.atol for sample in samples), default=ATOL)
     is_batched = settings.batching == "on" and proves_batching(model, requests, rtol, atol)

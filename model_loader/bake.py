@@ -11,6 +11,7 @@ from typing import Any
 from model_loader.atomic import alone, replace_directory
 from model_loader.baked import BAKED_FILE, baked_path, find_baked, recipe
 from model_loader.errors import PackageError
+from model_loader.extensions import register_extensions
 from model_loader.package import MODEL_FILE, Package, encode, hash_file, read_signature
 
 WEIGHTS_FILE = "weights.bin"
@@ -73,6 +74,7 @@ def _session(model: Path, write_to: Path | None = None) -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
+    register_extensions(options)
     options.log_severity_level = 4
     options.intra_op_num_threads = 1
     if write_to:

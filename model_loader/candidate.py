@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from model_loader.baseline import parse_baseline
 from model_loader.description import check_features, check_samples
 from model_loader.errors import PackageError
+from model_loader.extensions import register_extensions
 from model_loader.package import (
     ABOUT,
     BASELINE_FILE,
@@ -30,6 +32,7 @@ DRAFT_FIELDS = {
     "data": dict,
     "training": dict,
     "parent": int,
+    "transformed": bool,
 }
 PUBLISHED_FIELDS = {"schema", "version", "created", "files", "inputs", "outputs", "publisher"}
 
@@ -61,13 +64,16 @@ def read_candidate(directory: Path) -> Candidate:
         raise PackageError(f"no {MODEL_FILE} in {directory}")
     draft = _draft(directory)
     signature = _open(directory / MODEL_FILE)
+    features = draft.get("features", [])
     if "features" in draft:
-        check_features(draft["features"], signature)
+        check_features(features, signature)
     parse_metrics(draft)
     if SAMPLES_FILE in files:
-        check_samples(_read_json(directory / SAMPLES_FILE), signature)
+        check_samples(_read_json(directory / SAMPLES_FILE), None if draft.get("transformed") else signature)
     if BASELINE_FILE in files:
-        _read_json(directory / BASELINE_FILE)
+        inputs = {spec.name for spec in signature.inputs}
+        outputs = {spec.name for spec in signature.outputs}
+        parse_baseline(_read_json(directory / BASELINE_FILE), inputs | set(features), outputs)
     return Candidate(directory, files, signature, draft)
 
 
@@ -100,7 +106,7 @@ def _draft(directory: Path) -> dict[str, Any]:
         if name not in DRAFT_FIELDS:
             raise PackageError(f"{MANIFEST_FILE}: no field '{name}'; it may have {', '.join(DRAFT_FIELDS)}")
         expected = DRAFT_FIELDS[name]
-        if not isinstance(value, expected) or isinstance(value, bool):
+        if type(value) is not expected:
             raise PackageError(
                 f"{MANIFEST_FILE}: expected '{name}' to be {expected.__name__}, got {type(value).__name__}"
             )
@@ -114,6 +120,7 @@ def _open(path: Path) -> Signature:
 
     refusals = tuple(e for e in vars(state).values() if isinstance(e, type) and issubclass(e, Exception))
     options = onnxruntime.SessionOptions()
+    register_extensions(options)
     options.log_severity_level = 4
     # Nothing will be run, so weights can stay where they are: in the file.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL

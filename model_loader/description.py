@@ -27,8 +27,11 @@ def check_features(features: Sequence[Any], signature: Signature) -> None:
             )
 
 
-def check_samples(document: Any, signature: Signature) -> None:
+def check_samples(document: Any, signature: Signature | None) -> None:
     """`samples.json` is a list, `[{"inputs": {…}, "outputs": {…}, "rtol": 1e-4, "atol": 1e-5}, …]`.
+
+    Args:
+        signature: the model's; None where they are in the terms of the service's transform.
 
     Raises:
         PackageError: it is not, or names what the model does not have; the message has the sample's number.
@@ -39,14 +42,15 @@ def check_samples(document: Any, signature: Signature) -> None:
         _check_sample(f"{SAMPLES_FILE}: sample {index}", sample, signature)
 
 
-def _check_sample(where: str, sample: Any, signature: Signature) -> None:
+def _check_sample(where: str, sample: Any, signature: Signature | None) -> None:
     match sample:
         case {"inputs": {**inputs}, "outputs": {**outputs}, **tolerances} if outputs:
-            _check_names(f"{where}: input", inputs, signature.inputs)
-            _check_names(f"{where}: output", outputs, signature.outputs)
+            if signature:
+                _check_names(f"{where}: input", inputs, signature.inputs)
+                _check_names(f"{where}: output", outputs, signature.outputs)
         case _:
             raise PackageError(f"{where}: expected inputs and outputs, each an object of names and values")
-    for spec in signature.inputs:
+    for spec in signature.inputs if signature else ():
         if spec.name not in inputs and not spec.optional:
             raise PackageError(f"{where}: input '{spec.name}' is missing")
     for name, value in tolerances.items():

@@ -154,6 +154,7 @@ class Manifest:
         features: column names of a single two-dimensional input, or None.
         classes: names of the classes, or None.
         metrics: name → number, from the evaluation.
+        transformed: whether its samples are in the terms of the service's transform, not of the graph.
         trained: when the training finished or, where that is not said, when it was published.
         document: the whole manifest as JSON, with what only people read.
     """
@@ -168,6 +169,7 @@ class Manifest:
     classes: tuple[Any, ...] | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
     trained: datetime | None = None
+    transformed: bool = False
     document: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -280,6 +282,7 @@ def parse_manifest(text: bytes) -> Manifest:
         version=version,
         created=_field(document, "created", str),
         trained=_trained(document),
+        transformed=document.get("transformed") is True,
         files=files,
         inputs=tuple(_field(document, "inputs", list)),
         outputs=tuple(_field(document, "outputs", list)),

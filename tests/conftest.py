@@ -11,19 +11,23 @@ from flask.testing import FlaskClient
 
 from app import create_app
 from app.settings import Settings
-from model_loader.package import MANIFEST_FILE, MODEL_FILE, SAMPLES_FILE, hash_file
+from model_loader.package import BASELINE_FILE, MANIFEST_FILE, MODEL_FILE, SAMPLES_FILE, hash_file
 from tests import models
 from tests.asgi_client import AsgiClient
 
 MakeClient = Callable[..., FlaskClient]
 
 
-def write_package(path: Path, model: bytes, *, samples: list[Any] | None = None, **manifest: Any) -> Path:
+def write_package(
+    path: Path, model: bytes, *, samples: list[Any] | None = None, baseline: Any = None, **manifest: Any
+) -> Path:
     """A package in the directory `path`, as `publish` would have written it."""
     path.mkdir(parents=True, exist_ok=True)
     (path / MODEL_FILE).write_bytes(model)
     if samples is not None:
         (path / SAMPLES_FILE).write_text(json.dumps(samples))
+    if baseline is not None:
+        (path / BASELINE_FILE).write_text(json.dumps(baseline))
     files = {file.name: vars(hash_file(file)) for file in path.iterdir() if file.name != MANIFEST_FILE}
     document = {
         "schema": 1,

@@ -24,13 +24,20 @@ LAYERS = [
     {"app.selftest"},
     {"app.batching"},
     {"app.protocols"},
-    {"app.call", "app.npy"},
+    {"app.call", "app.npy", "app.drift"},
+    {"app.served", "app.callers"},
     {"app.model", "app.auth", "app.ids", "app.inflate"},
     {"app.tensors"},
-    {"app.signature", "app.settings"},
+    {"app.signature", "app.settings", "app.transform"},
     {"app.errors", "app.cgroup", "app.large", "model_loader.package"},
 ]
-OF_LOADER = {"model_loader.package", "model_loader.baked", "model_loader.errors"}
+OF_LOADER = {
+    "model_loader.package",
+    "model_loader.baked",
+    "model_loader.baseline",
+    "model_loader.extensions",
+    "model_loader.errors",
+}
 
 
 def modules(folder: str) -> list[str]:

@@ -1,18 +1,6 @@
 """The training data's distribution in bins, so that drift can be counted while serving.
 
-`baseline.json`, in the package:
-
-    {"rows": 133,
-     "features": {"alcohol": {"edges": [11.03, …, 14.83], "shares": [0.1, …]}, …},
-     "outputs": {"label": {"categories": [0, 1, 2], "shares": [0.33, …]},
-                 "probabilities": {"edges": [0.0, …, 1.0], "shares": [0.1, …]}}}
-
-`rows` is how many rows were counted. A feature is a column of the input, by its name in the manifest's
-`features`; an output goes by its name in the graph, and where it has several values a row, all are counted
-together. n + 1 ascending `edges` make n bins: bin i holds `edges[i] <= value < edges[i + 1]`, the last one
-its upper edge too. Each of the `categories` is a bin. `shares` are the expected shares, one a bin, and add
-up to 1. While serving there are two bins more, expected to stay empty: *missing* (NaN) and *outside* (beyond
-the edges, or no such category).
+`model_loader.baseline` reads it, and says what stands in it.
 """
 
 from collections.abc import Sequence

@@ -15,7 +15,7 @@ import orjson
 
 from app.call import Call, Encoded
 from app.errors import InvalidRequest
-from app.model import Model
+from app.served import Served
 from app.signature import check_names, check_shapes, shown
 from app.tensors import DATATYPES, Array, elements_of, from_json, to_json
 from model_loader.package import TensorSpec
@@ -49,7 +49,7 @@ def datatype(spec: TensorSpec) -> str | None:
     return NAMES.get(spec.datatype)
 
 
-def decode(body: bytes, headers: Mapping[str, str], model: Model) -> Call:
+def decode(body: bytes, headers: Mapping[str, str], model: Served) -> Call:
     """Reads a request's body; see `app.call.Codec`."""
     for spec in (*model.inputs.values(), *model.outputs.values()):
         if not datatype(spec):
@@ -83,7 +83,7 @@ def _parts(body: bytes, headers: Mapping[str, str]) -> tuple[Mapping[str, Any], 
     return document, memoryview(body)[size:]
 
 
-def _inputs(document: Mapping[str, Any], binary: memoryview, model: Model) -> dict[str, Any]:
+def _inputs(document: Mapping[str, Any], binary: memoryview, model: Served) -> dict[str, Any]:
     inputs: dict[str, Any] = {}
     begin = 0
     for tensor in document["inputs"]:
@@ -198,7 +198,7 @@ def _strings(data: memoryview, spec: TensorSpec, count: int) -> list[str]:
     return elements
 
 
-def _wanted(document: Mapping[str, Any], model: Model) -> list[_Wanted]:
+def _wanted(document: Mapping[str, Any], model: Served) -> list[_Wanted]:
     """The outputs that are asked for, in their order; all of the model's where none is."""
     default = _flag(_parameters(document), "binary_data_output", default=False)
     outputs = document.get("outputs") or [{"name": name} for name in model.outputs]
@@ -223,7 +223,7 @@ def _flag(parameters: Mapping[str, Any], name: str, *, default: bool) -> bool:
 
 
 def _encode(
-    model: Model,
+    model: Served,
     wanted: Sequence[_Wanted],
     id_: str | None,
     outputs: Mapping[str, Any],

@@ -15,8 +15,8 @@ import orjson
 from app import large, npy
 from app.call import Call, Encoded
 from app.errors import InvalidRequest
-from app.model import Model
-from app.signature import check_shapes, shown
+from app.served import Served
+from app.signature import check_shapes, shown, single_input
 from app.tensors import DATATYPES, inputs_from_json, to_json
 from model_loader.package import TensorSpec
 
@@ -26,7 +26,7 @@ MEDIA_TYPES: tuple[str, ...] = ("application/json", npy.MEDIA_TYPE)
 _MEMBERS = {"inputs", "instances", "signature_name"}
 
 
-def decode(body: bytes, headers: Mapping[str, str], model: Model) -> Call:
+def decode(body: bytes, headers: Mapping[str, str], model: Served) -> Call:
     """Reads a request's body; see `app.call.Codec`."""
     as_npy = npy.MEDIA_TYPE in headers.get("accept", "")
     if headers.get("content-type", "").startswith(npy.MEDIA_TYPE):
@@ -36,7 +36,7 @@ def decode(body: bytes, headers: Mapping[str, str], model: Model) -> Call:
         inputs: Mapping[str, Any] = {spec.name: npy.read(body, spec)}
         check_shapes(inputs, model.inputs)
         return Call(inputs, _encode_npy if as_npy else partial(encode, None))
-    inputs, rows = decode_json(body, model.inputs, model.package.manifest.features)
+    inputs, rows = decode_json(body, model.inputs, model.features)
     return Call(inputs, _encode_npy if as_npy else partial(encode, rows))
 
 
@@ -102,12 +102,6 @@ def _is_plain(body: bytes, document: Mapping[str, Any]) -> bool:
     elif content and isinstance(content, list) and isinstance(content[0], dict):
         names += len(content) * len(content[0])
     return body.count(b'"') == 2 * names and b"true" not in body and b"false" not in body
-
-
-def single_input(specs: Mapping[str, TensorSpec]) -> TensorSpec | None:
-    """The input that a bare value is for: the only one that has no default."""
-    required = [spec for spec in specs.values() if not spec.optional] or list(specs.values())
-    return required[0] if len(required) == 1 else None
 
 
 def _columns(inputs: Any, specs: Mapping[str, TensorSpec]) -> dict[str, Any]:

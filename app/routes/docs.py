@@ -34,7 +34,7 @@ def blueprint(service: Service) -> Blueprint:
 
     def shown(version: str) -> Response:
         # It tells what `/model` does, and has samples in it.
-        g.record.caller = service.scorer.caller(cast(Mapping[str, str], request.headers))
+        g.record.caller = service.scorer.callers.caller(cast(Mapping[str, str], request.headers))
         return Response(versions[version], content_type="application/json")
 
     @routes.get("/openapi.json")

@@ -9,7 +9,7 @@ from werkzeug.exceptions import HTTPException
 
 from app.errors import RequestError
 from app.ids import OWN, read_ids
-from app.logs import log_request, logger
+from app.logs import logger
 from app.scoring import Record, Reply
 from app.service import Service
 
@@ -28,6 +28,7 @@ def init_app(app: Flask, service: Service) -> None:
             return
         g.ids, fault = read_ids(cast(Mapping[str, str], request.headers))
         g.record = Record(g.ids[OWN], monotonic(), _route())
+        g.record.traceparent = request.headers.get("traceparent", "")
         if fault:
             raise fault
 
@@ -38,7 +39,7 @@ def init_app(app: Flask, service: Service) -> None:
                 response.headers.setdefault(name, value)
             g.record.status = response.status_code
             g.record.duration = monotonic() - g.record.started
-            log_request(g.record)
+            service.log_request(g.record)
         return response
 
     @app.errorhandler(RequestError)

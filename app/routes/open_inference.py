@@ -46,7 +46,7 @@ def blueprint(service: Service) -> Blueprint:
     @routes.get(VERSION)
     def metadata(name: str, version: str | None = None) -> Response:
         _check(name, version)
-        g.record.caller = service.scorer.caller(cast(Mapping[str, str], request.headers))
+        g.record.caller = service.scorer.callers.caller(cast(Mapping[str, str], request.headers))
         return jsonify(
             name=model.name,
             versions=[model.version],

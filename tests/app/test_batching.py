@@ -15,6 +15,7 @@ from onnx import helper
 from app.batching import Batcher, Result
 from app.errors import DeadlineExceeded, InferenceFailed, QueueFull
 from app.model import Model, load, open_package
+from app.served import Served
 from app.settings import Settings
 from app.warmup import proves_batching, warm_up
 from tests import models
@@ -232,8 +233,8 @@ def test_proof_needs_different_rows(model: Model) -> None:
 def test_warm_up(tmp_path: Path) -> None:
     """A fast model answers inline, a slow one does not; batching can be switched off."""
     settings = Settings().resolved(1)
-    fast = warm_up(make(tmp_path, models.affine()), (), settings)
+    fast = warm_up(Served(make(tmp_path, models.affine())), (), settings)
     assert fast.inline_rows > 0
-    slow = warm_up(make(tmp_path, models.slow()), (), settings)
+    slow = warm_up(Served(make(tmp_path, models.slow())), (), settings)
     assert slow.inline_rows == 0
-    assert warm_up(make(tmp_path, models.gather()), (), settings).inline_rows > 0
+    assert warm_up(Served(make(tmp_path, models.gather())), (), settings).inline_rows > 0

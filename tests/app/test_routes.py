@@ -3,6 +3,7 @@
 import json
 import logging
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +120,7 @@ def test_unexpected_error(client: FlaskClient, app: Flask, caplog: pytest.LogCap
     def fail(*args: Any) -> None:
         raise ZeroDivisionError("secret inside")
 
-    app.extensions["scorebox"].scorer.caller = fail
+    app.extensions["scorebox"].scorer.callers.caller = fail
     reply = client.get("/model")
     assert reply.status_code == 500
     assert reply.get_json()["error"] == "internal error; the log has the rest"
@@ -160,10 +161,66 @@ def test_log_line_of_scoring(client: FlaskClient, caplog: pytest.LogCaptureFixtu
         "id": "abc-1",
         "route": "/score",
         "status": 200,
-        "rows": 1,
+        "model_version": "3",
         "caller": "anonymous",
+        "rows": 1,
+        "batch_rows": 1,
     }
     assert "request id=abc-1 route=/score status=200" in TextFormatter().format(record)
+
+
+@pytest.mark.parametrize(
+    ("traceparent", "trace_id"),
+    [
+        (f"00-{'ab' * 16}-{'12' * 8}-01", "ab" * 16),
+        (f"00-{'0' * 32}-{'12' * 8}-01", None),
+        (f"00-{'ab' * 16}-{'0' * 16}-01", None),
+        (f"ff-{'ab' * 16}-{'12' * 8}-01", None),
+        (f"00-{'AB' * 16}-{'12' * 8}-01", None),
+        ("00-ab", None),
+        ("x" * 5000, None),
+    ],
+)
+@pytest.mark.parametrize("path", ["/score", "/model"])
+def test_trace_id(
+    client: FlaskClient, caplog: pytest.LogCaptureFixture, path: str, traceparent: str, trace_id: str | None
+) -> None:
+    """A caller's trace is named in the log line, unless its header is malformed."""
+    caplog.set_level(logging.INFO, "scorebox")
+    method = "POST" if path == "/score" else "GET"
+    client.open(path, method=method, json=BODY, headers={"traceparent": traceparent})
+    (record,) = caplog.records
+    assert json.loads(JsonFormatter().format(record)).get("trace_id") == trace_id
+
+
+def test_log_success_ratio(settings: Settings, door: MakeClient, caplog: pytest.LogCaptureFixture) -> None:
+    """Of successes only a share is logged, of failures none is left out."""
+    caplog.set_level(logging.INFO, "scorebox")
+    client = door(create_app(replace(settings, log_success_ratio=0.5)))
+    for _ in range(200):
+        assert client.post("/score", json=BODY).status_code == 200
+        assert client.post("/score", json={}).status_code == 400
+    statuses = [record.__dict__["fields"]["status"] for record in caplog.records]
+    assert statuses.count(400) == 200
+    assert 60 < statuses.count(200) < 140
+
+
+@pytest.mark.parametrize("payloads", ["on", "off"])
+def test_log_payloads(
+    settings: Settings, door: MakeClient, caplog: pytest.LogCaptureFixture, payloads: str
+) -> None:
+    """What the model took and gave is logged where it is asked for, cut to a length."""
+    caplog.set_level(logging.INFO, "scorebox")
+    client = door(create_app(replace(settings, log_payloads=payloads)))
+    client.post("/score", json={"inputs": [[1, None]]})
+    client.post("/score", json={"inputs": [[1, 2]] * 1000})
+    short, long = (record.__dict__["fields"] for record in caplog.records)
+    if payloads == "off":
+        assert not {"inputs", "outputs"} & short.keys()
+        return
+    assert short["inputs"] == '{"x":[[1.0,"NaN"]]}'
+    assert short["outputs"] == '{"y":[[3.0,"NaN"]]}'
+    assert len(long["inputs"]) == 2000
 
 
 def test_log_line_is_one_line(client: FlaskClient, caplog: pytest.LogCaptureFixture) -> None:
@@ -179,7 +236,8 @@ def test_announced(app: Flask, caplog: pytest.LogCaptureFixture) -> None:
     """The start says which model, how many workers and threads, and a command that scores it."""
     caplog.set_level(logging.INFO, "scorebox")
     announce(app.extensions["scorebox"], port=8080)
-    (line,) = caplog.messages
+    missing, line = caplog.messages
+    assert "has no baseline.json: drift is not counted" in missing
     assert line.startswith("serving tiny/3@sha256:")
     assert "with 1 workers of 1 threads" in line
     assert """-d '{"instances":[{"a":1,"b":2}]}'""" in line

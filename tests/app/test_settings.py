@@ -44,6 +44,15 @@ def test_values() -> None:
         ("LOG_FORMAT", "xml", "LOG_FORMAT has the value 'xml': expected one of auto, json, text"),
         ("LOG_LEVEL", "INFO", "LOG_LEVEL has the value 'INFO'"),
         ("PROVIDERS", ",", "PROVIDERS has the value ','"),
+        ("LOG_SUCCESS_RATIO", "2", "LOG_SUCCESS_RATIO has the value '2': expected a number from 0 to 1"),
+        ("LOG_SUCCESS_RATIO", "-0.5", "LOG_SUCCESS_RATIO has the value '-0.5'"),
+        ("LOG_SUCCESS_RATIO", "nan", "LOG_SUCCESS_RATIO has the value 'nan'"),
+        ("LOG_PAYLOADS", "yes", "LOG_PAYLOADS has the value 'yes': expected one of on, off"),
+        (
+            "CALLER_HEADER",
+            "x caller",
+            "CALLER_HEADER has the value 'x caller': expected the name of a header",
+        ),
     ],
 )
 def test_bad_value(name: str, value: str, words: str) -> None:
