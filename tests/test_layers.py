@@ -74,7 +74,7 @@ def layer(name: str) -> int:
 def test_service(name: str) -> None:
     """Every module of the service imports only from layers below its own, and of the loader only packages."""
     roots = {imported.split(".")[0] for imported in imports(name)}
-    assert not roots & {"training", "benchmarks", "tests"}
+    assert not roots & {"training", "benchmarks", "release", "tests"}
     for imported in imports(name) - {"app"}:
         if imported.startswith("model_loader"):
             assert imported in OF_LOADER
@@ -85,7 +85,23 @@ def test_service(name: str) -> None:
 @pytest.mark.parametrize("name", modules("model_loader"))
 def test_loader(name: str) -> None:
     """The loader knows nothing of the service, nor of the training workflow."""
-    assert not {imported.split(".")[0] for imported in imports(name)} & {"app", "training", "tests"}
+    assert not {imported.split(".")[0] for imported in imports(name)} & {
+        "app",
+        "release",
+        "training",
+        "tests",
+    }
+
+
+@pytest.mark.parametrize("name", modules("release"))
+def test_release(name: str) -> None:
+    """What takes an image into production knows the loader, and nothing that runs in the image."""
+    assert not {imported.split(".")[0] for imported in imports(name)} & {
+        "app",
+        "benchmarks",
+        "training",
+        "tests",
+    }
 
 
 @pytest.mark.parametrize("module", ["app", "app.service", "model_loader.package"])

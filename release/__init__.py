@@ -1,0 +1,1 @@
+"""What takes a built image into production and back: canary gate, record, which, rollback."""

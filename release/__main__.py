@@ -1,0 +1,128 @@
+"""`python -m release`: exit code 0 is done, 1 refused with a sentence on stderr, 2 wrong usage, 3 not yet."""
+
+import argparse
+import re
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from model_loader.errors import LoaderError
+from model_loader.tables import table
+from release.canary import NOT_YET, PASS, REJECT, cells, judge, verdict
+from release.errors import NotEnoughData, ReleaseError
+from release.prometheus import Prometheus
+from release.thresholds import Thresholds, read_thresholds
+
+CODES = {PASS: 0, REJECT: 1, NOT_YET: 3}
+SECONDS = {"s": 1, "m": 60, "h": 3600}
+INTERVAL_S = 5
+EPILOG = """\
+environment:
+  PROMETHEUS_TOKEN   sent to Prometheus as a bearer token, where it is set
+  MODEL_STORE        the store whose ledger is meant; default the one that model.lock names
+  MODEL_PUBLISHER    who releases.jsonl and the ledger say did it; default user@host
+
+exit codes: 0 done, 1 refused (the message says why), 2 usage, 3 not enough data
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line, each command with the function that runs it as `run`."""
+    parser = argparse.ArgumentParser(
+        prog="python -m release",
+        description="What takes a built image into production and back.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    text = "hold the canary against stable: 0 pass, 1 reject, 3 not enough data"
+    gate = subparsers.add_parser("canary-gate", help=text, description=text, allow_abbrev=False)
+    gate.set_defaults(run=run_gate)
+    gate.add_argument("--prometheus", type=_url, required=True, metavar="URL", help="of the server to ask")
+    gate.add_argument(
+        "--window", type=_duration, default="5m", metavar="DURATION", help="to judge by; default: 5m"
+    )
+    gate.add_argument(
+        "--watch",
+        type=_duration,
+        metavar="DURATION",
+        help="keep asking for so long; a reject ends it at once; default: ask once",
+    )
+    gate.add_argument(
+        "--thresholds",
+        type=_thresholds,
+        default="monitoring/canary.toml",
+        metavar="FILE",
+        help="default: monitoring/canary.toml",
+    )
+    gate.add_argument(
+        "--namespace",
+        type=_namespace,
+        default="scorebox-production",
+        metavar="NAME",
+        help="of the canary; default: scorebox-production",
+    )
+    return parser
+
+
+def run_gate(args: argparse.Namespace) -> int:
+    """`canary-gate`."""
+    prometheus = Prometheus(args.prometheus)
+    end = time.monotonic() + (int(args.watch[:-1]) * SECONDS[args.watch[-1]] if args.watch else 0)
+    while True:
+        try:
+            rows = judge(prometheus, args.namespace, args.window, args.thresholds)
+        except NotEnoughData as exc:
+            print("release:", exc, file=sys.stderr)
+            said, result = "", NOT_YET
+        else:
+            said = table(("CHECK", "CANARY", "STABLE", "LIMIT", "RESULT"), [cells(row) for row in rows])
+            result = verdict(rows)
+        if result == REJECT or time.monotonic() >= end:
+            break
+        time.sleep(max(0.0, min(INTERVAL_S, end - time.monotonic())))
+    print(f"{said}\ncanary in {args.namespace}, last {args.window}: {result}")
+    return CODES[result]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command, and returns the exit code."""
+    args = build_parser().parse_args(argv)
+    try:
+        code: int = args.run(args)
+    except (ReleaseError, LoaderError) as exc:
+        print("release:", " ".join(str(exc).split()), file=sys.stderr)
+        return 1
+    return code
+
+
+def _duration(text: str) -> str:
+    if not re.fullmatch(r"[1-9][0-9]{0,5}[smh]", text):
+        raise argparse.ArgumentTypeError(f"expected a duration such as 90s or 5m, got {text!r}")
+    return text
+
+
+def _namespace(text: str) -> str:
+    if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", text):
+        raise argparse.ArgumentTypeError(f"expected the name of a namespace, got {text!r}")
+    return text
+
+
+def _url(text: str) -> str:
+    if not re.fullmatch(r"https?://[^/?#@]+(/[^?#]*)?", text):
+        raise argparse.ArgumentTypeError("expected http://HOST:PORT or https://HOST, without user or query")
+    return text.rstrip("/")
+
+
+def _thresholds(text: str) -> Thresholds:
+    try:
+        return read_thresholds(Path(text))
+    except ReleaseError as exc:
+        raise argparse.ArgumentTypeError(str(exc)) from exc
+
+
+if __name__ == "__main__":
+    sys.exit(main())
