@@ -32,14 +32,24 @@ def read_lock(path: Path) -> Lock:
         PackageError: there is none, or it is not one.
     """
     try:
-        match json.loads(path.read_bytes()):
-            case {"name": str(name), "version": int(version), "digest": str(digest), "store": str(store)}:
-                return Lock(name, version, digest, store)
+        return parse_lock(path.read_bytes(), str(path))
     except OSError as exc:
         raise PackageError(f"no lock at {path}: {exc.strerror}; pull without --locked writes one") from exc
+
+
+def parse_lock(text: str | bytes, where: str) -> Lock:
+    """The lock that a text is; `where` it stands is for the message.
+
+    Raises:
+        PackageError: it is not one.
+    """
+    try:
+        match json.loads(text):
+            case {"name": str(name), "version": int(version), "digest": str(digest), "store": str(store)}:
+                return Lock(name, version, digest, store)
     except ValueError as exc:
-        raise PackageError(f"{path} is not JSON: {exc}") from exc
-    raise PackageError(f"{path}: expected name, version, digest and store")
+        raise PackageError(f"{where} is not JSON: {exc}") from exc
+    raise PackageError(f"{where}: expected name, version, digest and store")
 
 
 @contextmanager

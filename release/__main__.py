@@ -8,11 +8,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from model_loader.errors import LoaderError
+from model_loader.ledger import STAGES
 from model_loader.tables import table
 from release.canary import NOT_YET, PASS, REJECT, cells, judge, verdict
 from release.errors import NotEnoughData, ReleaseError
+from release.history import FIELDS
 from release.prometheus import Prometheus
+from release.record import PRODUCTION, record
+from release.rollback import choose, roll_back
 from release.thresholds import Thresholds, read_thresholds
+from release.which import ask, difference, show
 
 CODES = {PASS: 0, REJECT: 1, NOT_YET: 3}
 SECONDS = {"s": 1, "m": 60, "h": 3600}
@@ -65,6 +70,33 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="of the canary; default: scorebox-production",
     )
+
+    text = "write down what the pods carry: in the ledger, in model.lock and in releases.jsonl"
+    recording = subparsers.add_parser("record", help=text, description=text, allow_abbrev=False)
+    recording.set_defaults(run=run_record)
+    recording.add_argument(
+        "--image", type=_image, required=True, metavar="REPOSITORY@sha256:…", help="that all pods must carry"
+    )
+    recording.add_argument(
+        "--stage",
+        choices=STAGES,
+        default=PRODUCTION,
+        help="whose pods and ledger; lock and releases are production's; default: production",
+    )
+
+    text = "ask ledger, model.lock, image and pods which model is in production; 1 where they differ"
+    which = subparsers.add_parser("which", help=text, description=text, allow_abbrev=False)
+    which.set_defaults(run=run_which)
+
+    text = "put an earlier release back into production, and write that down"
+    rolling = subparsers.add_parser("rollback", help=text, description=text, allow_abbrev=False)
+    rolling.set_defaults(run=run_rollback)
+    rolling.add_argument(
+        "--to",
+        metavar="RELEASE",
+        help="a commit, an image's digest or NAME/VERSION in releases.jsonl; default: the one before",
+    )
+    rolling.add_argument("--reason", type=_reason, metavar="TEXT", help="a note for the history")
     return parser
 
 
@@ -86,6 +118,31 @@ def run_gate(args: argparse.Namespace) -> int:
         time.sleep(max(0.0, min(INTERVAL_S, end - time.monotonic())))
     print(f"{said}\ncanary in {args.namespace}, last {args.window}: {result}")
     return CODES[result]
+
+
+def run_record(args: argparse.Namespace) -> int:
+    """`record`."""
+    print(record(args.image, args.stage))
+    return 0
+
+
+def run_which(args: argparse.Namespace) -> int:  # noqa: ARG001  (it has no options)
+    """`which`."""
+    answers = ask()
+    print(show(answers))
+    if differ := difference(answers):
+        print(f"they do not agree: {differ}")
+        return 1
+    print(f"all agree: {answers[0].model}")
+    return 0
+
+
+def run_rollback(args: argparse.Namespace) -> int:
+    """`rollback`."""
+    release = choose(args.to)
+    print(f"going back to {release.image}, {release.model}, commit {release.commit}, of {release.time}")
+    print(roll_back(release, args.reason))
+    return 0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -115,6 +172,18 @@ def _url(text: str) -> str:
     if not re.fullmatch(r"https?://[^/?#@]+(/[^?#]*)?", text):
         raise argparse.ArgumentTypeError("expected http://HOST:PORT or https://HOST, without user or query")
     return text.rstrip("/")
+
+
+def _image(text: str) -> str:
+    if not re.fullmatch(FIELDS["image"], text):
+        raise argparse.ArgumentTypeError(f"expected an image by digest, REPOSITORY@sha256:…, got {text!r}")
+    return text
+
+
+def _reason(text: str) -> str:
+    if not re.fullmatch(FIELDS["note"], text):
+        raise argparse.ArgumentTypeError("expected a line of text")
+    return text
 
 
 def _thresholds(text: str) -> Thresholds:
