@@ -1,7 +1,7 @@
 """What stands in for AKS: Deployments whose pods are containers on a Docker network, behind nginx.
 
-A Deployment's replicas are thinned: a few containers stand for all of them, and nginx weighs each by how many it
-stands for, so that traffic splits as it would over the pods. As in Kubernetes, a pod takes traffic once it is
+A Deployment's replicas are thinned: a few containers stand for all of them, and nginx weighs each by how many
+it stands for, so that traffic splits as it would over the pods. As in Kubernetes, a pod takes traffic once it is
 ready, and is out of the endpoints before it is told to stop.
 """
 
@@ -47,7 +47,9 @@ class Cluster:
         with (self.directory / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             path = self.directory / "state.json"
-            state = json.loads(path.read_text()) if path.exists() else {"objects": {}, "pods": {}, "tracks": {}}
+            state = (
+                json.loads(path.read_text()) if path.exists() else {"objects": {}, "pods": {}, "tracks": {}}
+            )
             try:
                 yield state
             finally:
@@ -110,12 +112,9 @@ class Cluster:
 
     def stop(self) -> None:
         """Removes all pods at once."""
-        subprocess.run(  # noqa: S602  (our own network's name)
-            f"docker ps --all --quiet --filter network={self.network} | xargs --no-run-if-empty docker rm --force",  # noqa: S607
-            shell=True,
-            check=False,
-            capture_output=True,
-        )
+        listing = ["docker", "ps", "--all", "--quiet", "--filter", f"network={self.network}"]
+        if names := subprocess.check_output(listing, text=True).split():
+            subprocess.run(["docker", "rm", "--force", *names], check=False, capture_output=True)
 
     def _roll_out(self, state: Document, deployment: Document) -> None:
         """As a RollingUpdate with maxSurge 1 and maxUnavailable 0."""
@@ -169,11 +168,17 @@ class Cluster:
             *(option for key, value in env.items() for option in ("--env", f"{key}={value}")),
             container["image"],
         ]
-        done = subprocess.run(command, check=False, capture_output=True, text=True)  # noqa: S603
+        done = subprocess.run(command, check=False, capture_output=True, text=True)
         if done.returncode:
             raise RehearsalError(f"{name} does not start: {done.stderr.strip()}")
-        address = subprocess.check_output(  # noqa: S603
-            ["docker", "inspect", "--format", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", name],  # noqa: S607
+        address = subprocess.check_output(
+            [
+                "docker",
+                "inspect",
+                "--format",
+                "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}",
+                name,
+            ],
             text=True,
         ).strip()
         meta = template["metadata"]
@@ -200,8 +205,8 @@ class Cluster:
                     return True
             except OSError:
                 time.sleep(0.1)
-            running = subprocess.check_output(  # noqa: S603
-                ["docker", "inspect", "--format", "{{.State.Running}}", pod["metadata"]["name"]],  # noqa: S607
+            running = subprocess.check_output(
+                ["docker", "inspect", "--format", "{{.State.Running}}", pod["metadata"]["name"]],
                 text=True,
             )
             if running.strip() != "true":
@@ -219,7 +224,7 @@ class Cluster:
             (container,) = pod["spec"]["containers"]
             before = container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
             name, grace = pod["metadata"]["name"], pod["spec"]["terminationGracePeriodSeconds"]
-            subprocess.Popen(  # noqa: S602
+            subprocess.Popen(
                 f"sleep {before}; docker stop --time {grace - before} {name}; docker rm --force {name}",
                 shell=True,
                 stdout=subprocess.DEVNULL,
@@ -247,12 +252,13 @@ class Cluster:
             pod for pod in state["pods"].values() if pod["metadata"]["namespace"] == SELECTED and _ready(pod)
         ]
         servers = "".join(
-            f"  server {pod['status']['podIP']}:8080 weight={max(1, round(WEIGHT * pod['stands_for']))} max_fails=0;\n"
+            f"  server {pod['status']['podIP']}:8080 weight={round(WEIGHT * pod['stands_for'])} max_fails=0;\n"
             for pod in ready
         )
         names = "".join(f"  {pod['status']['podIP']}:8080 {pod['metadata']['name']};\n" for pod in ready)
+        servers = servers or "  server 127.0.0.1:9 down;\n"
         (self.directory / "pods.conf").write_text(
-            f"upstream pods {{\n{servers or '  server 127.0.0.1:9 down;'}}}\nmap $upstream_addr $pod {{\n{names}}}\n"
+            f"upstream pods {{\n{servers}}}\nmap $upstream_addr $pod {{\n{names}}}\n"
         )
         os.kill(int((self.directory / "nginx.pid").read_text()), signal.SIGHUP)
 

@@ -26,7 +26,7 @@ def evaluate(text: str, context: Mapping[str, Any], status: Status) -> Any:
     """The value of an expression.
 
     Args:
-        context: `variables`, `dependencies` and so on; what is not in them is the empty string, as on an agent.
+        context: `variables`, `dependencies` and so on; what is not in them is empty, as on an agent.
         status: what `succeeded()` and its like give.
 
     Raises:

@@ -1,6 +1,7 @@
 """`kubectl` as the pipeline's scripts use it, on the rehearsal's cluster; `kustomize` is the real one's.
 
-REHEARSAL_CLUSTER names the cluster's directory, REHEARSAL_NETWORK its Docker network, REHEARSAL_KUBECTL the real one.
+REHEARSAL_CLUSTER names the cluster's directory, REHEARSAL_NETWORK its Docker network, REHEARSAL_KUBECTL the
+real kubectl.
 """
 
 import argparse

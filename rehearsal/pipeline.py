@@ -121,13 +121,21 @@ def _phases(strategy: str, hooks: Mapping[str, Any]) -> Iterator[Phase]:
     unknown = hooks.keys() - {"increments", "deploy", "on"}
     if strategy not in ("runOnce", "canary") or unknown:
         raise RehearsalError(f"the strategy {strategy} with {', '.join(sorted(hooks))} is not known")
-    name = {"strategy.name": strategy}
     for increment in hooks.get("increments", [""]):
-        action = {"strategy.action": "deploy", "strategy.increment": increment}
-        yield Phase(f"{increment} %" if increment else "", _steps(hooks["deploy"]["steps"]), "success", name | action)
+        title = f"{increment} %" if increment else ""
+        yield _phase(title, hooks["deploy"], "success", strategy, "deploy", increment)
     for when, action in (("success", "promote"), ("failure", "reject")):
         if when in hooks.get("on", {}):
-            yield Phase(f"on {when}", _steps(hooks["on"][when]["steps"]), when, name | {"strategy.action": action})
+            yield _phase(f"on {when}", hooks["on"][when], when, strategy, action)
+
+
+def _phase(
+    title: str, hook: Mapping[str, Any], when: str, strategy: str, action: str, increment: str = ""
+) -> Phase:
+    variables = {"strategy.name": strategy, "strategy.action": action}
+    if increment:
+        variables["strategy.increment"] = increment
+    return Phase(title, _steps(hook["steps"]), when, variables)
 
 
 def _steps(given: list[Mapping[str, Any]]) -> tuple[Step, ...]:

@@ -54,7 +54,8 @@ class Run:
         results: stage → `Succeeded`, `Failed` or `Skipped`.
         seconds: stage → how long it took.
         failures: `stage: step: why`.
-        ended: step's title → when it ended, in seconds since the run began.
+        ended: step's title → when it first ended, in seconds since the run began.
+        increments: of the canary, as far as it came.
     """
 
     pipeline: Pipeline
@@ -69,6 +70,7 @@ class Run:
     seconds: dict[str, float] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
     ended: dict[str, float] = field(default_factory=dict)
+    increments: list[str] = field(default_factory=list)
     outputs: dict[str, dict[str, dict[str, str]]] = field(default_factory=dict)
     log: Path = Path(os.devnull)
     began: float = 0.0
@@ -87,7 +89,9 @@ class Run:
             began = time.monotonic()
             self.results[stage.name] = self._stage(stage)
             self.seconds[stage.name] = time.monotonic() - began
-            self.say(f"  stage {stage.name}: {self.results[stage.name].lower()}, {self.seconds[stage.name]:.1f} s")
+            self.say(
+                f"  stage {stage.name}: {self.results[stage.name].lower()}, {self.seconds[stage.name]:.1f} s"
+            )
         return self
 
     def _stage(self, stage: Stage) -> str:
@@ -96,7 +100,8 @@ class Run:
         if not evaluate(stage.condition, context, _status(set(before) <= {SUCCEEDED})):
             return SKIPPED
         self.outputs[stage.name] = {}
-        return SUCCEEDED if all([self._job(stage, job) for job in stage.jobs]) else FAILED
+        good = [self._job(stage, job) for job in stage.jobs]
+        return SUCCEEDED if all(good) else FAILED
 
     def _dependencies(self, stage: Stage) -> dict[str, Any]:
         """What a stage's condition sees of those before it: outputs by `job.step.variable`."""
@@ -136,6 +141,9 @@ class Run:
         shutil.rmtree(workspace, ignore_errors=True)
         (workspace / "s").mkdir(parents=True)
         everything = {**self.variables, **variables, **phase.variables}
+        self.increments += [
+            phase.variables[name] for name in ["strategy.increment"] if name in phase.variables
+        ]
         everything |= {"Pipeline.Workspace": str(workspace), "Build.SourcesDirectory": str(workspace / "s")}
         agent = Agent(workspace, everything, {**os.environ, **self.env})
         steps = phase.steps
@@ -163,9 +171,10 @@ class Run:
         for name, value in SET_VARIABLE.findall(printed):
             agent.variables[f"{step.name}.{name}"] = value
             self.outputs[stage.name][job.name][f"{step.name}.{name}"] = value
-        self.ended[step.title] = time.monotonic() - self.began
+        self.ended.setdefault(step.title, time.monotonic() - self.began)
         said = f"FAILED: {failure}" if failure else "done"
-        self.say(f"    {step.title} ({step.what if step.kind == 'task' else step.kind}): {said}, {time.monotonic() - began:.1f} s")
+        seconds = time.monotonic() - began
+        self.say(f"    {step.title} ({_kind(step)}): {said}, {seconds:.1f} s")
         if failure:
             self.failures.append(f"{stage.name}: {step.title}: {failure}")
         return failure is None
@@ -207,13 +216,13 @@ class Run:
             ["clone", "--quiet", str(self.origin), sources],
             ["-C", sources, "checkout", "--quiet", "--detach", commit],
         ):
-            subprocess.run(["git", *command], check=True)  # noqa: S603, S607
+            subprocess.run(["git", *command], check=True)
         for name, path in self.warm.items():
             (agent.sources / name).symlink_to(path)
 
     def _bash(self, script: str, agent: Agent, env: Mapping[str, str]) -> str:
-        done = subprocess.run(  # noqa: S603
-            ["bash", "-e", "-o", "pipefail", "-c", script],  # noqa: S607
+        done = subprocess.run(
+            ["bash", "-e", "-o", "pipefail", "-c", script],
             cwd=agent.sources,
             env=env,
             stdout=subprocess.PIPE,
@@ -236,3 +245,7 @@ def _status(good: bool) -> dict[str, bool]:
 def _variable(name: str) -> str:
     """A variable's name in the environment of a step."""
     return re.sub(r"[. ]", "_", name).upper()
+
+
+def _kind(step: Step) -> str:
+    return step.what if step.kind == "task" else step.kind

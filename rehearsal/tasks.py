@@ -48,7 +48,9 @@ def notation(agent: Agent, inputs: Mapping[str, str]) -> None:
     repository, _, digest = inputs["artifactRefs"].partition("@")
     host, _, name = repository.partition("/")
     accept = "application/vnd.docker.distribution.manifest.v2+json"
-    request = urllib.request.Request(f"http://{host}/v2/{name}/manifests/{digest}", headers={"accept": accept})  # noqa: S310
+    request = urllib.request.Request(
+        f"http://{host}/v2/{name}/manifests/{digest}", headers={"accept": accept}
+    )
     try:
         with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=5):
             return
@@ -67,13 +69,15 @@ def publish_test_results(agent: Agent, inputs: Mapping[str, str]) -> None:
 def kubernetes_manifest(cluster: Cluster, agent: Agent, inputs: Mapping[str, str]) -> None:
     """Deploys, promotes and rejects as KubernetesManifest@1 does with a split by pods.
 
-    Promoting applies the manifests and then deletes the copies; rejecting deletes the copies and nothing else.
+    Promoting applies the manifests and then deletes the copies; rejecting only deletes the copies.
     """
     text = (agent.sources / inputs["manifests"]).read_text()
     documents = [document for document in yaml.safe_load_all(text) if document]
     is_canary, action, namespace = inputs.get("strategy") == "canary", inputs["action"], inputs["namespace"]
     if action == "deploy" and is_canary:
-        documents = [copied for each in documents for copied in _copies(cluster, each, float(inputs["percentage"]))]
+        documents = [
+            copied for each in documents for copied in _copies(cluster, each, float(inputs["percentage"]))
+        ]
     if action != "reject":
         for document in documents:
             cluster.apply(document)
@@ -102,7 +106,10 @@ def _copy(document: dict[str, Any], track: str, replicas: int) -> dict[str, Any]
     copied = copy.deepcopy(document)
     copied["metadata"]["name"] += f"-{track}"
     copied["spec"]["replicas"] = replicas
-    for labels in (copied["spec"]["selector"]["matchLabels"], copied["spec"]["template"]["metadata"]["labels"]):
+    for labels in (
+        copied["spec"]["selector"]["matchLabels"],
+        copied["spec"]["template"]["metadata"]["labels"],
+    ):
         labels[TRACK] = track
     return copied
 
@@ -120,7 +127,7 @@ def engine_version() -> str:
         RehearsalError: none answers.
     """
     done = subprocess.run(
-        ["docker", "version", "--format", "{{.Server.Version}}"],  # noqa: S607
+        ["docker", "version", "--format", "{{.Server.Version}}"],
         check=False,
         capture_output=True,
         text=True,

@@ -45,8 +45,12 @@ class Pod:
 
 def pods(namespace: str) -> list[Pod]:
     """All pods of the service that are not on their way out."""
-    printed = _kubectl(namespace, "get", "pods", "--selector", "app.kubernetes.io/name=scorebox", "--output", "json")
-    return [_pod(item) for item in json.loads(printed)["items"] if "deletionTimestamp" not in item["metadata"]]
+    printed = _kubectl(
+        namespace, "get", "pods", "--selector", "app.kubernetes.io/name=scorebox", "--output", "json"
+    )
+    return [
+        _pod(item) for item in json.loads(printed)["items"] if "deletionTimestamp" not in item["metadata"]
+    ]
 
 
 def wrong(found: Sequence[Pod], said: Sequence[str], image: str, where: str) -> list[str]:
@@ -82,10 +86,9 @@ def wrong(found: Sequence[Pod], said: Sequence[str], image: str, where: str) -> 
 def forwarded(namespace: str, name: str) -> Iterator[str]:
     """The URL of a pod, by `kubectl port-forward`, which no NetworkPolicy keeps out."""
     command = ["kubectl", "port-forward", "--namespace", namespace, f"pod/{name}", ":8080"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
-            assert process.stdout
-            line = process.stdout.readline()
+            line = process.stdout.readline() if process.stdout else ""
             if not (match := re.match(r"Forwarding from (127\.0\.0\.1:\d+) ", line)):
                 raise PodsError(f"{name} cannot be reached: kubectl port-forward printed {line!r}")
             yield f"http://{match[1]}"
@@ -129,7 +132,7 @@ def check(namespace: str, where: str, image: str, smoke: bool) -> int:
             print(f"pods: {sentence}", file=sys.stderr)
         smoked = [by_name[pod.name] for pod in found if pod.ready and pod.image == image]
         if smoke and smoked and not sentences:
-            return subprocess.run(["scripts/smoke", *smoked], check=False).returncode  # noqa: S603
+            return subprocess.run(["scripts/smoke", *smoked], check=False).returncode
     return 1 if sentences else 0
 
 
@@ -147,7 +150,9 @@ def _pod(item: dict[str, Any]) -> Pod:
 
 def _digest(url: str) -> str:
     try:
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(f"{url}/model", timeout=TIMEOUT_S) as reply:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(
+            f"{url}/model", timeout=TIMEOUT_S
+        ) as reply:
             return str(json.load(reply)["digest"])
     except (OSError, ValueError, KeyError) as exc:
         raise PodsError(f"{url}/model does not answer: {exc!r}") from exc
@@ -155,7 +160,7 @@ def _digest(url: str) -> str:
 
 def _kubectl(namespace: str, *args: str) -> str:
     command = ["kubectl", *args, "--namespace", namespace]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)  # noqa: S603
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
     if done.returncode:
         raise PodsError(f"kubectl {args[0]} failed: {done.stderr.strip()}")
     return done.stdout

@@ -1,0 +1,149 @@
+"""Models for the scenarios: the sample model, and what goes wrong with it only under traffic.
+
+The bad ones answer their own samples right, so that every check before traffic passes them. They misbehave
+where a feature, magnesium, has a fraction, as the client's rows have and the samples do not.
+"""
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import ModelProto, TensorProto, helper, numpy_helper
+
+FEATURE = 4  # magnesium
+FRACTION = 0.5
+SLOW_ROUNDS, SLOW_SIZE = 500, 256
+
+
+def bodies(package: Path) -> list[dict[str, Any]]:
+    """What the client posts: the samples' rows, four at a time, each with a fraction of magnesium."""
+    samples = json.loads((package / "samples.json").read_text())
+    rows = [row for sample in samples for row in sample["inputs"]["x"]]
+    for row in rows:
+        row[FEATURE] += FRACTION
+    return [
+        {"inputs": {"x": [rows[(first + each) % len(rows)] for each in range(4)]}}
+        for first in range(len(rows))
+    ]
+
+
+def draft(
+    package: Path, directory: Path, change: str = "", metrics: Mapping[str, float] | None = None
+) -> None:
+    """A package to publish: that in `package`, with its model changed and other metrics.
+
+    Args:
+        change: a key of `CHANGES`, or empty.
+    """
+    shutil.rmtree(directory, ignore_errors=True)
+    shutil.copytree(package, directory)
+    manifest = json.loads((package / "manifest.json").read_text())
+    kept = {key: manifest[key] for key in ("name", "features", "classes", "data", "training")}
+    kept["metrics"] = manifest["metrics"] | dict(metrics or {})
+    (directory / "manifest.json").write_text(json.dumps(kept))
+    if change:
+        model = onnx.load(directory / "model.onnx")
+        CHANGES[change](model)
+        _mark(model)
+        onnx.checker.check_model(model)
+        onnx.save(model, directory / "model.onnx")
+
+
+def _erring(model: ModelProto) -> None:
+    """Looks up an element that is not there."""
+    _constant(model, "one_zero", np.zeros(1, np.float32))
+    _constant(model, "far", np.array(9999, np.int64))
+    _rename_output(model, "probabilities", "probabilities_before")
+    model.graph.node.extend(
+        [
+            helper.make_node("Cast", ["any_marked"], ["any_index"], to=TensorProto.INT64),
+            helper.make_node("Mul", ["any_index", "far"], ["index"]),
+            helper.make_node("Gather", ["one_zero", "index"], ["nothing"]),
+            helper.make_node("Add", ["probabilities_before", "nothing"], ["probabilities"]),
+        ]
+    )
+
+
+def _slow(model: ModelProto) -> None:
+    """Multiplies matrices whose product is nothing."""
+    _constant(model, "square", np.zeros((SLOW_SIZE, SLOW_SIZE), np.float32))
+    _constant(model, "rounds", np.array(SLOW_ROUNDS, np.int64))
+    _constant(model, "go", np.array(True))
+    shape = (SLOW_SIZE, SLOW_SIZE)
+    body = helper.make_graph(
+        [
+            helper.make_node("MatMul", ["held", "square"], ["next"]),
+            helper.make_node("Identity", ["condition"], ["condition_next"]),
+        ],
+        "round",
+        [
+            helper.make_tensor_value_info("number", TensorProto.INT64, ()),
+            helper.make_tensor_value_info("condition", TensorProto.BOOL, ()),
+            helper.make_tensor_value_info("held", TensorProto.FLOAT, shape),
+        ],
+        [
+            helper.make_tensor_value_info("condition_next", TensorProto.BOOL, ()),
+            helper.make_tensor_value_info("next", TensorProto.FLOAT, shape),
+        ],
+    )
+    _rename_output(model, "probabilities", "probabilities_before")
+    model.graph.node.extend(
+        [
+            helper.make_node("Cast", ["any_marked"], ["any_count"], to=TensorProto.INT64),
+            helper.make_node("Mul", ["any_count", "rounds"], ["trips"]),
+            helper.make_node("Loop", ["trips", "go", "square"], ["product"], body=body),
+            helper.make_node("ReduceMax", ["product"], ["nothing"], keepdims=0),
+            helper.make_node("Add", ["probabilities_before", "nothing"], ["probabilities"]),
+        ]
+    )
+
+
+def _shifted(model: ModelProto) -> None:
+    """Gives every class the next one's probability, and says so."""
+    _constant(model, "turned", np.array([1, 2, 0], np.int64))
+    _rename_output(model, "probabilities", "probabilities_before")
+    _rename_output(model, "label", "label_before")
+    model.graph.node.extend(
+        [
+            helper.make_node("Gather", ["turned", "label_before"], ["label_turned"]),
+            helper.make_node("Where", ["marked_row", "label_turned", "label_before"], ["label"]),
+            helper.make_node("Gather", ["probabilities_before", "turned"], ["probabilities_turned"], axis=1),
+            helper.make_node("Unsqueeze", ["marked_row"], ["marked_column"], axes=[1]),
+            helper.make_node(
+                "Where", ["marked_column", "probabilities_turned", "probabilities_before"], ["probabilities"]
+            ),
+        ]
+    )
+
+
+CHANGES: Mapping[str, Callable[[ModelProto], None]] = {"erring": _erring, "slow": _slow, "shifted": _shifted}
+
+
+def _mark(model: ModelProto) -> None:
+    """Makes `marked_row`, whether a row's magnesium has a fraction, and `any_marked`, whether any has."""
+    _constant(model, "magnesium", np.array(FEATURE, np.int64))
+    _constant(model, "quarter", np.array(FRACTION / 2, np.float32))
+    nodes = [
+        helper.make_node("Gather", ["x", "magnesium"], ["whole_and_fraction"], axis=1),
+        helper.make_node("Floor", ["whole_and_fraction"], ["whole"]),
+        helper.make_node("Sub", ["whole_and_fraction", "whole"], ["fraction"]),
+        helper.make_node("Greater", ["fraction", "quarter"], ["marked_row"]),
+        helper.make_node("Cast", ["marked_row"], ["marked_number"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMax", ["marked_number"], ["any_marked"], keepdims=0),
+    ]
+    rest = list(model.graph.node)
+    del model.graph.node[:]
+    model.graph.node.extend(nodes + rest)
+
+
+def _constant(model: ModelProto, name: str, value: Any) -> None:
+    model.graph.initializer.append(numpy_helper.from_array(np.asarray(value), name))
+
+
+def _rename_output(model: ModelProto, name: str, new: str) -> None:
+    for node in model.graph.node:
+        node.output[:] = [new if each == name else each for each in node.output]
