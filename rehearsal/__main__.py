@@ -17,8 +17,8 @@ from rehearsal.tasks import engine_version, tasks
 
 SIMULATED = """\
 simulated: approvals and checks of the environments (passed at once); AKS (Deployments are containers, two for
-  stable and one for a canary or baseline, weighed by the replicas that they stand for; the Service is nginx; no
-  scheduler, no autoscaler, no NetworkPolicy, no probe after readiness); az and kubelogin (nobody logs in);
+  stable and one for a canary or baseline, weighed by the replicas that they stand for; the Service is nginx;
+  no scheduler, no autoscaler, no NetworkPolicy, no probe after readiness); az and kubelogin (nobody logs in);
   the Key Vault (no image is signed)"""
 REAL = "docker-registry, Azurite, git, Prometheus, nginx, kubectl kustomize"
 

@@ -1,8 +1,8 @@
 """What stands in for AKS: Deployments whose pods are containers on a Docker network, behind nginx.
 
 A Deployment's replicas are thinned: a few containers stand for all of them, and nginx weighs each by how many
-it stands for, so that traffic splits as it would over the pods. As in Kubernetes, a pod takes traffic once it is
-ready, and is out of the endpoints before it is told to stop.
+it stands for, so that traffic splits as it would over the pods. As in Kubernetes, a pod takes traffic once it
+is ready, and is out of the endpoints before it is told to stop.
 """
 
 import fcntl
@@ -82,7 +82,7 @@ class Cluster:
         with self._state() as state:
             before = state["objects"].get(key)
             history = before["history"] if before else []
-            if before and document.get("spec") != before["spec"] and document["kind"] == "Deployment":
+            if document["kind"] == "Deployment" and before and document["spec"] != before["spec"]:
                 history = [*history, before["spec"]]
             state["objects"][key] = document | {"history": history, "status": {}}
             if document["kind"] == "Deployment":
@@ -163,7 +163,7 @@ class Cluster:
         limits = container["resources"]["limits"]
         command = [
             *("docker", "run", "--detach", "--name", name, "--network", self.network),
-            *("--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"),  # noqa: S108
+            *("--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"),
             *("--cpus", limits["cpu"], "--memory", limits["memory"].removesuffix("i").lower()),
             *(option for key, value in env.items() for option in ("--env", f"{key}={value}")),
             container["image"],
@@ -191,7 +191,12 @@ class Cluster:
                 "ownerReferences": [{"kind": "Deployment", "name": metadata["name"]}],
             },
             "spec": template["spec"],
-            "status": {"podIP": address, "conditions": [{"type": "Ready", "status": "False"}]},
+            "status": {
+                "podIP": address,
+                "phase": "Running",
+                "conditions": [{"type": "Ready", "status": "False"}],
+                "containerStatuses": [{"name": container["name"], "imageID": container["image"]}],
+            },
             "revision": revision,
         }
 
@@ -252,7 +257,8 @@ class Cluster:
             pod for pod in state["pods"].values() if pod["metadata"]["namespace"] == SELECTED and _ready(pod)
         ]
         servers = "".join(
-            f"  server {pod['status']['podIP']}:8080 weight={round(WEIGHT * pod['stands_for'])} max_fails=0;\n"
+            f"  server {pod['status']['podIP']}:8080"
+            f" weight={round(WEIGHT * pod['stands_for'])} max_fails=0;\n"
             for pod in ready
         )
         names = "".join(f"  {pod['status']['podIP']}:8080 {pod['metadata']['name']};\n" for pod in ready)

@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """One command; what is not known here is refused."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments[:1] == ["kustomize"]:
-        os.execv(os.environ["REHEARSAL_KUBECTL"], ["kubectl", *arguments])  # noqa: S606
+        os.execv(os.environ["REHEARSAL_KUBECTL"], ["kubectl", *arguments])
     args = _parser().parse_args(arguments)
     cluster = Cluster(Path(os.environ["REHEARSAL_CLUSTER"]), os.environ["REHEARSAL_NETWORK"])
     try:
@@ -62,6 +62,10 @@ def _parser() -> argparse.ArgumentParser:
         each = command(name, run, rollout)
         each.add_argument("what", nargs="+")
         each.add_argument("--timeout")
+    delete = command("delete", run_delete)
+    delete.add_argument("what", nargs="+")
+    delete.add_argument("--ignore-not-found", action="store_true")
+    delete.add_argument("--cascade")
     command("port-forward", run_forward).add_argument("what", nargs=2)
     return parser
 
@@ -108,6 +112,17 @@ def run_undo(cluster: Cluster, args: argparse.Namespace) -> int:
     _, name = _named(args)
     cluster.undo(args.namespace, name)
     print(f"deployment.apps/{name} rolled back")
+    return 0
+
+
+def run_delete(cluster: Cluster, args: argparse.Namespace) -> int:
+    """`delete deployment NAME…`."""
+    kind, *names = args.what
+    if kind not in KINDS:
+        raise RehearsalError(f"the rehearsal's kubectl does not know how to delete a {kind}")
+    for name in names:
+        if not cluster.delete(args.namespace, KINDS[kind], name) and not args.ignore_not_found:
+            raise RehearsalError(f'Error from server (NotFound): deployments.apps "{name}" not found')
     return 0
 
 

@@ -16,14 +16,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from model_loader.tables import short, table
+from release.cluster import SELECTOR
+from release.errors import ReleaseError
+from release.programs import run
 
 DIGEST = "scorebox.dev/model-digest-sha256"
 TRACK = "azure-pipelines/version"
 TIMEOUT_S = 10
-
-
-class PodsError(Exception):
-    """A pod cannot be asked."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +44,7 @@ class Pod:
 
 def pods(namespace: str) -> list[Pod]:
     """All pods of the service that are not on their way out."""
-    printed = _kubectl(
-        namespace, "get", "pods", "--selector", "app.kubernetes.io/name=scorebox", "--output", "json"
-    )
+    printed = run("kubectl", "get", "pods", "-l", SELECTOR, "-n", namespace, "-o", "json")
     return [
         _pod(item) for item in json.loads(printed)["items"] if "deletionTimestamp" not in item["metadata"]
     ]
@@ -90,7 +87,7 @@ def forwarded(namespace: str, name: str) -> Iterator[str]:
         try:
             line = process.stdout.readline() if process.stdout else ""
             if not (match := re.match(r"Forwarding from (127\.0\.0\.1:\d+) ", line)):
-                raise PodsError(f"{name} cannot be reached: kubectl port-forward printed {line!r}")
+                raise ReleaseError(f"{name} cannot be reached: kubectl port-forward printed {line!r}")
             yield f"http://{match[1]}"
         finally:
             process.terminate()
@@ -110,7 +107,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     image = getattr(args, where)
     try:
         return check(args.namespace, where, image, args.smoke)
-    except PodsError as exc:
+    except ReleaseError as exc:
         print(f"pods: {exc}", file=sys.stderr)
         return 1
 
@@ -155,15 +152,7 @@ def _digest(url: str) -> str:
         ) as reply:
             return str(json.load(reply)["digest"])
     except (OSError, ValueError, KeyError) as exc:
-        raise PodsError(f"{url}/model does not answer: {exc!r}") from exc
-
-
-def _kubectl(namespace: str, *args: str) -> str:
-    command = ["kubectl", *args, "--namespace", namespace]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
-    if done.returncode:
-        raise PodsError(f"kubectl {args[0]} failed: {done.stderr.strip()}")
-    return done.stdout
+        raise ReleaseError(f"{url}/model does not answer: {exc!r}") from exc
 
 
 if __name__ == "__main__":
