@@ -9,6 +9,7 @@ from pathlib import Path
 from release.errors import ReleaseError
 
 TIMEOUT_S = 900
+LINES = 10
 
 
 def run(
@@ -44,7 +45,7 @@ def run(
     except subprocess.TimeoutExpired as exc:
         raise ReleaseError(f"{name} did not end within {TIMEOUT_S} s") from exc
     except subprocess.CalledProcessError as exc:
-        said = " ".join((exc.stderr or exc.stdout).strip().splitlines()[-3:])
+        said = " ".join((exc.stderr or exc.stdout).strip().splitlines()[-LINES:])
         said = re.sub(r"//[^/\s@]*@", "//", said)
         raise ReleaseError(f"{name} failed: {said or f'exit code {exc.returncode}'}") from exc
     return done.stdout

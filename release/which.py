@@ -15,7 +15,7 @@ from release.history import FILE, parse
 from release.image import read_labels
 from release.record import LOCK, PRODUCTION, find_store, read_lock
 
-LEDGER = f"ledger, {PRODUCTION}"
+LEDGER = f"ledger ({PRODUCTION})"
 IMAGE = "image last released"
 
 
@@ -71,16 +71,21 @@ def show(answers: Sequence[Answer]) -> str:
 def difference(answers: Sequence[Answer]) -> str | None:
     """One sentence that says who differs and who could not be asked; None where all agree."""
     parts = []
-    for attribute in ("model", "image"):
+    for prefix, values in (
+        ("", [(a.place, a.model) for a in answers if a.model]),
+        ("of images, ", [(a.place, a.image) for a in answers if a.image]),
+    ):
         groups: dict[str, list[str]] = defaultdict(list)
-        for answer in answers:
-            if value := getattr(answer, attribute):
-                groups[value].append(answer.place)
-        if len(groups) > 1:
-            by_size = sorted(groups.items(), key=lambda group: -len(group[1]))
-            parts.append(", but ".join(f"{' and '.join(who)} {_say(who)} {_short(v)}" for v, who in by_size))
+        for place, value in values:
+            groups[value].append(place)
+        most, *others = sorted(groups.items(), key=lambda group: len(group[1]), reverse=True) or [("", [])]
+        if others:
+            named = [f"{', '.join(who)} {_say(who)} {_short(value)}" for value, who in others]
+            parts.append(
+                f"{prefix}{', '.join(named)}, the other {len(most[1])} {_say(most[1])} {_short(most[0])}"
+            )
     if silent := [answer.place for answer in answers if answer.fault]:
-        parts.append(f"{' and '.join(silent)} could not tell")
+        parts.append(f"{', '.join(silent)} could not tell")
     return "; ".join(parts) or None
 
 

@@ -1,6 +1,7 @@
 """The documents say what the code does."""
 
 import re
+import tomllib
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,15 @@ def test_metrics(app: Flask) -> None:
     for name in names:
         if name.startswith("model_"):
             assert re.search(rf"`{name}(_total)?[`{{]", documented), name
+
+
+def test_canary_thresholds() -> None:
+    """Every check of the canary has its row, with what it ships with."""
+    document = tomllib.loads((ROOT / "monitoring/canary.toml").read_text())
+    documented = {row[0]: row[2] for row in rows("operations.md") if len(row) == 3}
+    for check, rules in document.items():
+        said = ", ".join(f"`{rule}` {number}" for rule, number in rules.items())
+        assert documented[f"`{check}`"] == said
 
 
 def test_dependencies() -> None:

@@ -1,10 +1,32 @@
-"""What the tests of this package share: its commands, run as a user runs them."""
+"""The chain of fixtures: published → images → scene; and the commands, run as a user runs them."""
 
 import contextlib
 import io
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
+import pytest
+
+from model_loader.publish import publish
+from model_loader.releases import find
+from model_loader.stages import promote
+from model_loader.store import open_store
 from release.__main__ import main
+from release.history import Release
+from release.record import lock_text
+from tests.e2e.conftest import engine, missing
+from tests.model_loader.drafts import write_draft
+from tests.release.scene import KUBECTL, Image, Scene
+
+__all__ = ["engine"]
+ROOT = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True)
@@ -24,3 +46,124 @@ def release(*argv: str) -> Result:
         except SystemExit as exc:
             code = int(exc.code or 0)
     return Result(code, out.getvalue(), err.getvalue())
+
+
+@pytest.fixture(scope="session")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Debian's docker-registry on loopback."""
+    program = shutil.which("docker-registry")
+    if program is None:
+        missing("docker-registry is not installed")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    directory = tmp_path_factory.mktemp("registry")
+    (directory / "config.yml").write_text(
+        f"version: 0.1\nstorage: {{filesystem: {{rootdirectory: {directory}/data}}}}\n"
+        f"http: {{addr: '{address}'}}\nlog: {{level: error}}\n"
+    )
+    command = [program, "serve", str(directory / "config.yml")]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
+        yield address
+        server.terminate()
+
+
+@pytest.fixture(scope="session")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with tiny/1, tiny/2 and tiny/3."""
+    directory = tmp_path_factory.mktemp("published")
+    for _ in range(3):
+        publish(write_draft(directory / "draft"), open_store(f"file:{directory}/store"))
+    return directory / "store"
+
+
+@pytest.fixture(scope="session")
+def images(engine: None, registry: str, published: Path) -> Iterator[list[Image]]:
+    """An empty image with the labels of each of these models, pushed."""
+    store = open_store(f"file:{published}")
+    made = []
+    for number in (1, 2, 3):
+        digest = find(store, "tiny", str(number)).digest
+        tag, commit = f"{registry}/scorebox:{number}", str(number) * 40
+        labels = {
+            "scorebox.model.name": "tiny",
+            "scorebox.model.version": number,
+            "scorebox.model.digest": digest,
+            "org.opencontainers.image.revision": commit,
+        }
+        changes = [f"--change=LABEL {key}={value}" for key, value in labels.items()]
+        docker("import", *changes, "-", tag, stdin=bytes(10240))
+        docker("push", "--quiet", tag)
+        reference = docker("image", "inspect", "--format", "{{index .RepoDigests 0}}", tag)
+        made.append(Image(reference, commit, f"tiny/{number}@{digest}"))
+    yield made
+    docker("rmi", "--force", *(f"{registry}/scorebox:{number}" for number in (1, 2, 3)))
+
+
+def docker(*args: str, stdin: bytes | None = None) -> str:
+    """What a docker command prints."""
+    return subprocess.check_output(["docker", *args], input=stdin, timeout=60).decode().strip()
+
+
+@pytest.fixture(scope="session")
+def seed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bare repository with what rendering takes, and a lock of nothing."""
+    tree = tmp_path_factory.mktemp("seed")
+    for path in ("scripts/render", "scripts/venv", "requirements.txt", "model_loader/requirements.txt"):
+        (tree / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / path, tree / path)
+    shutil.copytree(ROOT / "deploy", tree / "deploy")
+    identity = ("-c", "user.name=tester", "-c", "user.email=tester@example.com")
+    for command in (
+        ("init", "--quiet", "--initial-branch=main"),
+        ("add", "--all"),
+        (*identity, "commit", "--quiet", "--message=seed"),
+    ):
+        subprocess.run(["git", *command], cwd=tree, check=True)
+    return tree
+
+
+@pytest.fixture
+def scene(
+    tmp_path: Path, images: list[Image], published: Path, seed: Path, monkeypatch: pytest.MonkeyPatch
+) -> Scene:
+    """tiny/1 and then tiny/2 were released, from the clone that is the working directory."""
+    shutil.copytree(published, tmp_path / "store")
+    store = open_store(f"file:{tmp_path}/store")
+    tree = tmp_path / "clone"
+    subprocess.run(["git", "clone", "--quiet", str(seed), str(tree)], check=True)
+    monkeypatch.setenv("MODEL_STORE", f"file:{tmp_path}/store")
+    monkeypatch.setenv("MODEL_PUBLISHER", "tester")
+    for name in ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM"):
+        monkeypatch.setenv(name, os.devnull)
+    scene = Scene(tmp_path, images)
+    first, second, _ = images
+    lines = []
+    for number, image in enumerate((first, second)):
+        lines.append(
+            Release(f"2026-01-0{number + 1}T00:00:00Z", image.commit, image.reference, image.model, "me")
+        )
+        promote(store, "tiny", image.model.split("/")[1].split("@")[0], "production")
+    (tree / "releases.jsonl").write_text("".join(line.line() for line in lines))
+    (tree / "model.lock").write_text(lock_text(lines[-1].lock(store.url)))
+    scene.git("add", "--all", where="clone")
+    identity = ("-c", "user.name=tester", "-c", "user.email=tester@example.com")
+    scene.git(*identity, "commit", "--quiet", "--message=Release tiny/2", where="clone")
+    subprocess.run(["git", "clone", "--quiet", "--bare", str(tree), f"{tmp_path}/origin.git"], check=True)
+    scene.git("remote", "set-url", "origin", f"{tmp_path}/origin.git", where="clone")
+    (tree / ".venv").symlink_to(ROOT / ".venv")
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    (programs / "kubectl").write_text(f'#!/bin/sh\nexec {sys.executable} {KUBECTL} "$@"\n')
+    (programs / "kubectl").chmod(0o755)
+    real = shutil.which("kubectl")
+    if real is None:
+        missing("no kubectl")
+    monkeypatch.setenv("KUBECTL_STATE", f"{tmp_path}/cluster.json")
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    monkeypatch.chdir(tree)
+    deployment = {"spec": {"replicas": 3}}
+    state = {"real": real, "fail": "", "deployments": {"scorebox": deployment}, "pods": []}
+    (tmp_path / "cluster.json").write_text(json.dumps(state))
+    scene.carry(second, second, second)
+    return scene
