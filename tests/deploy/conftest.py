@@ -1,0 +1,62 @@
+"""What would be deployed, as `kubectl apply` would get it."""
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.e2e.conftest import missing
+
+ROOT = Path(__file__).parents[2]
+IMAGE = f"registry.example.com/team/scorebox@sha256:{'0123456789abcdef' * 4}"
+Manifest = dict[str, Any]
+
+
+def render(*args: str, root: Path = ROOT) -> "subprocess.CompletedProcess[str]":
+    """Runs `scripts/render`, whatever comes of it."""
+    if not shutil.which("kubectl"):
+        missing("kubectl is missing")
+    return subprocess.run([root / "scripts/render", *args], capture_output=True, text=True, timeout=120)
+
+
+def manifests(*args: str, root: Path = ROOT) -> dict[str, Manifest]:
+    """What `scripts/render` prints, by kind and name."""
+    done = render(*args, root=root)
+    assert done.returncode == 0, done.stderr
+    found = list(yaml.safe_load_all(done.stdout))
+    named = {f"{manifest['kind']}/{manifest['metadata']['name']}": manifest for manifest in found}
+    assert len(named) == len(found)
+    return named
+
+
+def pod(manifests: dict[str, Manifest]) -> Manifest:
+    """The pods' template."""
+    template: Manifest = manifests["Deployment/scorebox"]["spec"]["template"]
+    return template
+
+
+def container(manifests: dict[str, Manifest]) -> Manifest:
+    """The pods' one container."""
+    (found,) = pod(manifests)["spec"]["containers"]
+    result: Manifest = found
+    return result
+
+
+def selects(selector: dict[str, str], labels: dict[str, str]) -> bool:
+    """Whether a selector matches labels."""
+    return selector.items() <= labels.items()
+
+
+@pytest.fixture(scope="session", params=["staging", "production"])
+def overlay(request: pytest.FixtureRequest) -> dict[str, Manifest]:
+    """An overlay's manifests."""
+    return manifests(request.param, IMAGE)
+
+
+@pytest.fixture(scope="session")
+def production() -> dict[str, Manifest]:
+    """The manifests of production, which is deployed by canary."""
+    return manifests("production", IMAGE)

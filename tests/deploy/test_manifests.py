@@ -1,0 +1,198 @@
+"""The manifests are valid, hardened, and agree with the service and with each other."""
+
+import re
+
+import kubernetes_validate
+import pytest
+import yaml
+from flask import Flask
+
+from app.settings import Settings
+from tests.deploy.conftest import ROOT, Manifest, container, pod, selects
+
+# kubernetes_validate has no schema of a custom resource; test_canary.py checks this one.
+CUSTOM = {"PodMonitor"}
+KUBERNETES = ("1.35", "1.37")
+UNITS = {"Mi": 2**20, "Gi": 2**30}
+# docs/operations.md, "How large is a pod?".
+MASTER_BYTES, WORKER_BYTES, BODIES_AT_ONCE = 30_000_000, 90_000_000, 4
+
+
+def settings(manifests: dict[str, Manifest]) -> Settings:
+    """The service's settings in a pod, with what is reckoned from its CPU limit."""
+    environ = {item["name"]: item["value"] for item in container(manifests)["env"]}
+    return Settings.from_environ(environ).resolved(float(container(manifests)["resources"]["limits"]["cpu"]))
+
+
+def size(text: str) -> int:
+    """A quantity of bytes."""
+    return int(text[:-2]) * UNITS[text[-2:]]
+
+
+@pytest.mark.parametrize("version", KUBERNETES)
+def test_schema(overlay: dict[str, Manifest], version: str) -> None:
+    """Every object is valid, with no field that Kubernetes does not know."""
+    for manifest in overlay.values():
+        if manifest["kind"] not in CUSTOM:
+            kubernetes_validate.validate(manifest, version, strict=True)
+
+
+@pytest.mark.parametrize("version", KUBERNETES)
+def test_cluster_schema(version: str) -> None:
+    """So is what an administrator applies, and its namespaces enforce the restricted standard."""
+    found = list(yaml.safe_load_all((ROOT / "deploy/azure/cluster.yaml").read_text()))
+    for manifest in found:
+        kubernetes_validate.validate(manifest, version, strict=True)
+    namespaces = [manifest["metadata"] for manifest in found if manifest["kind"] == "Namespace"]
+    assert {item["name"] for item in namespaces} == {"scorebox-staging", "scorebox-production"}
+    assert {item["labels"]["pod-security.kubernetes.io/enforce"] for item in namespaces} == {"restricted"}
+
+
+def test_pipeline_may_apply(overlay: dict[str, Manifest]) -> None:
+    """The pipeline's role lets it apply every object of the overlay, and neither secrets nor roles."""
+    namespace = overlay["Deployment/scorebox"]["metadata"]["namespace"]
+    (role,) = [
+        manifest
+        for manifest in yaml.safe_load_all((ROOT / "deploy/azure/cluster.yaml").read_text())
+        if manifest["kind"] == "Role" and manifest["metadata"]["namespace"] == namespace
+    ]
+    may = {
+        (group, resource): set(rule["verbs"])
+        for rule in role["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+    }
+    for manifest in overlay.values():
+        group = manifest["apiVersion"].rpartition("/")[0]
+        kind = manifest["kind"].lower()
+        plural = f"{kind[:-1]}ies" if kind.endswith("y") else f"{kind}s"
+        assert may[group, plural] >= {"get", "create", "patch"}, plural
+        assert manifest["metadata"]["namespace"] == namespace
+    assert not {resource for _, resource in may} & {"secrets", "roles", "rolebindings", "pods/exec", "*"}
+    assert "*" not in set().union(*may.values())
+
+
+def test_writes_only_tmp(overlay: dict[str, Manifest]) -> None:
+    """The root is read-only, the user the image's, and only /tmp, bounded and in memory, is writable."""
+    assert container(overlay)["securityContext"]["readOnlyRootFilesystem"] is True
+    user = pod(overlay)["spec"]["securityContext"]
+    assert f"USER {user['runAsUser']}:{user['runAsGroup']}" in (ROOT / "Dockerfile").read_text()
+    assert [mount["mountPath"] for mount in container(overlay)["volumeMounts"]] == ["/tmp"]
+    (volume,) = pod(overlay)["spec"]["volumes"]
+    assert volume["emptyDir"]["medium"] == "Memory"
+    assert size(volume["emptyDir"]["sizeLimit"]) < size(container(overlay)["resources"]["limits"]["memory"])
+
+
+def test_no_token(overlay: dict[str, Manifest]) -> None:
+    """Pods get no token of the cluster's API; the one of the workload identity is the webhook's."""
+    assert overlay["ServiceAccount/scorebox"]["automountServiceAccountToken"] is False
+    assert pod(overlay)["spec"]["automountServiceAccountToken"] is False
+    assert pod(overlay)["spec"]["serviceAccountName"] == "scorebox"
+    assert pod(overlay)["metadata"]["labels"]["azure.workload.identity/use"] == "true"
+
+
+def test_workers(overlay: dict[str, Manifest]) -> None:
+    """The CPU limit is whole workers, asked for in full, and the memory is enough for them."""
+    resources = container(overlay)["resources"]
+    assert resources["requests"] == resources["limits"]
+    found = settings(overlay)
+    assert found.web_concurrency * found.intra_op_num_threads == float(resources["limits"]["cpu"])
+    (volume,) = pod(overlay)["spec"]["volumes"]
+    needed = MASTER_BYTES + found.web_concurrency * WORKER_BYTES + size(volume["emptyDir"]["sizeLimit"])
+    needed += BODIES_AT_ONCE * found.max_body_bytes
+    assert needed <= size(resources["limits"]["memory"]) <= 2 * needed
+
+
+def test_drain(overlay: dict[str, Manifest]) -> None:
+    """A pod has time for preStop, for its drain and for what is in flight, before it is killed."""
+    found = settings(overlay)
+    pause = container(overlay)["lifecycle"]["preStop"]["sleep"]["seconds"]
+    assert pause >= 5  # until every node has heard that the pod is no endpoint any more
+    needed = pause + found.drain_delay_s + found.graceful_timeout_s
+    assert pod(overlay)["spec"]["terminationGracePeriodSeconds"] > needed
+    assert found.request_timeout_ms <= (found.graceful_timeout_s - found.drain_delay_s) * 1000
+
+
+def test_rollout(overlay: dict[str, Manifest]) -> None:
+    """A rollout never has fewer pods than before, and pods are spread over zones and nodes."""
+    strategy = overlay["Deployment/scorebox"]["spec"]["strategy"]
+    assert strategy["rollingUpdate"]["maxUnavailable"] == 0
+    constraints = pod(overlay)["spec"]["topologySpreadConstraints"]
+    assert [item["topologyKey"] for item in constraints] == [
+        "topology.kubernetes.io/zone",
+        "kubernetes.io/hostname",
+    ]
+    for item in constraints:
+        assert selects(item["labelSelector"]["matchLabels"], pod(overlay)["metadata"]["labels"])
+
+
+def test_probes(overlay: dict[str, Manifest], app: Flask) -> None:
+    """Probes ask routes of the service: started and ready by the model's proof, alive by the process."""
+    routes = {rule.rule for rule in app.url_map.iter_rules()}
+    paths = {
+        probe: container(overlay)[f"{probe}Probe"]["httpGet"]["path"]
+        for probe in ("startup", "readiness", "liveness")
+    }
+    assert paths == {"startup": "/readyz", "readiness": "/readyz", "liveness": "/healthz"}
+    assert set(paths.values()) <= routes
+
+
+def test_ports(overlay: dict[str, Manifest]) -> None:
+    """All name the one port that the service listens on."""
+    (port,) = container(overlay)["ports"]
+    assert port == {"name": "http", "containerPort": settings(overlay).port}
+    named = [
+        container(overlay)[f"{probe}Probe"]["httpGet"]["port"]
+        for probe in ("startup", "readiness", "liveness")
+    ]
+    named += [item["targetPort"] for item in overlay["Service/scorebox"]["spec"]["ports"]]
+    named += [item["port"] for item in overlay["PodMonitor/scorebox"]["spec"]["podMetricsEndpoints"]]
+    named += [
+        item["port"]
+        for rule in overlay["NetworkPolicy/scorebox"]["spec"]["ingress"]
+        for item in rule["ports"]
+    ]
+    assert named == ["http"] * 6
+
+
+def test_network(overlay: dict[str, Manifest]) -> None:
+    """Nothing gets in or out of the namespace but requests to the service's port."""
+    everything = overlay["NetworkPolicy/default-deny"]["spec"]
+    assert everything == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+    spec = overlay["NetworkPolicy/scorebox"]["spec"]
+    assert spec["policyTypes"] == ["Ingress", "Egress"]
+    assert spec["ingress"] == [{"ports": [{"port": "http", "protocol": "TCP"}]}]
+    assert "egress" not in spec
+
+
+def test_all_select_the_pods(overlay: dict[str, Manifest]) -> None:
+    """Service, budget, policy and monitor select the pods of every track, and the autoscaler has a target."""
+    labels = {"app.kubernetes.io/name": "scorebox"}
+    assert selects(labels, pod(overlay)["metadata"]["labels"])
+    assert overlay["Service/scorebox"]["spec"]["selector"] == labels
+    assert overlay["PodDisruptionBudget/scorebox"]["spec"]["selector"] == {"matchLabels": labels}
+    assert overlay["NetworkPolicy/scorebox"]["spec"]["podSelector"] == {"matchLabels": labels}
+    assert overlay["PodMonitor/scorebox"]["spec"]["selector"] == {"matchLabels": labels}
+    target = overlay["HorizontalPodAutoscaler/scorebox"]["spec"]["scaleTargetRef"]
+    assert f"{target['kind']}/{target['name']}" in overlay
+
+
+def test_autoscaler(overlay: dict[str, Manifest]) -> None:
+    """The Deployment starts with what the autoscaler would keep at least, and a pod may be drained."""
+    spec = overlay["HorizontalPodAutoscaler/scorebox"]["spec"]
+    assert overlay["Deployment/scorebox"]["spec"]["replicas"] == spec["minReplicas"] < spec["maxReplicas"]
+    assert spec["minReplicas"] > overlay["PodDisruptionBudget/scorebox"]["spec"]["maxUnavailable"]
+
+
+def test_model_labels(overlay: dict[str, Manifest]) -> None:
+    """`kubectl get pods -L` shows the model, and no selector depends on it."""
+    deployment = overlay["Deployment/scorebox"]
+    for metadata in (deployment["metadata"], pod(overlay)["metadata"]):
+        digest = metadata["annotations"]["scorebox.dev/model-digest-sha256"]
+        assert re.fullmatch(r"[0-9a-f]{64}", digest)
+        assert digest.startswith(metadata["labels"]["scorebox.dev/model-digest"])
+        for label in ("name", "version", "digest"):
+            assert re.fullmatch(r"[A-Za-z0-9._-]{1,63}", metadata["labels"][f"scorebox.dev/model-{label}"])
+    assert not [
+        name for name in deployment["spec"]["selector"]["matchLabels"] if name.startswith("scorebox.dev")
+    ]
