@@ -24,7 +24,7 @@ IDENTITY = {
     "GIT_COMMITTER_EMAIL": "rehearsal@example.com",
 }
 # What the pipeline's variables are here; windows are short, and the tests are those that need no other part.
-WATCH, WINDOW = "12s", "8s"
+WATCH, WINDOW = "10s", "8s"
 TESTS = "tests/model_loader/test_gate.py"
 LEAST_REQUESTS = 15
 

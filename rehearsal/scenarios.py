@@ -24,9 +24,9 @@ def first_deployment(rehearsal: Rehearsal) -> None:
 def good_commit(rehearsal: Rehearsal) -> None:
     """A good commit ships; nobody who asks meanwhile notices."""
     before, began = rehearsal.images()["stable"], time.monotonic()
-    path = rehearsal.clone / "app/__init__.py"
+    path = rehearsal.clone / "app/static/docs.js"
     rehearsal.pull()
-    path.write_text(path.read_text() + "# rehearsed\n")
+    path.write_text(path.read_text() + "// rehearsed\n")
     rehearsal.commit("Change the service")
     run = rehearsal.run("IndividualCI")
     _shipped(rehearsal, run, "wine/1")
