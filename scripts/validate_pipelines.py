@@ -5,15 +5,18 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from jsonschema.validators import validator_for
+from jsonschema.validators import extend, validator_for
 
 from rehearsal.pipeline import read_document
 
 
 def faults(document: Any, schema: Any) -> list[str]:
     """What is wrong with a document, a sentence each, at the deepest place that the schema complains of."""
+    # Everything is text here; the schema wants text even for numbers, but not for the booleans of tasks.
+    usual = validator_for(schema)
+    types = usual.TYPE_CHECKER.redefine("boolean", lambda _, value: value in ("true", "false"))
     leaves = []
-    todo = list(validator_for(schema)(schema).iter_errors(document))
+    todo = list(extend(usual, type_checker=types)(schema).iter_errors(document))
     while todo:
         error = todo.pop()
         if error.context:
