@@ -11,7 +11,7 @@ from pathlib import Path
 from rehearsal.errors import RehearsalError
 from rehearsal.parts import ROOT, running
 from rehearsal.pipeline import read_pipeline
-from rehearsal.rehearsal import TESTS, WATCH, WINDOW, Rehearsal, client, say
+from rehearsal.rehearsal import TESTS, THRESHOLDS, WATCH, WINDOW, Rehearsal, client, say
 from rehearsal.scenarios import SCENARIOS
 from rehearsal.tasks import engine_version, tasks
 
@@ -51,7 +51,9 @@ def rehearse(names: Sequence[str]) -> int:
         say(f"real: Docker engine {engine_version()}, {REAL}")
         say(f"stand-ins: {', '.join(tasks(parts.cluster))}; kubectl, az, kubelogin")
         say(SIMULATED)
-        say(f"narrowed: the Test stage runs {TESTS} only, the canary is watched for {WATCH} over {WINDOW}")
+        said = ", ".join(f"[{table}] {rule} = {value}" for table, rule, value in THRESHOLDS)
+        say(f"narrowed: the Test stage runs only {TESTS}")
+        say(f"          the canary is watched for {WATCH} over {WINDOW}, with {said}")
         with client(parts) as posting:
             rehearsal = Rehearsal(parts, pipeline, posting)
             rehearsal.begin()

@@ -1,7 +1,8 @@
 """Models for the scenarios: the sample model, and what goes wrong with it only under traffic.
 
 The bad ones answer their own samples right, so that every check before traffic passes them. They misbehave
-where a feature, magnesium, has a fraction, as the client's rows have and the samples do not.
+where a feature, magnesium, has a fraction, as the client's rows have and the samples do not: of a half, or in an
+eighth of the requests, where the slow one is slow, of three quarters.
 """
 
 import json
@@ -17,8 +18,8 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 FEATURE = 4  # magnesium
 BODIES, ROWS = 997, 4
-FRACTION = 0.5
-SLOW_ROUNDS, SLOW_SIZE = 500, 256
+USUAL, RARE = 0.5, 0.75
+SLOW_ROUNDS, SLOW_SIZE = 2500, 256  # most of a second
 
 
 def bodies(package: Path) -> list[dict[str, Any]]:
@@ -28,10 +29,15 @@ def bodies(package: Path) -> list[dict[str, Any]]:
     """
     samples = json.loads((package / "samples.json").read_text())
     rows = [row for sample in samples for row in sample["inputs"]["x"]]
-    for row in rows:
-        row[FEATURE] += FRACTION
     drawn = random.Random(1)
-    return [{"inputs": {"x": drawn.choices(rows, k=ROWS)}} for _ in range(BODIES)]
+    return [
+        {"inputs": {"x": [_marked(row, fraction) for row in drawn.choices(rows, k=ROWS)]}}
+        for fraction in drawn.choices([USUAL, RARE], [7, 1], k=BODIES)
+    ]
+
+
+def _marked(row: list[float], fraction: float) -> list[float]:
+    return [value + (fraction if index == FEATURE else 0) for index, value in enumerate(row)]
 
 
 def draft(
@@ -51,7 +57,7 @@ def draft(
     if change:
         model = onnx.load(directory / "model.onnx")
         CHANGES[change](model)
-        _mark(model)
+        _mark(model, RARE if change == "slow" else USUAL)
         onnx.checker.check_model(model)
         onnx.save(model, directory / "model.onnx")
 
@@ -126,15 +132,16 @@ def _shifted(model: ModelProto) -> None:
 CHANGES: Mapping[str, Callable[[ModelProto], None]] = {"erring": _erring, "slow": _slow, "shifted": _shifted}
 
 
-def _mark(model: ModelProto) -> None:
-    """Makes `marked_row`, whether a row's magnesium has a fraction, and `any_marked`, whether any has."""
+def _mark(model: ModelProto, least: float) -> None:
+    """Makes `marked_row`, whether a row's magnesium has such a fraction, and `any_marked`, whether any has."""
     _constant(model, "magnesium", np.array(FEATURE, np.int64))
-    _constant(model, "quarter", np.array(FRACTION / 2, np.float32))
+    # Float32 has the fractions of numbers like these to less than a thousandth.
+    _constant(model, "least", np.array(least - 0.01, np.float32))
     nodes = [
         helper.make_node("Gather", ["x", "magnesium"], ["whole_and_fraction"], axis=1),
         helper.make_node("Floor", ["whole_and_fraction"], ["whole"]),
         helper.make_node("Sub", ["whole_and_fraction", "whole"], ["fraction"]),
-        helper.make_node("Greater", ["fraction", "quarter"], ["marked_row"]),
+        helper.make_node("Greater", ["fraction", "least"], ["marked_row"]),
         helper.make_node("Cast", ["marked_row"], ["marked_number"], to=TensorProto.FLOAT),
         helper.make_node("ReduceMax", ["marked_number"], ["any_marked"], keepdims=0),
     ]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import time
 from collections.abc import Mapping
@@ -24,10 +25,11 @@ IDENTITY = {
     "GIT_COMMITTER_EMAIL": "rehearsal@example.com",
 }
 # What the pipeline's variables are here; windows are short, and the tests are those that need no other part.
-WATCH, WINDOW = "10s", "8s"
+WATCH, WINDOW = "8s", "6s"
 # The plugins are those that take longest to load.
 TESTS = "tests/model_loader/test_gate.py -p no:schemathesis -p no:hypothesispytest"
-LEAST_REQUESTS = 15
+# What a few seconds can tell: 99 of 100 requests are quick only if the 100th is, which a busy machine decides.
+THRESHOLDS = (("requests", "min", 15), ("p99_seconds", "max_rise", 0.5))
 
 
 def say(text: str) -> None:
@@ -63,10 +65,13 @@ class Rehearsal:
         _run(
             "openssl", "ec", "-in", str(self._key("model")), "-pubout", "-out", str(self.clone / "model.pub")
         )
-        thresholds = self.clone / "monitoring/canary.toml"
-        thresholds.write_text(thresholds.read_text().replace("min = 200 ", f"min = {LEAST_REQUESTS} "))
-        if f"min = {LEAST_REQUESTS} " not in thresholds.read_text():
-            raise RehearsalError("monitoring/canary.toml does not ask for 200 requests any more")
+        path = self.clone / "monitoring/canary.toml"
+        text = path.read_text()
+        for table, rule, value in THRESHOLDS:
+            text, count = re.subn(rf"(?s)(\[{table}\].*?\n{rule} = )[0-9.]+", rf"\g<1>{value}", text, count=1)
+            if not count:
+                raise RehearsalError(f"monitoring/canary.toml has no {rule} of {table} any more")
+        path.write_text(text)
         _git(self.clone, "init", "--quiet", "--initial-branch=main")
         _git(self.clone, "remote", "add", "origin", str(self.parts.origin))
         _run("git", "init", "--quiet", "--bare", "--initial-branch=main", str(self.parts.origin))
