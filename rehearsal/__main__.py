@@ -1,6 +1,7 @@
 """`python -m rehearsal [SCENARIO…]`: exit code 0 all went as they should, 1 one did not, 2 usage."""
 
 import argparse
+import signal
 import sys
 import tempfile
 import time
@@ -30,6 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         "scenarios", nargs="*", metavar="SCENARIO", help=f"default: all of {', '.join(SCENARIOS)}"
     )
     args = parser.parse_args(argv)
+    # Told to stop, it still takes away what it has started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     if unknown := set(args.scenarios) - SCENARIOS.keys():
         parser.error(f"there is no scenario {', '.join(sorted(unknown))}")
     wanted = {"first_deployment", *args.scenarios} if args.scenarios else SCENARIOS.keys()

@@ -1,8 +1,8 @@
 """Models for the scenarios: the sample model, and what goes wrong with it only under traffic.
 
 The bad ones answer their own samples right, so that every check before traffic passes them. They misbehave
-where a feature, magnesium, has a fraction, as the client's rows have and the samples do not: of a half, or in an
-eighth of the requests, where the slow one is slow, of three quarters.
+where a feature, magnesium, has a fraction, as the client's rows have and the samples do not: of a half, or,
+in an eighth of the requests, of three quarters, which is where the slow one is slow.
 """
 
 import json
@@ -133,7 +133,7 @@ CHANGES: Mapping[str, Callable[[ModelProto], None]] = {"erring": _erring, "slow"
 
 
 def _mark(model: ModelProto, least: float) -> None:
-    """Makes `marked_row`, whether a row's magnesium has such a fraction, and `any_marked`, whether any has."""
+    """Makes `marked_row`, whether a row's magnesium has that fraction, and `any_marked`, whether any has."""
     _constant(model, "magnesium", np.array(FEATURE, np.int64))
     # Float32 has the fractions of numbers like these to less than a thousandth.
     _constant(model, "least", np.array(least - 0.01, np.float32))

@@ -28,7 +28,7 @@ IDENTITY = {
 WATCH, WINDOW = "8s", "6s"
 # The plugins are those that take longest to load.
 TESTS = "tests/model_loader/test_gate.py -p no:schemathesis -p no:hypothesispytest"
-# What a few seconds can tell: 99 of 100 requests are quick only if the 100th is, which a busy machine decides.
+# What a few seconds can tell: of a hundred requests, one that a busy machine delays is the 99th percentile.
 THRESHOLDS = (("requests", "min", 15), ("p99_seconds", "max_rise", 0.5))
 
 
