@@ -4,10 +4,11 @@ https://asgi.readthedocs.io/en/latest/specs/www.html, HTTP connection scope
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Mapping, MutableMapping, Sequence
 from dataclasses import replace
 from time import monotonic
-from typing import Any, TypeAlias
+from types import CoroutineType
+from typing import Any, TypeAlias, cast
 
 from a2wsgi import WSGIMiddleware
 from flask import Flask
@@ -67,7 +68,7 @@ class Door:
 
     def answer(
         self, route: Route, headers: Mapping[str, str], body: bytes
-    ) -> "Reply | Coroutine[Any, Any, Reply]":
+    ) -> "Reply | CoroutineType[Any, Any, Reply]":
         """Answers a scoring request whose body is there: at once, or where the model is waited for, later."""
         steps = self._scorer.answer(route, headers)
         try:
@@ -76,7 +77,7 @@ class Door:
         except StopIteration as end:
             reply: Reply = end.value
             return reply
-        return self._finish(steps, wait)
+        return cast("CoroutineType[Any, Any, Reply]", self._finish(steps, wait))
 
     async def _finish(self, steps: Steps, wait: Wait) -> Reply:
         self.in_flight += 1

@@ -10,9 +10,9 @@ https://www.rfc-editor.org/rfc/rfc9112, sections 2, 3, 5 and 6: the messages tha
 
 import asyncio
 import re
-from collections.abc import Coroutine
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from types import CoroutineType
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from gunicorn.asgi.protocol import (
     _CACHED_SERVER_HEADER,
@@ -37,14 +37,15 @@ _HEAD = re.compile(
 _UNUSUAL = {"transfer-encoding", "expect", "upgrade"}
 
 
-def recognise(data: bytes) -> "tuple[str, dict[str, str], int] | None":
+# The path, the headers by name in lower case, none of them twice, and where the body begins.
+Head: TypeAlias = tuple[str, dict[str, str], int]
+
+
+def recognise(data: bytes) -> "Head | None":
     """The head of a plain POST; None for what may be anything else.
 
     Args:
         data: all that has come of it.
-
-    Returns:
-        the path, the headers by name in lower case, none of them twice, and where the body begins.
     """
     match = _HEAD.match(data, 0, MAX_HEAD_BYTES)
     if not match:
@@ -72,6 +73,8 @@ class Protocol(ASGIProtocol):  # type: ignore[misc]
         super().__init__(worker)
         self._door: Door = worker.asgi
         self._answering: asyncio.Task[Reply] | None = None
+        self._head = b""
+        self._recognised: Head | None = None
         self._held = b""
         self._hold_handle: asyncio.TimerHandle | None = None
         self._since = 0.0
@@ -86,10 +89,12 @@ class Protocol(ASGIProtocol):  # type: ignore[misc]
     def connection_made(self, transport: Any) -> None:
         """Also ends connections that never send a request, which gunicorn leaves open."""
         super().connection_made(transport)
+        self.worker.silent.add(self)
         self._arm_keepalive_timer()
 
     def data_received(self, data: bytes) -> None:
         """Answers a plain scoring request; leaves everything else to gunicorn."""
+        self.worker.silent.discard(self)
         if self._answering:
             self._held += data  # pipelined: its turn comes when this one is answered
             self._pause_reading()
@@ -97,7 +102,7 @@ class Protocol(ASGIProtocol):  # type: ignore[misc]
         if self._hold_handle:
             self._hold_handle.cancel()
         is_first, data, self._held = not self._held, self._held + data, b""
-        head = recognise(data) if self._is_idle() else None
+        head = self._recognise(data) if self._is_idle() else None
         route = self._door.service.routes.get(head[0]) if head else None
         if head is None or route is None:
             super().data_received(data)
@@ -112,6 +117,13 @@ class Protocol(ASGIProtocol):  # type: ignore[misc]
         else:
             super().data_received(data)
 
+    def _recognise(self, data: bytes) -> "Head | None":
+        """As `recognise`; but a client's heads are mostly the same, and need no second look."""
+        if not self._head or not data.startswith(self._head):
+            self._recognised = recognise(data)
+            self._head = data[: self._recognised[2]] if self._recognised else b""
+        return self._recognised
+
     def _give_way(self) -> None:
         data, self._held = self._held, b""
         super().data_received(data)
@@ -119,7 +131,7 @@ class Protocol(ASGIProtocol):  # type: ignore[misc]
     def _answer(self, route: "Route", headers: dict[str, str], body: bytes) -> None:
         self.worker.nr += 1
         answer = self._door.answer(route, headers, body)
-        if isinstance(answer, Coroutine):
+        if isinstance(answer, CoroutineType):
             self._answering = self.worker.loop.create_task(answer)
             self._answering.add_done_callback(self._answered)
         else:
@@ -127,6 +139,7 @@ class Protocol(ASGIProtocol):  # type: ignore[misc]
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Gives up an answer that nobody waits for."""
+        self.worker.silent.discard(self)
         if self._answering:
             self._answering.cancel()
         if self._hold_handle:
@@ -185,9 +198,14 @@ class Protocol(ASGIProtocol):  # type: ignore[misc]
 
 
 class Worker(gasgi.ASGIWorker):  # type: ignore[misc]
-    """gunicorn's ASGI worker, with our connections."""
+    """gunicorn's ASGI worker, with our connections.
+
+    Attributes:
+        silent: connections that have sent nothing yet.
+    """
 
     def init_process(self) -> None:
         """See `gunicorn.workers.gasgi`, which makes its connections by this name."""
+        self.silent: set[Protocol] = set()
         gasgi.ASGIProtocol = Protocol
         super().init_process()

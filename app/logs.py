@@ -101,11 +101,11 @@ class LineHandler(logging.StreamHandler[TextIO]):
 
 
 def configure(settings: Settings) -> None:
-    """Sends our log lines, and gunicorn's warnings, to standard output in the format of the settings."""
+    """Sends our lines, and the warnings of gunicorn and OpenTelemetry, to standard output."""
     is_json = settings.log_format == "json" or (settings.log_format == "auto" and not sys.stdout.isatty())
     handler = LineHandler(sys.stdout)
     handler.setFormatter(JsonFormatter() if is_json else TextFormatter())
-    for name in ("scorebox", "gunicorn.error"):
+    for name in ("scorebox", "gunicorn.error", "opentelemetry"):
         target = logging.getLogger(name)
         target.handlers = [handler]
         target.propagate = False

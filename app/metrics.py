@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from resource import RUSAGE_SELF, getpagesize, getrusage
+from threading import RLock
 from typing import Any
 
 import numpy as np
@@ -44,9 +45,9 @@ SECONDS = (
     5,
     10,
 )
-# Numbers that may wait to be counted by the baseline's bins: more would be a burden on memory, and their
+# Rows that may wait to be counted by the baseline's bins: more would be a burden on memory, and their
 # counting one on the requests that come meanwhile.
-MAX_PICKED = 2048
+MAX_PICKED_ROWS = 128
 
 STATM = Path("/proc/self/statm")
 
@@ -73,8 +74,9 @@ class Metrics:
         self._scored: dict[tuple[Any, ...], list[tuple[float | None, ...]]] = defaultdict(list)
         self._http: dict[tuple[Any, ...], list[float]] = defaultdict(list)
         self._picked: list[list[Any]] = []
-        self._picked_size = 0
+        self._picked_rows = 0
         self._is_deferred = False
+        self._lock = RLock()
         self.registry = CollectorRegistry()
         self._requests = self._counter("model_requests", "Scoring requests.", "status", "caller")
         self._rejected = self._counter("model_rejected", "Scoring requests not answered.", "reason")
@@ -93,7 +95,11 @@ class Metrics:
             self._gauge("worker_resident_memory_bytes", "Memory of a worker.", mode="liveall"),
             self._gauge("worker_cpu_seconds", "CPU time that a worker has used.", mode="liveall"),
         ]
+        # With the dead among them, whose counts remain too.
+        started = self._gauge("process_start_time_seconds", "When the first worker was started.", mode="min")
+        started.set_to_current_time()
         self._bins = self._describe_drift()
+        self._counts = np.zeros(len(self._bins), np.int64)
         self._describe(proven)
 
     def _describe(self, proven: Proven) -> None:
@@ -142,18 +148,15 @@ class Metrics:
             queued = result.queue_duration
             if result.leads:
                 inferred, rows = result.infer_duration, result.batch_rows
-            if self._bins and record.inputs:
-                self._pick(self.drift.pick(record.inputs, result.outputs))
-        self._scored[record.status, record.caller, reason].append(
-            (record.decode_duration, queued, inferred, record.encode_duration, rows)
-        )
-        self._later()
-
-    def _pick(self, picked: list[Any]) -> None:
-        self._picked.append(picked)
-        self._picked_size += sum(getattr(value, "size", 1) for value in picked)
-        if self._picked_size > MAX_PICKED:
-            self._count_drift()
+        phases = (record.decode_duration, queued, inferred, record.encode_duration, rows)
+        with self._lock:
+            self._scored[record.status, record.caller, reason].append(phases)
+            if self._bins and result and record.inputs and record.rows:
+                self._picked.append(self.drift.pick(record.inputs, result.outputs))
+                self._picked_rows += record.rows
+                if self._picked_rows > MAX_PICKED_ROWS:
+                    self._count_drift()
+            self._later()
 
     def init_app(self, app: Flask) -> None:
         """Adds `/metrics` and the HTTP metrics to the application."""
@@ -171,8 +174,9 @@ class Metrics:
 
     def count_http(self, record: Record) -> None:
         """Counts a scored request as the exporter does those that Flask sees; an observer for other doors."""
-        self._http[record.route, record.status].append(record.duration)
-        self._later()
+        with self._lock:
+            self._http[record.route, record.status].append(record.duration)
+            self._later()
 
     def _later(self) -> None:
         if self.defer is None:
@@ -183,7 +187,17 @@ class Metrics:
 
     def flush(self) -> None:
         """Counts what was put by, in the thread that counts."""
-        self._is_deferred = False
+        with self._lock:
+            self._is_deferred = False
+            self._flush_scored()
+            self._flush_http()
+            if self._picked:
+                self._count_drift()
+            for index in self._counts.nonzero()[0].tolist():
+                self._bins[index].inc(float(self._counts[index]))
+            self._counts[:] = 0
+
+    def _flush_scored(self) -> None:
         scored, self._scored = self._scored, defaultdict(list)
         for (status, caller, reason), rows in scored.items():
             self._requests.labels(status, caller).inc(len(rows))
@@ -193,18 +207,16 @@ class Metrics:
             table = np.array([row for rows in scored.values() for row in rows], np.float64)
             for histogram, values in zip(self._phases, table.T, strict=True):
                 _observe(histogram, values)
+
+    def _flush_http(self) -> None:
         http, self._http = self._http, defaultdict(list)
         for (route, status), durations in http.items():
             self._http_total.labels("POST", status).inc(len(durations))
             _observe(self._http_duration.labels("POST", route, status), np.array(durations))
-        if self._picked:
-            self._count_drift()
 
     def _count_drift(self) -> None:
-        picked, self._picked, self._picked_size = self._picked, [], 0
-        counts = self.drift.count(picked)
-        for index in counts.nonzero()[0].tolist():
-            self._bins[index].inc(float(counts[index]))
+        picked, self._picked, self._picked_rows = self._picked, [], 0
+        self._counts += self.drift.count(picked)
 
     def look(self) -> None:
         """Takes this worker's present memory, CPU time and queue into its gauges."""

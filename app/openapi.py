@@ -23,6 +23,7 @@ from app.tensors import from_json
 
 # An image as nested lists would be most of the document.
 MAX_EXAMPLE_BYTES = 16 * 1024
+PAGE = {"text/html": {"schema": {"type": "string"}}}
 EXAMPLE_ID = "6f1d3a0c5b7e4d2f9a8b1c0d2e3f4a5b"
 
 DESCRIPTION = """\
@@ -108,6 +109,7 @@ def _about(model: Served) -> dict[str, Any]:
         "digest": {"const": model.package.digest},
         "signed": {"type": "boolean", "description": "Whether the manifest's signature was verified."},
         "inputs": specs,
+        "features": {"type": ["array", "null"], "items": {"type": "string"}},
         "outputs": specs,
         "manifest": {"type": ["object", "null"]},
     }
@@ -121,8 +123,8 @@ def _health() -> dict[str, Any]:
     metrics = {
         media: {"schema": {"type": "string"}} for media in ("text/plain", "application/openmetrics-text")
     }
-    home = get("home", "A sign of life", {"text/plain": {"schema": {"const": "Healthy"}}})
-    home["responses"]["302"] = {"description": "To `/docs`, for who asks for HTML."}
+    sign = {"text/plain": {"schema": {"const": "Healthy"}}}
+    home = get("home", "A sign of life; a page to who asks for HTML", sign | PAGE)
     return {
         "/healthz": {"get": get("healthz", "Whether the process lives", alive)},
         "/readyz": {"get": get("readyz", "Whether it should get requests", ready, errors.NotReady)},
@@ -139,11 +141,10 @@ def _documents() -> dict[str, Any]:
     }
     anything = json({"type": "object"})
     swagger = get("swagger", "This document in an older version", anything, InvalidRequest)
-    page = {"text/html": {"schema": {"type": "string"}}}
     return {
         "/openapi.json": {"get": get("openapi", "This document", anything) | {"x-guarded": True}},
         "/swagger.json": {"get": swagger | {"parameters": [version], "x-guarded": True}},
-        "/docs": {"get": get("docs", "This document as a page", page)},
+        "/docs": {"get": get("docs", "This document as a page", PAGE)},
     }
 
 

@@ -84,8 +84,9 @@ class Record:
         rows: of the request; None where it could not be read.
         inputs: name → array, as the model took them; None where they could not be read.
         result: what became of it at the model; None where it did not get there.
-        decode_duration: seconds from its whole body to the model's inputs; None where it did not get there.
-        encode_duration: seconds from the model's outputs to the reply; likewise.
+        arrived: when its whole body was there, in seconds of the monotonic clock; None where it never was.
+        decoded: when the model's inputs were; likewise.
+        inferred: when the model's outputs were; likewise.
         traceparent: as the request had it, which may be anything.
     """
 
@@ -98,10 +99,21 @@ class Record:
     rows: int | None = None
     inputs: Mapping[str, Any] | None = None
     result: Result | None = None
-    decode_duration: float | None = None
-    encode_duration: float | None = None
+    arrived: float | None = None
+    decoded: float | None = None
+    inferred: float | None = None
     error: RequestError | None = None
     traceparent: str = ""
+
+    @property
+    def decode_duration(self) -> float | None:
+        """Seconds from the body to the model's inputs."""
+        return None if self.arrived is None or self.decoded is None else self.decoded - self.arrived
+
+    @property
+    def encode_duration(self) -> float | None:
+        """Seconds from the model's outputs to the reply."""
+        return None if self.inferred is None else self.started + self.duration - self.inferred
 
 
 Wait: TypeAlias = Read | Future[Any]
@@ -144,7 +156,7 @@ class Scorer:
             max_bytes, coding = self._admit(headers, route.codec.MEDIA_TYPES)
             body = yield Read(max_bytes + 1, deadline)
             # Without this bound a client that sends no length could have us hold a body of any size.
-            arrived = monotonic()
+            record.arrived = monotonic()
             if len(body) > max_bytes:
                 raise BodyTooLarge(f"expected a body of at most {max_bytes} bytes, got more")
             if coding:
@@ -156,19 +168,20 @@ class Scorer:
                 inputs = yield self.transforming.submit(self.model.before, inputs)
             record.inputs = inputs
             record.rows = _rows(inputs)
-            record.decode_duration = monotonic() - arrived
+            record.decoded = monotonic()
             record.result = self.batcher.run(inputs, record.rows)
             if record.result is None:
                 record.result = yield self.batcher.submit(inputs, record.rows, deadline)
-            answered = monotonic()
+            record.inferred = monotonic()
             outputs = record.result.outputs
             if not self.model.is_plain:
                 outputs = yield self.transforming.submit(self.model.after, outputs)
             own, reply = call.encode(outputs, self._about(record.id))
-            record.encode_duration = monotonic() - answered
             record.status = 200
-            took = {"x-ms-run-fn-exec-ms": f"{record.result.infer_duration * 1000:.3f}"}
-            return Reply(200, self.headers(ids) | took | own, reply)
+            reply_headers = self.headers(ids)
+            reply_headers["x-ms-run-fn-exec-ms"] = f"{record.result.infer_duration * 1000:.3f}"
+            reply_headers.update(own)
+            return Reply(200, reply_headers, reply)
         except RequestError as exc:
             record.error = exc
             record.status = exc.status

@@ -22,8 +22,9 @@ POLL_S = 0.02
 COUNT_S = 0.1
 # How old what the gauges show may be.
 LOOK_S = 1.0
-# Time for the request on a connection that was accepted last.
+# Time for the connections that were accepted last: to be attached, and to send their request.
 SETTLE_S = 0.2
+SILENCE_S = 2.0
 
 
 def application() -> Door:
@@ -99,18 +100,21 @@ def _stop(worker: Any) -> None:
     for server in worker.servers:
         for listener in server.sockets:
             worker.loop.remove_reader(listener)
-    worker.loop.call_later(SETTLE_S, _finish, worker)
+    worker.loop.call_later(SETTLE_S, _finish, worker, worker.loop.time() + SILENCE_S)
 
 
-def _finish(worker: Any) -> None:
-    if worker.asgi.in_flight:
-        worker.loop.call_later(POLL_S, _finish, worker)
+def _finish(worker: Any, patience: float) -> None:
+    if worker.asgi.in_flight or (worker.silent and worker.loop.time() < patience):
+        worker.loop.call_later(POLL_S, _finish, worker, patience)
     else:  # after the observers of this turn
         worker.loop.call_soon(_quit, worker)
 
 
 def _quit(worker: Any) -> None:
-    worker.asgi.service.metrics.flush()
+    service: Service = worker.asgi.service
+    service.metrics.flush()
+    if service.tracing:
+        service.tracing.close()
     worker.handle_quit_signal()
 
 

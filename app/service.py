@@ -4,6 +4,7 @@ import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from app.auth import ApiKeys
 from app.callers import Callers
@@ -15,6 +16,9 @@ from app.served import Served
 from app.settings import Settings
 from app.warmup import warm_up
 
+if TYPE_CHECKING:
+    from app.tracing import Tracing
+
 
 @dataclass(frozen=True)
 class Service:
@@ -22,6 +26,7 @@ class Service:
 
     Attributes:
         routes: path → where scoring is asked for.
+        tracing: makes traces; None where no collector is set.
         draining: set when the process is told to stop; from then on it is not ready.
     """
 
@@ -31,6 +36,7 @@ class Service:
     log_request: RequestLog
     scorer: Scorer
     routes: Mapping[str, Route]
+    tracing: "Tracing | None"
     draining: threading.Event = field(default_factory=threading.Event)
 
     @property
@@ -55,6 +61,12 @@ def start(settings: Settings) -> Service:
     batcher = warm_up(proven.model, proven.samples, settings)
     metrics = Metrics(proven, batcher)
     log_request = RequestLog(settings, proven.model.version)
+    tracing = None
+    if settings.otel_exporter_otlp_endpoint:
+        # OpenTelemetry is imported only where it is wanted: it takes as long as the rest of the service.
+        from app.tracing import Tracing
+
+        tracing = Tracing(proven.model)
     scorer = Scorer(
         model=proven.model,
         settings=settings,
@@ -63,6 +75,6 @@ def start(settings: Settings) -> Service:
             ApiKeys(settings.api_keys_file) if settings.api_keys_file else None, settings.caller_header
         ),
         transforming=ThreadPoolExecutor(settings.inference_concurrency, "transform"),
-        observers=(metrics, log_request),
+        observers=(metrics, log_request) if tracing is None else (metrics, log_request, tracing),
     )
-    return Service(settings, proven, metrics, log_request, scorer, routes(proven.model))
+    return Service(settings, proven, metrics, log_request, scorer, routes(proven.model), tracing)

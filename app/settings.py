@@ -112,6 +112,9 @@ class Settings:
         "Header that whoever is in front writes the caller's name or certificate to, such as "
         "`x-forwarded-client-cert`; for log and metrics, where no API key tells.",
     )
+    otel_exporter_otlp_endpoint: str | None = _setting(
+        None, _text, "URL of an OpenTelemetry collector that takes OTLP over HTTP; unset: no traces are made."
+    )
     log_format: str = _setting(
         "auto",
         _choice("auto", "json", "text"),

@@ -6,6 +6,7 @@ request is refused with the position of the value.
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from math import prod
 from typing import Any
@@ -48,6 +49,9 @@ NON_FINITE = {"NaN": np.nan, "Infinity": np.inf, "-Infinity": -np.inf}
 
 MAX_DIMENSIONS = 32
 MAX_ELEMENTS = 2**40
+
+# NumPy makes them of Python's numbers, and tells when one does not fit; None becomes NaN.
+FLOATS = {np.float32, np.float64}
 
 # The first float that two integers share.
 EXACT = 2.0**53
@@ -145,6 +149,12 @@ def _key(key: str, spec: TensorSpec, key_type: str) -> str | int:
 
 def _tensor(value: Any, spec: TensorSpec, *, plain: bool) -> Array:
     dtype = DATATYPES[spec.datatype]
+    if plain and dtype.type in FLOATS and type(value) is list:
+        # At once, for nearly all requests; what is wrong with the others is looked for below.
+        with suppress(FloatingPointError, TypeError, ValueError), np.errstate(over="raise"):
+            array = np.asarray(value, dtype)
+            if array.size:
+                return array
     array = _nested(value, spec, None if plain else object)
     if array.size == 0:
         return np.empty(_completed(array.shape, spec), dtype)
@@ -262,31 +272,32 @@ def _float(element: Any) -> float:
     raise TypeError
 
 
-def to_json(value: Any) -> Any:
+def to_json(value: Any, *, finite: bool = False) -> Any:
     """What orjson writes, with OPT_SERIALIZE_NUMPY, for an output of ONNX Runtime.
 
     Args:
         value: an array of any of the DATATYPES, a sequence (list) or a map (dict) of these, or None.
+        finite: whether to take all numbers for finite; orjson writes `null` for those that are not.
 
     Returns:
         an array that orjson can write as it stands, or the same as nested lists, where NaN and the
         infinities are strings.
     """
     if isinstance(value, list):
-        return [to_json(item) for item in value]
+        return [to_json(item, finite=finite) for item in value]
     if isinstance(value, dict):
-        return {str(key): to_json(np.asarray(item)) for key, item in value.items()}
+        return {str(key): to_json(np.asarray(item), finite=finite) for key, item in value.items()}
     if value is None:
         return None
-    return _array_to_json(value)
+    return _array_to_json(value, finite=finite)
 
 
-def _array_to_json(array: Array) -> Any:
+def _array_to_json(array: Array, *, finite: bool) -> Any:
     if array.dtype.kind in "OUS":
         return array.tolist()
     if array.dtype.type.__module__ == "ml_dtypes":
         array = array.astype(np.int8 if array.dtype.name.endswith("int4") else np.float32)
-    if array.dtype.kind == "f" and not _is_finite(array):
+    if not finite and array.dtype.kind == "f" and not _is_finite(array):
         flat = [element if np.isfinite(element) else _spelled(element) for element in array.ravel()]
         spelled = np.empty(len(flat), object)
         spelled[:] = flat

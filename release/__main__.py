@@ -108,15 +108,15 @@ def run_gate(args: argparse.Namespace) -> int:
         try:
             rows = judge(prometheus, args.namespace, args.window, args.thresholds)
         except NotEnoughData as exc:
-            print("release:", exc, file=sys.stderr)
-            said, result = "", NOT_YET
+            said, result = f"release: {exc}", NOT_YET
         else:
             said = table(("CHECK", "CANARY", "STABLE", "LIMIT", "RESULT"), [cells(row) for row in rows])
             result = verdict(rows)
         if result == REJECT or time.monotonic() >= end:
             break
         time.sleep(max(0.0, min(INTERVAL_S, end - time.monotonic())))
-    print(f"{said}\ncanary in {args.namespace}, last {args.window}: {result}")
+    print(said)
+    print(f"canary in {args.namespace}, last {args.window}: {result}")
     return CODES[result]
 
 

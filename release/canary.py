@@ -67,7 +67,8 @@ def verdict(rows: list[Row]) -> str:
 def _requests(prometheus: Prometheus, canary: Side, stable: Side | None, least: float) -> Row:
     counts = [(prometheus.scalar(side.requests) or 0.0) if side else None for side in (canary, stable)]
     enough = all(count >= least for count in counts if count is not None)
-    return Row("requests", counts[0], counts[1], f"at least {least:g}", PASS if enough else NOT_YET)
+    limit = f"at least {least:g}{'' if stable else ', the first canary: no stable'}"
+    return Row("requests", counts[0], counts[1], limit, PASS if enough else NOT_YET)
 
 
 def _row(check: str, canary: float | None, stable: float | None, limit: float, max_rise: float | None) -> Row:

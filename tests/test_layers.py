@@ -18,7 +18,7 @@ LAYERS = [
     {"app.service", "app.openapi"},
     {"app.openapi_v2"},
     {"app.operations"},
-    {"app.metrics", "app.logs", "app.example"},
+    {"app.metrics", "app.logs", "app.example", "app.tracing"},
     {"app.scoring"},
     {"app.warmup", "app.schemas", "app.swagger"},
     {"app.selftest"},
@@ -29,7 +29,7 @@ LAYERS = [
     {"app.model", "app.auth", "app.ids", "app.inflate"},
     {"app.tensors"},
     {"app.signature", "app.settings", "app.transform"},
-    {"app.errors", "app.cgroup", "app.large", "model_loader.package"},
+    {"app.errors", "app.assets", "app.cgroup", "app.large", "model_loader.package"},
 ]
 OF_LOADER = {
     "model_loader.package",

@@ -161,7 +161,14 @@ def encode(rows: int | None, outputs: Mapping[str, Any], about: Mapping[str, str
     Raises:
         InvalidRequest: an output has not one element an instance, so that it cannot be told which is whose.
     """
-    values = {name: to_json(value) for name, value in outputs.items()}
+    reply = _reply(rows, outputs, about, finite=True)
+    if b"null" in reply:  # where a number may not be finite, all are looked at
+        reply = _reply(rows, outputs, about, finite=False)
+    return {}, reply
+
+
+def _reply(rows: int | None, outputs: Mapping[str, Any], about: Mapping[str, str], *, finite: bool) -> bytes:
+    values = {name: to_json(value, finite=finite) for name, value in outputs.items()}
     reply: dict[str, Any]
     if rows is None:
         reply = {"outputs": values, **about}
@@ -169,7 +176,7 @@ def encode(rows: int | None, outputs: Mapping[str, Any], about: Mapping[str, str
         columns = [_split(name, value, rows) for name, value in values.items()]
         predictions = [dict(zip(values, row, strict=True)) for row in zip(*columns, strict=True)]
         reply = {"predictions": predictions, **about}
-    return {}, orjson.dumps(reply, option=orjson.OPT_SERIALIZE_NUMPY)
+    return orjson.dumps(reply, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
 def _encode_npy(outputs: Mapping[str, Any], _about: Mapping[str, str]) -> Encoded:

@@ -7,6 +7,7 @@ from typing import cast
 import orjson
 from flask import Blueprint, Response, abort, g, request
 
+from app.assets import asset
 from app.errors import InvalidRequest
 from app.openapi import document
 from app.service import Service
@@ -51,22 +52,12 @@ def blueprint(service: Service) -> Blueprint:
 
     @routes.get("/docs")
     def page() -> Response:
-        return _asset("docs.html", "text/html")
+        return asset((STATIC / "docs.html").read_bytes(), "text/html", POLICY)
 
     @routes.get("/docs/<name>")
-    def asset(name: str) -> Response:
+    def part(name: str) -> Response:
         if name not in ASSETS:
             abort(404)
-        return _asset(name, ASSETS[name])
+        return asset((STATIC / name).read_bytes(), ASSETS[name], POLICY)
 
     return routes
-
-
-def _asset(name: str, media_type: str) -> Response:
-    response = Response((STATIC / name).read_bytes(), content_type=f"{media_type}; charset=utf-8")
-    response.headers["content-security-policy"] = POLICY
-    response.headers["x-content-type-options"] = "nosniff"
-    response.headers["cache-control"] = "no-cache"
-    response.add_etag()
-    response.make_conditional(request)
-    return response

@@ -20,6 +20,7 @@ def blueprint(service: Service) -> Blueprint:
             "digest": model.package.digest,
             "signed": model.package.signed,
             "inputs": [spec.to_json() for spec in model.inputs.values()],
+            "features": model.features,
             "outputs": [spec.to_json() for spec in model.outputs.values()],
             "manifest": model.package.manifest.document,
         }

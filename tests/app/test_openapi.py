@@ -18,6 +18,7 @@ from onnx import TensorProto
 from openapi_spec_validator import OpenAPIV2SpecValidator, OpenAPIV30SpecValidator, OpenAPIV31SpecValidator
 
 from app import create_app
+from app.callers import Callers
 from app.settings import Settings
 from tests import models
 from tests.app.conftest import ROOT, StartServer
@@ -135,7 +136,7 @@ def test_valid(tmp_path: Path, kind: str, version: str) -> None:
     app = create_app(Settings(model_path=path, web_concurrency=1))
     VALIDATORS[version](document_of(app.test_client(), version)).validate()
     app = create_app(Settings(model_path=path, web_concurrency=1, api_keys_file=keys))
-    app.extensions["scorebox"].scorer.api_keys = None
+    app.extensions["scorebox"].scorer.callers = Callers()
     VALIDATORS[version](document_of(app.test_client(), version)).validate()
 
 

@@ -1,5 +1,7 @@
 """The routes beside scoring: health, model, metrics; and what is logged."""
 
+import base64
+import hashlib
 import json
 import logging
 import threading
@@ -27,6 +29,21 @@ BODY = {"inputs": [[1, 2]]}
 def test_home(client: FlaskClient) -> None:
     """A probe that asks for nothing in particular hears that the service is healthy."""
     assert (client.get("/").text, client.get("/").content_type) == ("Healthy", "text/plain; charset=utf-8")
+
+
+def test_home_page(client: FlaskClient) -> None:
+    """A browser gets the page, in which nothing runs but its own script, and which asks this host alone."""
+    page = client.get("/", headers={"accept": "text/html,*/*;q=0.8"})
+    assert (page.status_code, page.content_type) == (200, "text/html; charset=utf-8")
+    assert page.headers["vary"] == client.get("/").headers["vary"] == "accept"
+    sources = dict(part.split(maxsplit=1) for part in page.headers["content-security-policy"].split("; "))
+    for tag in ("script", "style"):
+        inside = page.text.partition(f"<{tag}>")[2].partition(f"</{tag}>")[0]
+        expected = base64.b64encode(hashlib.sha256(inside.encode()).digest()).decode()
+        assert sources[f"{tag}-src"] == f"'sha256-{expected}'"
+    assert (sources["default-src"], sources["connect-src"]) == ("'none'", "'self'")
+    headers = {"accept": "text/html", "if-none-match": page.headers["etag"]}
+    assert client.get("/", headers=headers).status_code == 304
 
 
 def test_ready_until_draining(client: FlaskClient, app: Flask) -> None:

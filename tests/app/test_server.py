@@ -8,10 +8,12 @@ import socket
 import threading
 import time
 from collections import Counter
-from contextlib import closing
+from contextlib import closing, suppress
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from app.server import COUNT_S
 from app.settings import Settings
@@ -87,6 +89,53 @@ def test_counts_over_workers(package: Path, start_server: StartServer) -> None:
     assert server.stop() == 0
 
 
+def counters(server: Server) -> dict[str, float]:
+    """All counters, and the numbers of histograms, as one scrape tells them."""
+    samples: dict[str, float] = {}
+    for family in text_string_to_metric_families(server.request("GET", "/metrics")[1]):
+        if family.type in ("counter", "histogram"):
+            for sample in family.samples:
+                samples[f"{sample.name}{sorted(sample.labels.items())}"] = sample.value
+    return samples
+
+
+def gauges_of(server: Server) -> set[int]:
+    """The workers that have gauges."""
+    text = server.request("GET", "/metrics")[1]
+    return {
+        int(pid) for pid in re.findall(r'^worker_resident_memory_bytes\{pid="(\d+)"\}', text, re.MULTILINE)
+    }
+
+
+def test_counters_never_go_down(package: Path, start_server: StartServer) -> None:
+    """Through a killed worker and a reload no count falls, and only the living have gauges."""
+    server = start_server(package, WEB_CONCURRENCY="2").wait_until_ready()
+    assert gauges_of(server) <= set(workers_of(server))
+    scrapes = []
+    for event in ("nothing", "kill", "reload"):
+        before = set(workers_of(server))
+        if event == "kill":
+            os.kill(min(before), signal.SIGKILL)
+        elif event == "reload":
+            server.process.send_signal(signal.SIGHUP)
+        expected = {"nothing": 2, "kill": 1, "reload": 0}[event]
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            # A connection that the killed worker had accepted ends with it.
+            with suppress(*((OSError, http.client.HTTPException) if event == "kill" else ())):
+                server.request("POST", "/score", {"inputs": [[1, 2]]})
+                scrapes.append(counters(server))
+            now = set(workers_of(server))
+            if len(now) == 2 and len(now & before) == expected and gauges_of(server) == now:
+                break
+            time.sleep(0.05)
+        else:
+            pytest.fail(f"{event}: gauges of {gauges_of(server)}, workers {workers_of(server)}")
+    for earlier, later in pairwise(scrapes):
+        assert all(later[name] >= value for name, value in earlier.items())
+    assert scrapes[-1] != scrapes[0]
+
+
 class Poster(threading.Thread):
     """Posts without pause over a kept-alive connection, until it is told that the connection closes."""
 
@@ -160,6 +209,19 @@ def test_nothing_lost_over_reloads(package: Path, start_server: StartServer) -> 
     assert (total["lost"], total["wrong"]) == (0, 0)
     assert total["closed"] > 16
     assert total["answered"] > 1000
+
+
+def test_late_request_at_sigterm(package: Path, start_server: StartServer) -> None:
+    """Who has connected but not yet sent anything when the worker stops accepting is answered too."""
+    server = start_server(package, WEB_CONCURRENCY="1", DRAIN_DELAY_S="1").wait_until_ready()
+    with closing(server.connect()) as connection:
+        connection.connect()
+        server.process.terminate()
+        time.sleep(2)
+        connection.request("POST", "/score", BODY, HEADERS)
+        reply = connection.getresponse()
+        assert (reply.status, reply.headers["connection"]) == (200, "close")
+    assert server.process.wait(timeout=20) == 0
 
 
 def test_queued_finish_at_sigterm(tmp_path: Path, start_server: StartServer) -> None:

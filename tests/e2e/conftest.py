@@ -8,6 +8,8 @@ from typing import NoReturn
 
 import pytest
 
+from tests.app.conftest import start_server as start_server
+
 ROOT = Path(__file__).parents[2]
 
 

@@ -96,8 +96,9 @@ class Clock:
 GOOD = Pod()
 ERRING, SLOW, SHEDDING = Pod(errors=0.05), Pod(duration=0.4), Pod(shed=0.1)
 OTHER_BINS = ("1..2", "2..3", "3..4")
-# Namespace → its canary and its stable. All run at once.
+# Namespace → its canary and its stable. All run at once; what happens once is asked for first.
 CASES: dict[str, tuple[Pod, Pod | None]] = {
+    "burst": (Pod(burst=30), GOOD),
     "good": (GOOD, GOOD),
     "restarted": (Pod(restart=True), GOOD),
     "as-bad-as-stable": (Pod(errors=0.015), Pod(errors=0.014)),
@@ -106,7 +107,6 @@ CASES: dict[str, tuple[Pod, Pod | None]] = {
     "shedding": (SHEDDING, GOOD),
     "shifted": (Pod(shares=(0.05, 0.05, 0.9)), GOOD),
     "emptied": (Pod(shares=(0.7, 0.3, 0)), GOOD),
-    "burst": (Pod(burst=30), GOOD),
     "little": (Pod(rate=3, errors=0.5), GOOD),
     "idle": (Pod(rate=0), GOOD),
     "stable-idle": (GOOD, Pod(rate=0)),
@@ -299,6 +299,7 @@ def test_first(results: dict[str, Result]) -> None:
     """The first deployment has no stable, and is held against what needs none."""
     assert results["first"].code == 0
     assert "over stable" not in results["first"].out
+    assert "the first canary: no stable" in results["first"].out
     assert "psi of label, to its baseline" in results["first"].out
     assert results["first-erring"].code == 1
     assert rejected(results["first-erring"]) == ["errors"]
@@ -320,7 +321,7 @@ def test_no_canary(prometheus: str) -> None:
     """Where Prometheus watches no canary, nothing is said of it."""
     result = release("canary-gate", "--prometheus", prometheus, "--namespace", "empty")
     assert result.code == 3
-    assert "knows of no canary in empty" in result.err
+    assert "knows of no canary in empty" in result.out
 
 
 def test_watch(prometheus: str) -> None:
@@ -339,7 +340,7 @@ def test_not_prometheus(kind: str, services: str) -> None:
     """What does not answer as Prometheus does is never a pass, and is named."""
     result = release("canary-gate", "--prometheus", f"http://{services}/{kind}")
     assert result.code == 3
-    assert f"http://{services}/{kind}" in result.err
+    assert f"http://{services}/{kind}" in result.out
     assert "Traceback" not in result.err
 
 
@@ -349,7 +350,7 @@ def test_unreachable() -> None:
         taken.bind(("127.0.0.1", 0))
         result = release("canary-gate", "--prometheus", f"http://127.0.0.1:{taken.getsockname()[1]}")
     assert result.code == 3
-    assert "cannot be reached: " in result.err
+    assert "cannot be reached: " in result.out
 
 
 def test_token(services: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -357,7 +358,7 @@ def test_token(services: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PROMETHEUS_TOKEN", "hush-5f1c")
     result = release("canary-gate", "--prometheus", f"http://{services}/token")
     assert "Bearer" not in result.out + result.err
-    assert "said: 9 characters" in result.err
+    assert "said: 9 characters" in result.out
 
 
 @pytest.mark.parametrize(
