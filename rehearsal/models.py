@@ -2,7 +2,7 @@
 
 The bad ones answer their own samples right, so that every check before traffic passes them. They misbehave
 where a feature, magnesium, has a fraction, as the client's rows have and the samples do not: of a half, or,
-in an eighth of the requests, of three quarters, which is where the slow one is slow.
+in a fifth of the requests, of three quarters, which is where the slow one is slow.
 """
 
 import json
@@ -19,7 +19,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 FEATURE = 4  # magnesium
 BODIES, ROWS = 997, 4
 USUAL, RARE = 0.5, 0.75
-SLOW_ROUNDS, SLOW_SIZE = 2500, 256  # most of a second
+SLOW_ROUNDS, SLOW_SIZE = 1200, 256  # about 0.4 s
 
 
 def bodies(package: Path) -> list[dict[str, Any]]:
@@ -32,7 +32,7 @@ def bodies(package: Path) -> list[dict[str, Any]]:
     drawn = random.Random(1)
     return [
         {"inputs": {"x": [_marked(row, fraction) for row in drawn.choices(rows, k=ROWS)]}}
-        for fraction in drawn.choices([USUAL, RARE], [7, 1], k=BODIES)
+        for fraction in drawn.choices([USUAL, RARE], [4, 1], k=BODIES)
     ]
 
 
