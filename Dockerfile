@@ -7,12 +7,13 @@ RUN pip install --quiet --no-cache-dir --no-compile --require-hashes --root-user
       --target /out/opt/scorebox/packages --requirement /requirements.txt
 # What only developers of these packages need goes; libonnxruntime.so is the C library, which the Python one
 # does not load. Byte code is made here, since the root file system is read-only later, and without the time
-# of its making. One time for every file, so that the same input gives the same layer.
+# of its making, and as one order of hashes gives it. One time for every file, so that the same input gives the
+# same layer.
 RUN cd /out/opt/scorebox/packages \
       && rm -rf bin onnxruntime/transformers onnxruntime/quantization onnxruntime/tools onnxruntime/datasets \
            onnxruntime/capi/libonnxruntime.so* simdjson/*.cpp simdjson/*.h \
       && find . -depth -type d -name tests -exec rm -rf {} + \
-      && python -m compileall -q --invalidation-mode unchecked-hash . \
+      && PYTHONHASHSEED=0 python -m compileall -q --invalidation-mode unchecked-hash . \
       && find /out -exec touch --no-dereference --date=@0 {} +
 
 # The build fails here if the model cannot answer its own samples.
@@ -25,7 +26,7 @@ COPY model_loader model_loader
 COPY app app
 # A file that lies beside the code, a key or a note, is none of the service's.
 RUN find . -type f ! -name '*.py' ! -path './app/static/*.js' ! -path './app/static/*.html' \
-      ! -path './app/static/*-LICENSE.txt' -delete && find . -type d -empty -delete && python -m compileall -q --invalidation-mode unchecked-hash .
+      ! -path './app/static/*-LICENSE.txt' -delete && find . -type d -empty -delete && PYTHONHASHSEED=0 python -m compileall -q --invalidation-mode unchecked-hash .
 WORKDIR /out/model/opt/scorebox
 # The baked form goes with it where there is one, which COPY cannot say.
 RUN --mount=target=/context for form in model model.baked; do \

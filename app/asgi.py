@@ -22,6 +22,11 @@ Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 Steps: TypeAlias = Generator[Wait, Any, Reply]
 
+# How many requests, bytes of their bodies and seconds counting and logging may be behind.
+LATER_RECORDS = 64
+LATER_BYTES = 2**20
+LATER_S = 0.05
+
 # Threads for the routes that Flask answers: probes, metrics, the model's description.
 FLASK_THREADS = 4
 
@@ -32,23 +37,23 @@ class Door:
     Attributes:
         service: what it opens to.
         in_flight: requests that have begun and not been answered.
+        close: has the observers look at what they have not seen yet.
     """
 
     def __init__(self, flask: Flask) -> None:
         self.service: Service = flask.extensions["scorebox"]
         self.in_flight = 0
+        self.close: Callable[[], None] = lambda: None
         scorer = self.service.scorer
         # Flask's exporter counts the requests that come through Flask.
         self._scorer = replace(scorer, observers=(*scorer.observers, self.service.metrics.count_http))
         self._flask = WSGIMiddleware(flask, workers=FLASK_THREADS)  # type: ignore[arg-type]
 
-    def observe_later(self, call_soon: Callable[[Callable[[], None]], Any]) -> None:
-        """Lets the observers look at requests once they are answered.
-
-        Args:
-            call_soon: the event loop's.
-        """
-        self._scorer.observers = (_Later(call_soon, self._scorer.observers),)
+    def observe_later(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Lets the observers look at requests once they are answered, at the latest when the door closes."""
+        later = _Later(loop, self._scorer.observers)
+        self._scorer.observers = (later,)
+        self.close = later.observe
 
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         """Answers one request, or keeps the lifespan's."""
@@ -101,26 +106,31 @@ class Door:
 
 
 class _Later:
-    """An observer that hands on the requests of one turn of the event loop together.
+    """An observer that hands on requests together, a little later than they are answered.
 
-    Their replies are on their way by then, and one after another they are counted and logged twice as fast as
-    each between two others' scoring.
+    One after another they are counted and logged twice as fast as each between two others' scoring.
     """
 
-    def __init__(self, call_soon: Callable[[Callable[[], None]], Any], observers: Sequence[Observer]) -> None:
-        self._call_soon, self._observers = call_soon, observers
+    def __init__(self, loop: asyncio.AbstractEventLoop, observers: Sequence[Observer]) -> None:
+        self._loop, self._observers = loop, observers
         self._records: list[Record] = []
+        self._bytes = 0
 
-    def __call__(self, record: Record) -> None:
+    def __call__(self, records: Sequence[Record]) -> None:
         if not self._records:
-            self._call_soon(self._observe)
-        self._records.append(record)
+            self._loop.call_later(LATER_S, self.observe)
+        self._records += records
+        self._bytes += records[0].body_bytes
+        if len(self._records) == LATER_RECORDS or self._bytes > LATER_BYTES:
+            self._bytes = 0
+            self._loop.call_soon(self.observe)
 
-    def _observe(self) -> None:
-        records, self._records = self._records, []
-        for observe in self._observers:
-            for record in records:
-                observe(record)
+    def observe(self) -> None:
+        """Hands on those that wait."""
+        records, self._records, self._bytes = self._records, [], 0
+        if records:
+            for observe in self._observers:
+                observe(records)
 
 
 async def _drive(steps: Steps, wait: Wait | None, receive: Receive) -> Reply:

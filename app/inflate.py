@@ -38,3 +38,13 @@ def inflate(body: bytes, coding: str, max_bytes: int) -> bytes:
             f"the body is not {coding}: it {'goes on after its end' if stream.eof else 'ends early'}"
         )
     return data
+
+
+def deflate(body: bytes, coding: str) -> bytes:
+    """The body compressed, as `inflate` reads it.
+
+    Args:
+        coding: one of CODINGS.
+    """
+    stream = zlib.compressobj(zlib.Z_BEST_SPEED, wbits=CODINGS[coding])
+    return stream.compress(body) + stream.flush()

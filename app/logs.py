@@ -3,13 +3,14 @@
 import logging
 import re
 import sys
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from random import random
-from threading import get_ident
-from time import time
-from typing import Any, TextIO
+from select import PIPE_BUF
+from time import monotonic, time
+from traceback import format_exception
+from typing import Any
 
 import orjson
 
@@ -27,84 +28,63 @@ TRACEPARENT = re.compile(
 
 MAX_PAYLOAD = 2000
 
+LEVELS = {logging.DEBUG: "debug", logging.INFO: "info", logging.ERROR: "error"}
+
 logger = logging.getLogger("scorebox")
 
 
-class JsonFormatter(logging.Formatter):
-    """A JSON object a line: time, level, message, then the fields given as `extra={"fields": …}`."""
+class _Second:
+    """The second that was formatted last: all but the milliseconds is made once a second."""
 
-    _second, _prefix = 0, ""
+    number, text = 0, ""
+
+
+def timestamp(seconds: float) -> str:
+    """A time since the epoch in RFC 3339, UTC."""
+    second = int(seconds)
+    if second != _Second.number:
+        _Second.number, _Second.text = (
+            second,
+            datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S"),
+        )
+    return f"{_Second.text}.{int((seconds - second) * 1000):03d}+00:00"
+
+
+class JsonFormatter(logging.Formatter):
+    """A JSON object a line: time, level, message."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The line of one record."""
         entry: dict[str, Any] = {
-            "time": self._time(record.created),
+            "time": timestamp(record.created),
             "level": record.levelname.lower(),
             "message": record.getMessage(),
-            **getattr(record, "fields", {}),
         }
         if record.exc_info:
             entry["traceback"] = self.formatException(record.exc_info)
-        return orjson.dumps(entry, default=str).decode()
-
-    def _time(self, created: float) -> str:
-        """RFC 3339; all but the milliseconds is made once a second."""
-        second = int(created)
-        if second != self._second:
-            self._second = second
-            self._prefix = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-        return f"{self._prefix}.{int((created - second) * 1000):03d}+00:00"
+        return orjson.dumps(entry).decode()
 
 
 class TextFormatter(logging.Formatter):
-    """A line for people: time, level where it is not info, message, fields."""
+    """A line for people: time, level where it is not info, message."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The line of one record."""
-        time = datetime.fromtimestamp(record.created).astimezone().strftime("%H:%M:%S")
+        moment = datetime.fromtimestamp(record.created).astimezone().strftime("%H:%M:%S")
         level = "" if record.levelno == logging.INFO else f"{record.levelname} "
-        fields = getattr(record, "fields", {})
-        line = " ".join((f"{time} {level}{record.getMessage()}", *(f"{k}={v}" for k, v in fields.items())))
+        line = f"{moment} {level}{record.getMessage()}"
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
 
-class LineHandler(logging.StreamHandler[TextIO]):
-    """Writes lines; those of one turn of the event loop together, where there is one.
-
-    Attributes:
-        call_soon: the event loop's, in whose thread the requests are logged.
-    """
-
-    call_soon: Callable[[Callable[[], None]], Any] | None = None
-
-    def __init__(self, stream: TextIO) -> None:
-        super().__init__(stream)
-        self._lines: list[str] = []
-        self._thread = get_ident()
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Writes the line of one record, at the latest when the event loop turns."""
-        if self.call_soon is None or get_ident() != self._thread:
-            super().emit(record)
-            return
-        if not self._lines:
-            self.call_soon(self.flush)
-        self._lines.append(self.format(record) + self.terminator)
-
-    def flush(self) -> None:
-        """Writes what waits; also called when the process ends."""
-        with self.lock or nullcontext():
-            text, self._lines = "".join(self._lines), []
-            if text:
-                self.stream.write(text)
-            super().flush()
+def is_json(settings: Settings) -> bool:
+    """Whether lines are for machines."""
+    return settings.log_format == "json" or (settings.log_format == "auto" and not sys.stdout.isatty())
 
 
 def configure(settings: Settings) -> None:
     """Sends our lines, and the warnings of gunicorn and OpenTelemetry, to standard output."""
-    is_json = settings.log_format == "json" or (settings.log_format == "auto" and not sys.stdout.isatty())
-    handler = LineHandler(sys.stdout)
-    handler.setFormatter(JsonFormatter() if is_json else TextFormatter())
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(JsonFormatter() if is_json(settings) else TextFormatter())
     for name in ("scorebox", "gunicorn.error", "opentelemetry"):
         target = logging.getLogger(name)
         target.handlers = [handler]
@@ -112,47 +92,31 @@ def configure(settings: Settings) -> None:
     logger.setLevel(settings.log_level.upper())
 
 
-class RequestLine(logging.LogRecord):
-    """The record of one request.
-
-    What all of them share is made once: `Logger.log` walks the stack and asks for thread and process at every
-    line, which costs more than scoring a row.
-    """
-
-    _shared = vars(logging.LogRecord(logger.name, logging.INFO, "", 0, "request", (), None))
-
-    def __init__(self, level: int, fields: Mapping[str, Any], error: BaseException | None) -> None:
-        self.__dict__.update(self._shared)
-        self.created = time()
-        self.levelno = level
-        self.levelname = logging.getLevelName(level)
-        self.fields = fields
-        cause = error.__cause__ if error else None
-        self.exc_info = (type(cause), cause, cause.__traceback__) if cause else None
-
-
 class RequestLog:
-    """Logs requests: an observer."""
+    """Logs requests: an observer. It writes by itself, since `logging` costs as much as scoring a row."""
 
     def __init__(self, settings: Settings, model_version: str) -> None:
         self._success_ratio = settings.log_success_ratio
         self._has_payloads = settings.log_payloads == "on"
         self._model_version = model_version
+        self._write = _json if is_json(settings) else _text
 
-    def __call__(self, record: Record) -> None:
-        """Logs one request; a probe that succeeds at level debug, of other successes only a sample."""
-        status = record.status
-        level = logging.INFO if status < 500 else logging.ERROR
-        if record.route in PROBES and status < 400:
-            level = logging.DEBUG
-        if not logger.isEnabledFor(level):
-            return
-        if status < 400 and self._success_ratio < 1 and random() >= self._success_ratio:  # noqa: S311 (a sample)
-            return
-        logger.handle(RequestLine(level, self._fields(record), record.error if status == 500 else None))
+    def __call__(self, records: Sequence[Record]) -> None:
+        """Logs requests; probes that succeed at level debug, of other successes only a sample."""
+        epoch = time() - monotonic()
+        _print([self._write(self._fields(record, epoch)) for record in records if self._is_logged(record)])
 
-    def _fields(self, record: Record) -> dict[str, Any]:
+    def _is_logged(self, record: Record) -> bool:
+        if not logger.isEnabledFor(_level(record)):
+            return False
+        # A share of successes, and all failures.
+        return record.status >= 400 or self._success_ratio == 1 or random() < self._success_ratio  # noqa: S311
+
+    def _fields(self, record: Record, epoch: float) -> dict[str, Any]:
         fields: dict[str, Any] = {
+            "time": timestamp(epoch + record.started + record.duration),
+            "level": LEVELS[_level(record)],
+            "message": "request",
             "id": record.id,
             "route": record.route,
             "status": record.status,
@@ -168,11 +132,48 @@ class RequestLog:
             fields["trace_id"] = context["trace_id"]
         if record.error:
             fields["error"] = str(record.error)
+            if record.status == 500 and record.error.__cause__:
+                fields["traceback"] = "".join(format_exception(record.error.__cause__))
         if self._has_payloads and record.inputs is not None:
             fields["inputs"] = _shortened(record.inputs)
             if record.result:
                 fields["outputs"] = _shortened(record.result.outputs)
         return fields
+
+
+def _level(record: Record) -> int:
+    if record.status >= 500:
+        return logging.ERROR
+    return logging.DEBUG if record.route in PROBES and record.status < 400 else logging.INFO
+
+
+def _json(fields: Mapping[str, Any]) -> bytes:
+    return orjson.dumps(fields, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def _text(fields: Mapping[str, Any]) -> bytes:
+    """A line for people, and what of it has lines of its own."""
+    rest = dict(fields)
+    moment = datetime.fromisoformat(rest.pop("time")).astimezone().strftime("%H:%M:%S")
+    level = f"{rest.pop('level').upper()} ".replace("INFO ", "")
+    traceback = rest.pop("traceback", "")
+    line = " ".join((f"{moment} {level}{rest.pop('message')}", *(f"{k}={v}" for k, v in rest.items())))
+    return f"{line}\n{traceback}".encode()
+
+
+def _print(lines: Sequence[bytes]) -> None:
+    """Writes lines, as many at once as a pipe takes in one piece: several workers share it."""
+    output, begin, size = sys.stdout.buffer, 0, 0
+    # A full disk, or a reader that has gone, shall not cost an answer.
+    with suppress(OSError):
+        for end, line in enumerate(lines):
+            if size + len(line) > PIPE_BUF:
+                output.write(b"".join(lines[begin:end]))
+                output.flush()
+                begin, size = end, 0
+            size += len(line)
+        output.write(b"".join(lines[begin:]))
+        output.flush()
 
 
 def _shortened(values: Mapping[str, Any]) -> str:

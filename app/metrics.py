@@ -6,6 +6,7 @@ https://prometheus.github.io/client_python/multiprocess/
 """
 
 import math
+from collections import Counter as TallyCounter
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -45,9 +46,10 @@ SECONDS = (
     5,
     10,
 )
-# Rows that may wait to be counted by the baseline's bins: more would be a burden on memory, and their
-# counting one on the requests that come meanwhile.
-MAX_PICKED_ROWS = 128
+# Requests, and bytes of their bodies, that may wait to be counted: more would be a burden on memory, and
+# their counting one on the requests that come meanwhile.
+MOST_RECORDS = 256
+MOST_BYTES = 2**20
 
 STATM = Path("/proc/self/statm")
 
@@ -71,10 +73,9 @@ class Metrics:
         self.defer: Callable[[Callable[[], None]], Any] | None = None
         self.drift = Drift(proven.model.model)
         self._batcher = batcher
-        self._scored: dict[tuple[Any, ...], list[tuple[float | None, ...]]] = defaultdict(list)
+        self._scored: list[Record] = []
+        self._bytes = 0
         self._http: dict[tuple[Any, ...], list[float]] = defaultdict(list)
-        self._picked: list[list[Any]] = []
-        self._picked_rows = 0
         self._is_deferred = False
         self._lock = RLock()
         self.registry = CollectorRegistry()
@@ -140,22 +141,13 @@ class Metrics:
     def _histogram(self, name: str, help_text: str, buckets: Sequence[float] = SECONDS) -> Histogram:
         return Histogram(name, help_text, buckets=buckets, registry=self.registry)
 
-    def __call__(self, record: Record) -> None:
-        """Counts one scored request."""
-        result, reason = record.result, record.error.reason if record.error else None
-        queued, inferred, rows = None, None, None
-        if result:
-            queued = result.queue_duration
-            if result.leads:
-                inferred, rows = result.infer_duration, result.batch_rows
-        phases = (record.decode_duration, queued, inferred, record.encode_duration, rows)
+    def __call__(self, records: Sequence[Record]) -> None:
+        """Counts scored requests."""
         with self._lock:
-            self._scored[record.status, record.caller, reason].append(phases)
-            if self._bins and result and record.inputs and record.rows:
-                self._picked.append(self.drift.pick(record.inputs, result.outputs))
-                self._picked_rows += record.rows
-                if self._picked_rows > MAX_PICKED_ROWS:
-                    self._count_drift()
+            self._scored += records
+            self._bytes += sum([record.body_bytes for record in records])
+            if len(self._scored) >= MOST_RECORDS or self._bytes > MOST_BYTES:
+                self._count()
             self._later()
 
     def init_app(self, app: Flask) -> None:
@@ -172,10 +164,11 @@ class Metrics:
         self._http_duration = collectors["flask_http_request_duration_seconds"]
         self._http_total = collectors["flask_http_request_total"]
 
-    def count_http(self, record: Record) -> None:
-        """Counts a scored request as the exporter does those that Flask sees; an observer for other doors."""
+    def count_http(self, records: Sequence[Record]) -> None:
+        """Counts scored requests as the exporter does those that Flask sees; an observer for other doors."""
         with self._lock:
-            self._http[record.route, record.status].append(record.duration)
+            for record in records:
+                self._http[record.route, record.status].append(record.duration)
             self._later()
 
     def _later(self) -> None:
@@ -189,34 +182,33 @@ class Metrics:
         """Counts what was put by, in the thread that counts."""
         with self._lock:
             self._is_deferred = False
-            self._flush_scored()
-            self._flush_http()
-            if self._picked:
-                self._count_drift()
+            self._count()
+            http, self._http = self._http, defaultdict(list)
+            for (route, status), durations in http.items():
+                self._http_total.labels("POST", status).inc(len(durations))
+                _observe(self._http_duration.labels("POST", route, status), np.array(durations))
             for index in self._counts.nonzero()[0].tolist():
                 self._bins[index].inc(float(self._counts[index]))
             self._counts[:] = 0
 
-    def _flush_scored(self) -> None:
-        scored, self._scored = self._scored, defaultdict(list)
-        for (status, caller, reason), rows in scored.items():
-            self._requests.labels(status, caller).inc(len(rows))
+    def _count(self) -> None:
+        records, self._scored, self._bytes = self._scored, [], 0
+        if not records:
+            return
+        outcomes = TallyCounter(
+            [(item.status, item.caller, item.error.reason if item.error else None) for item in records]
+        )
+        for (status, caller, reason), number in outcomes.items():
+            self._requests.labels(status, caller).inc(number)
             if reason:
-                self._rejected.labels(reason).inc(len(rows))
-        if scored:
-            table = np.array([row for rows in scored.values() for row in rows], np.float64)
-            for histogram, values in zip(self._phases, table.T, strict=True):
-                _observe(histogram, values)
-
-    def _flush_http(self) -> None:
-        http, self._http = self._http, defaultdict(list)
-        for (route, status), durations in http.items():
-            self._http_total.labels("POST", status).inc(len(durations))
-            _observe(self._http_duration.labels("POST", route, status), np.array(durations))
-
-    def _count_drift(self) -> None:
-        picked, self._picked, self._picked_rows = self._picked, [], 0
-        self._counts += self.drift.count(picked)
+                self._rejected.labels(reason).inc(number)
+        table = np.array([_phases(record) for record in records], np.float64)
+        for histogram, values in zip(self._phases, table.T, strict=True):
+            _observe(histogram, values)
+        if self._bins:
+            ran = [(item.inputs, item.result.outputs) for item in records if item.inputs and item.result]
+            if ran:
+                self._counts += self.drift.count([self.drift.pick(*values) for values in ran])
 
     def look(self) -> None:
         """Takes this worker's present memory, CPU time and queue into its gauges."""
@@ -231,6 +223,16 @@ class Metrics:
         )
         for gauge, value in zip(self._now, now, strict=True):
             gauge.set(value)
+
+
+def _phases(record: Record) -> tuple[float, float, float, float, float]:
+    """How long it was decoded, waited, ran and was encoded, and the rows it ran with; NaN: it was not."""
+    result = record.result
+    if result is None:
+        return record.decode_duration, math.nan, math.nan, math.nan, math.nan
+    # One of a batch stands for it.
+    ran, rows = (result.infer_duration, result.batch_rows) if result.leads else (math.nan, math.nan)
+    return record.decode_duration, result.queue_duration, ran, record.encode_duration, rows
 
 
 def _observe(histogram: Any, values: Any) -> None:

@@ -14,7 +14,7 @@ from app.settings import Settings
 from app.tensors import DATATYPES, Array
 from model_loader.baked import find_baked
 from model_loader.errors import PackageError
-from model_loader.extensions import register_extensions
+from model_loader.extensions import explain, register_extensions
 from model_loader.package import (
     Package,
     Signature,
@@ -241,4 +241,4 @@ def _session(package: Package, file: Path, settings: Settings, *, is_baked: bool
     try:
         return ort.InferenceSession(str(file), options, providers=list(settings.providers), enable_fallback=0)
     except ORT_ERRORS as exc:
-        raise ModelError(f"{package}: ONNX Runtime cannot load {file.name}: {exc}") from exc
+        raise ModelError(f"{package}: ONNX Runtime cannot load {file.name}: {explain(exc)}") from exc

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from app import errors, openapi_v2, schemas
+from app import errors, npy, openapi_v2, schemas
 from app.errors import InvalidRequest
 from app.example import example
 from app.ids import CLIENT, MAX_CHARACTERS, MS, OWN
@@ -19,7 +19,9 @@ from app.schemas import closed
 from app.selftest import Sample
 from app.served import Served
 from app.settings import Settings
+from app.signature import single_input
 from app.tensors import from_json
+from model_loader.package import TensorSpec
 
 # An image as nested lists would be most of the document.
 MAX_EXAMPLE_BYTES = 16 * 1024
@@ -85,14 +87,29 @@ def _score(model: Served, samples: tuple[Sample, ...]) -> dict[str, Any]:
         "tags": ["Scoring"],
         "summary": "Score",
         "description": "TensorFlow Serving's convention: by columns or by rows.",
-        "requestBody": {"required": True, "content": json(ref("schemas", "ScoreRequest"), asked)},
+        "requestBody": {
+            "required": True,
+            "content": json(ref("schemas", "ScoreRequest"), asked) | _npy(single_input(model.inputs)),
+        },
         "responses": {
-            "200": response("The model's answer.", json(ref("schemas", "ScoreReply"), answered)),
+            "200": response(
+                "The model's answer.",
+                json(ref("schemas", "ScoreReply"), answered) | _npy(*model.outputs.values()),
+            ),
             **refusals(*SCORING),
         },
         "x-guarded": True,
     }
     return {"/score": {"post": operation}}
+
+
+def _npy(*specs: TensorSpec | None) -> dict[str, Any]:
+    """The content of a body in NumPy's format, where there is one tensor to be in it."""
+    match specs:
+        case [TensorSpec(name=name, datatype=datatype)] if "(" not in datatype:
+            about = f"'{name}' as `numpy.save` writes it."
+            return {npy.MEDIA_TYPE: {"schema": {"type": "string", "format": "binary", "description": about}}}
+    return {}
 
 
 def _about(model: Served) -> dict[str, Any]:

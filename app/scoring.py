@@ -4,6 +4,7 @@ Knows neither Flask nor a server: every door goes the way that `Scorer.answer` s
 authentication, limits, errors, ids and observers exist once.
 """
 
+import math
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from app.call import Codec
 from app.callers import Callers
 from app.errors import BodyTooLarge, RequestError, UnsupportedMediaType
 from app.ids import OWN, read_ids
-from app.inflate import CODINGS, inflate
+from app.inflate import CODINGS, deflate, inflate
 from app.protocols import open_inference, score
 from app.served import Served
 from app.settings import Settings
@@ -84,7 +85,8 @@ class Record:
         rows: of the request; None where it could not be read.
         inputs: name → array, as the model took them; None where they could not be read.
         result: what became of it at the model; None where it did not get there.
-        arrived: when its whole body was there, in seconds of the monotonic clock; None where it never was.
+        body_bytes: of the request, as it came.
+        arrived: when its whole body was there, in seconds of the monotonic clock; NaN where it never was.
         decoded: when the model's inputs were; likewise.
         inferred: when the model's outputs were; likewise.
         traceparent: as the request had it, which may be anything.
@@ -99,25 +101,26 @@ class Record:
     rows: int | None = None
     inputs: Mapping[str, Any] | None = None
     result: Result | None = None
-    arrived: float | None = None
-    decoded: float | None = None
-    inferred: float | None = None
+    arrived: float = math.nan
+    decoded: float = math.nan
+    inferred: float = math.nan
     error: RequestError | None = None
     traceparent: str = ""
+    body_bytes: int = 0
 
     @property
-    def decode_duration(self) -> float | None:
+    def decode_duration(self) -> float:
         """Seconds from the body to the model's inputs."""
-        return None if self.arrived is None or self.decoded is None else self.decoded - self.arrived
+        return self.decoded - self.arrived
 
     @property
-    def encode_duration(self) -> float | None:
+    def encode_duration(self) -> float:
         """Seconds from the model's outputs to the reply."""
-        return None if self.inferred is None else self.started + self.duration - self.inferred
+        return self.started + self.duration - self.inferred
 
 
 Wait: TypeAlias = Read | Future[Any]
-Observer = Callable[[Record], None]
+Observer = Callable[[Sequence[Record]], None]
 
 
 @dataclass
@@ -126,7 +129,7 @@ class Scorer:
 
     Attributes:
         transforming: runs the team's own code, which may take long, beside the event loop.
-        observers: look at each request that was answered.
+        observers: look at requests that were answered.
     """
 
     model: Served
@@ -157,6 +160,7 @@ class Scorer:
             body = yield Read(max_bytes + 1, deadline)
             # Without this bound a client that sends no length could have us hold a body of any size.
             record.arrived = monotonic()
+            record.body_bytes = len(body)
             if len(body) > max_bytes:
                 raise BodyTooLarge(f"expected a body of at most {max_bytes} bytes, got more")
             if coding:
@@ -177,6 +181,9 @@ class Scorer:
             if not self.model.is_plain:
                 outputs = yield self.transforming.submit(self.model.after, outputs)
             own, reply = call.encode(outputs, self._about(record.id))
+            # Triton's client asks for one coding; HTTP libraries list all they know, without being told to.
+            if (wanted := headers.get("accept-encoding")) in CODINGS:
+                own, reply = own | {"content-encoding": wanted}, deflate(reply, wanted)
             record.status = 200
             reply_headers = self.headers(ids)
             reply_headers["x-ms-run-fn-exec-ms"] = f"{record.result.infer_duration * 1000:.3f}"
@@ -192,7 +199,7 @@ class Scorer:
         finally:
             record.duration = monotonic() - record.started
             for observe in self.observers:
-                observe(record)
+                observe([record])
 
     def headers(self, ids: Mapping[str, str]) -> dict[str, str]:
         """The headers of every reply."""

@@ -13,7 +13,7 @@ from app import create_app
 from app.asgi import Door
 from app.errors import StartupError
 from app.example import curl
-from app.logs import LineHandler, configure, logger
+from app.logs import configure, logger
 from app.service import Service
 from app.settings import Settings
 
@@ -60,11 +60,8 @@ def post_worker_init(worker: Any) -> None:
         )
 
     _look(worker)
-    worker.asgi.observe_later(worker.loop.call_soon)
+    worker.asgi.observe_later(worker.loop)
     service.metrics.defer = partial(worker.loop.call_later, COUNT_S)
-    for handler in logger.handlers:
-        if isinstance(handler, LineHandler):
-            handler.call_soon = worker.loop.call_soon
     # What the start made stays, so the collector need not look at it again and again.
     gc.collect()
     gc.freeze()
@@ -106,12 +103,13 @@ def _stop(worker: Any) -> None:
 def _finish(worker: Any, patience: float) -> None:
     if worker.asgi.in_flight or (worker.silent and worker.loop.time() < patience):
         worker.loop.call_later(POLL_S, _finish, worker, patience)
-    else:  # after the observers of this turn
-        worker.loop.call_soon(_quit, worker)
+    else:
+        _quit(worker)
 
 
 def _quit(worker: Any) -> None:
     service: Service = worker.asgi.service
+    worker.asgi.close()
     service.metrics.flush()
     if service.tracing:
         service.tracing.close()

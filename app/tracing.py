@@ -4,7 +4,8 @@ Imported only where OTEL_EXPORTER_OTLP_ENDPOINT is set. The other variables of O
 https://opentelemetry.io/docs/specs/semconv/http/http-spans/, "HTTP server"
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from math import isnan
 from threading import Thread
 from time import monotonic, time
 
@@ -38,8 +39,12 @@ class Tracing:
             "scorebox.model.digest": model.package.digest,
         }
 
-    def __call__(self, record: Record) -> None:
-        """Makes the spans of one request, which is over."""
+    def __call__(self, records: Sequence[Record]) -> None:
+        """Makes the spans of requests, which are over."""
+        for record in records:
+            self._trace(record)
+
+    def _trace(self, record: Record) -> None:
         epoch = time() - monotonic()
         began, ended = record.started, record.started + record.duration
         attributes: dict[str, AttributeValue] = {
@@ -74,10 +79,10 @@ class Tracing:
 
 def _phases(record: Record) -> Iterator[tuple[str, float, float]]:
     """Name, start and end of each phase that the request came to, by the monotonic clock."""
-    if record.arrived is None or record.decoded is None:
+    if isnan(record.decoded):
         return
     yield "decode", record.arrived, record.decoded
-    if record.result is None or record.inferred is None:
+    if record.result is None:
         return
     ran = record.decoded + record.result.queue_duration
     yield "queue", record.decoded, ran

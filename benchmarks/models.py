@@ -11,10 +11,13 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from training.baseline import numeric_bins
+
 SEED = 1
 OPSET = {"": 18, "ai.onnx.ml": 3}
 ROWS = 8
 RTOL, ATOL = 1e-3, 1e-5
+FEATURES = [f"feature_{number}" for number in range(30)]
 
 Arrays = dict[str, NDArray[Any]]
 Sample = tuple[NDArray[np.float32], Arrays]
@@ -35,6 +38,9 @@ def make(name: str, directory: Path) -> None:
         for x, outputs in samples
     ]
     (directory / "samples.json").write_text(json.dumps(document))
+    if name == "trees":
+        (directory / "manifest.json").write_text(json.dumps({"features": FEATURES}))
+        (directory / "baseline.json").write_text(json.dumps(_baseline(samples)))
 
 
 def trees() -> tuple[bytes, list[Sample]]:
@@ -75,12 +81,30 @@ def heavy() -> tuple[bytes, list[Sample]]:
 
 
 def image() -> tuple[bytes, list[Sample]]:
-    """A picture's worth of input, 3×224×224, and hardly any work: the mean of each channel."""
+    """A picture's worth of input, 3×224×224, and hardly any work: 1,000 sums of the channels' means."""
     numbers = np.random.default_rng(SEED)
     pictures = numbers.standard_normal((2, 1, 3, 224, 224)).astype(np.float32)
-    nodes = [helper.make_node("GlobalAveragePool", ["x"], ["y"])]
-    model = _model(nodes, ["batch", 3, 224, 224], ["batch", 3, 1, 1], [])
-    return model, [(x, {"y": x.mean(axis=(2, 3), keepdims=True)}) for x in pictures]
+    weights = numbers.standard_normal((3, 1000)).astype(np.float32)
+    nodes = [
+        helper.make_node("GlobalAveragePool", ["x"], ["means"]),
+        helper.make_node("Flatten", ["means"], ["channels"]),
+        helper.make_node("MatMul", ["channels", "weights"], ["y"]),
+    ]
+    tensors = [numpy_helper.from_array(weights, "weights")]
+    model = _model(nodes, ["batch", 3, 224, 224], ["batch", 1000], tensors)
+    return model, [(x, {"y": x.astype(np.float64).mean(axis=(2, 3)) @ weights}) for x in pictures]
+
+
+def _baseline(samples: Sequence[Sample]) -> Any:
+    """Bins for every feature and output, so that drift is counted too."""
+    columns = np.concatenate([x for x, _ in samples]).T
+    return {
+        "features": {name: numeric_bins(column) for name, column in zip(FEATURES, columns, strict=True)},
+        "outputs": {
+            "label": {"categories": [0, 1], "shares": [0.5, 0.5]},
+            "probabilities": numeric_bins(np.linspace(0, 1, 11, dtype=np.float32)),
+        },
+    }
 
 
 MODELS: dict[str, Callable[[], tuple[bytes, list[Sample]]]] = {

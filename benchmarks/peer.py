@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ ROOT = Path(__file__).parents[1]
 PROGRAMS = ROOT / "benchmarks/peers"
 JSON = {"content-type": "application/json"}
 BYTES = {"content-type": "application/octet-stream"}
+NPY = {"content-type": "application/x-npy", "accept": "application/x-npy"}
 
 Outputs = Mapping[str, Any]
 
@@ -23,13 +25,13 @@ class Format:
     Attributes:
         path: of the URL.
         encode: nested lists of the model's input `x` → headers and body.
-        decode: the reply, read from JSON → output name → nested or flat numbers.
+        decode: the reply → output name → nested or flat numbers.
         program: put for `{program}` in the command, where formats are served by different ones.
     """
 
     path: str
     encode: Callable[[Any], tuple[Mapping[str, str], bytes]]
-    decode: Callable[[Any], Outputs]
+    decode: Callable[[bytes], Outputs]
     program: str = ""
 
 
@@ -75,45 +77,57 @@ def _open_inference(inputs: Any) -> tuple[Mapping[str, str], bytes]:
     return JSON, json.dumps({"inputs": [tensor]}).encode()
 
 
-def _outputs(reply: Any) -> Outputs:
-    outputs: Outputs = reply["outputs"]
+def _npy(inputs: Any) -> tuple[Mapping[str, str], bytes]:
+    file = BytesIO()
+    np.save(file, np.array(inputs, np.float32))
+    return NPY, file.getvalue()
+
+
+def _outputs(reply: bytes) -> Outputs:
+    outputs: Outputs = json.loads(reply)["outputs"]
     return outputs
 
 
-def _predictions(reply: Any) -> Outputs:
-    outputs: Outputs = reply["predictions"]
+def _predictions(reply: bytes) -> Outputs:
+    outputs: Outputs = json.loads(reply)["predictions"]
     return outputs
 
 
-def _tensors(reply: Any) -> Outputs:
-    return {tensor["name"]: tensor["data"] for tensor in reply["outputs"]}
+def _tensors(reply: bytes) -> Outputs:
+    return {tensor["name"]: tensor["data"] for tensor in json.loads(reply)["outputs"]}
+
+
+def _array(reply: bytes) -> Outputs:
+    return {"y": np.load(BytesIO(reply))}
 
 
 _LOADER = ("{python}", "-m", "model_loader")
 _STORE = ("--store", "file:{served}.store")
 
-PEERS: Mapping[str, Peer] = {
-    "scorebox": Peer(
-        title="Scorebox",
-        # As a container runs it: threads and all else come from the CPUs that it is given.
-        start=("{bin}/gunicorn",),
-        formats={"json": Format("/score", _plain, _outputs)},
-        prepare=(
-            (*_LOADER, "publish", "{source}", "--name", "bench", *_STORE),
-            (*_LOADER, "pull", "--output", "{served}", "--lock", "{served}.lock", *_STORE),
-            (*_LOADER, "bake", "{served}"),
-        ),
-        environ={
-            "HOST": "127.0.0.1",
-            "PORT": "{port}",
-            "MODEL_PATH": "{served}",
-            "WEB_CONCURRENCY": "{workers}",
-            # Nobody has to hear of its end.
-            "DRAIN_DELAY_S": "0",
-        },
-        directory="{root}",
-        packages=("onnxruntime", "numpy", "gunicorn", "flask", "orjson"),
+_SCOREBOX = Peer(
+    title="Scorebox",
+    # As a container runs it: threads and all else come from the CPUs that it is given.
+    start=("{bin}/gunicorn",),
+    formats={"json": Format("/score", _plain, _outputs), "binary": Format("/score", _npy, _array)},
+    prepare=(
+        (*_LOADER, "publish", "{source}", "--name", "bench", *_STORE),
+        (*_LOADER, "pull", "--output", "{served}", "--lock", "{served}.lock", *_STORE),
+        (*_LOADER, "bake", "{served}"),
     ),
+    environ={
+        "HOST": "127.0.0.1",
+        "PORT": "{port}",
+        "MODEL_PATH": "{served}",
+        "WEB_CONCURRENCY": "{workers}",
+        # Nobody has to hear of its end.
+        "DRAIN_DELAY_S": "0",
+    },
+    directory="{root}",
+    packages=("onnxruntime", "numpy", "gunicorn", "flask", "orjson"),
+)
+
+PEERS: Mapping[str, Peer] = {
+    "scorebox": _SCOREBOX,
     "mlserver": Peer(
         title="MLServer",
         start=("{python}", "-c", "from mlserver.cli import main; main()", "start", "{served}"),
@@ -183,4 +197,21 @@ PEERS: Mapping[str, Peer] = {
         formats={"json": Format("/score", _plain, _outputs), "binary": Format("/binary", _raw, _outputs)},
         environ={"MODEL_DIR": "{source}"},
     ),
+    "unobserved": replace(
+        _SCOREBOX,
+        title="Scorebox without metrics, drift and log",
+        start=("{bin}/gunicorn", "benchmarks.unobserved:application()"),
+    ),
+    "bare": Peer(
+        title="A bare ASGI callable under gunicorn",
+        start=(
+            *("{bin}/gunicorn", "server:application", "--chdir", "{here}", "--bind", "127.0.0.1:{port}"),
+            *("--worker-class", "asgi", "--workers", "{workers}"),
+        ),
+        formats={"json": Format("/score", _plain, _outputs)},
+        environ={"MODEL_DIR": "{source}"},
+        packages=("gunicorn",),
+    ),
 }
+# Not for comparison: they tell what a part of Scorebox costs.
+PARTS = ("unobserved", "bare")

@@ -41,6 +41,7 @@ METRICS = {
     "rate": "requests a second that were sent",
     "pss_mb": "memory of all processes (PSS), MB",
     "first_answer_s": "from start to first answer, s",
+    "own_ms": "the model by itself, ms",
 }
 MORE_IS_BETTER = {"rps", "rate"}
 
@@ -85,6 +86,18 @@ SHOWN: Mapping[str, Shown] = {
         "From the start of the process to the first right answer, files being in the page cache.",
         {"": "1 worker"},
         ("first_answer_s",),
+    ),
+    "observed": Shown(
+        "What it costs to be seen",
+        "The same as for throughput, with 8 connections, against a Scorebox that nobody looks at.",
+        {"": "8 connections"},
+        ("rps", "p50_ms", "p99_ms"),
+    ),
+    "overhead": Shown(
+        "Overhead",
+        "1 connection. By itself: for JSON from text to text in process; for binary only the session's run.",
+        {"json": "trees, JSON", "binary": "picture to 1,000 numbers, binary"},
+        ("p50_ms", "own_ms"),
     ),
 }
 

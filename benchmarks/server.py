@@ -56,6 +56,9 @@ class Server:
         first_answer_s: from the start of its process to its first right answer.
         pid: of its first process.
         workers: that hold the model.
+        core: that it is pinned to.
+        source: the model's directory.
+        format: "json" or "binary".
     """
 
     name: str
@@ -66,6 +69,18 @@ class Server:
     first_answer_s: float
     pid: int
     workers: int
+    core: int
+    source: Path
+    format: str
+
+    def in_process_ms(self) -> float:
+        """What the model takes by itself on the server's core; see `benchmarks.in_process`."""
+        python = str(environment("scorebox") / "bin/python")
+        command = ["taskset", "--cpu-list", str(self.core), python, "-m", "benchmarks.in_process"]
+        done = subprocess.run(
+            [*command, self.source, self.format], capture_output=True, text=True, check=True
+        )
+        return float(done.stdout)
 
     def pss_mb(self) -> float:
         """Proportional set size of all its processes together, in MB: shared pages count once."""
@@ -121,7 +136,19 @@ class Field:
             reply = _first_answer(process, ports[0], how.path, headers, body)
             took = time.perf_counter() - began
             _check(name, how, reply, sample)
-            yield Server(name, ports[0], how.path, headers, body, took, process.pid, setup.workers)
+            yield Server(
+                name=name,
+                port=ports[0],
+                path=how.path,
+                headers=headers,
+                body=body,
+                first_answer_s=took,
+                pid=process.pid,
+                workers=setup.workers,
+                core=self.core,
+                source=Path(values["source"]),
+                format=setup.format,
+            )
         except (BenchmarkError, OSError) as exc:
             lines = log.read_text(errors="replace").splitlines()[-20:]
             raise BenchmarkError("\n".join([f"{peer.title}, {setup}: {exc}", *lines])) from exc
@@ -213,7 +240,7 @@ def _first_answer(
 def _check(name: str, how: Format, answer: bytes, sample: Any) -> None:
     """Holds an answer against the sample's: every output, every number."""
     try:
-        outputs = how.decode(json.loads(answer))
+        outputs = how.decode(answer)
     except (KeyError, TypeError, ValueError) as exc:
         raise BenchmarkError(f"{name}: expected a reply with outputs, got {answer[:300]!r}") from exc
     for output, expected in sample["outputs"].items():

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from benchmarks.errors import BenchmarkError
 from benchmarks.load import closed_loop
 from benchmarks.open_loop import open_loop
-from benchmarks.peer import PEERS
+from benchmarks.peer import PARTS, PEERS
 from benchmarks.results import Document, capacity
 from benchmarks.server import Server, Setup
 
@@ -32,7 +32,7 @@ class Suite:
 
     setups: Mapping[str, Setup]
     measure: Measure
-    peers: tuple[str, ...] = tuple(PEERS)
+    peers: tuple[str, ...] = tuple(name for name in PEERS if name not in PARTS)
 
 
 def throughput(server: Server, seconds: float, _results: Document) -> Mapping[str, Values]:
@@ -74,6 +74,19 @@ def picture(server: Server, seconds: float, _results: Document) -> Mapping[str, 
     return {"": asdict(closed_loop(server, 1, seconds))}
 
 
+def overhead(server: Server, seconds: float, _results: Document) -> Mapping[str, Values]:
+    """Latency at one connection, and what the model takes by itself on the same core."""
+    closed_loop(server, 1, WARM_S)
+    found = closed_loop(server, 1, seconds)
+    return {"": {"p50_ms": found.p50_ms, "own_ms": server.in_process_ms()}}
+
+
+def observed(server: Server, seconds: float, _results: Document) -> Mapping[str, Values]:
+    """Requests a second and latency at 8 connections."""
+    closed_loop(server, 8, WARM_S)
+    return {"": asdict(closed_loop(server, 8, seconds))}
+
+
 def start(server: Server, _seconds: float, _results: Document) -> Mapping[str, Values]:
     """What the start has told already."""
     return {"": {"first_answer_s": server.first_answer_s}}
@@ -90,6 +103,12 @@ SUITES: Mapping[str, Suite] = {
     ),
     "image": Suite({kind: Setup("image", format=kind) for kind in ("json", "binary")}, picture),
     "start": Suite({"": Setup("trees")}, start),
+    "observed": Suite({"": Setup("trees")}, observed, peers=("scorebox", "unobserved")),
+    "overhead": Suite(
+        {"json": Setup("trees"), "binary": Setup("image", format="binary")},
+        overhead,
+        peers=("scorebox", "bare"),
+    ),
 }
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from model_loader.atomic import alone, replace_directory
 from model_loader.baked import BAKED_FILE, baked_path, find_baked, recipe
 from model_loader.errors import PackageError
-from model_loader.extensions import register_extensions
+from model_loader.extensions import explain, register_extensions
 from model_loader.package import MODEL_FILE, Package, encode, hash_file, read_signature
 
 WEIGHTS_FILE = "weights.bin"
@@ -57,7 +57,7 @@ def bake(package: Package) -> bool:
             (staging / BAKED_FILE).write_bytes(encode(note))
             replace_directory(staging, target)
         except refusals as exc:
-            raise PackageError(f"{package} cannot be baked: {exc}") from exc
+            raise PackageError(f"{package} cannot be baked: {explain(exc)}") from exc
         finally:
             shutil.rmtree(staging, ignore_errors=True)
     return True

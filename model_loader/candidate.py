@@ -8,7 +8,7 @@ from typing import Any
 from model_loader.baseline import parse_baseline
 from model_loader.description import check_features, check_samples
 from model_loader.errors import PackageError
-from model_loader.extensions import register_extensions
+from model_loader.extensions import explain, register_extensions
 from model_loader.package import (
     ABOUT,
     BASELINE_FILE,
@@ -128,7 +128,7 @@ def _open(path: Path) -> Signature:
     try:
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except refusals as exc:
-        raise PackageError(f"ONNX Runtime cannot open {path}: {exc}") from exc
+        raise PackageError(f"ONNX Runtime cannot open {path}: {explain(exc)}") from exc
     return read_signature(session)
 
 

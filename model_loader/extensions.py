@@ -3,6 +3,8 @@
 from importlib.util import find_spec
 from typing import Any
 
+DOMAIN = "com.microsoft.extensions"
+
 
 def register_extensions(options: Any) -> None:
     """Makes its operators known to sessions with these options; does nothing where it is not installed.
@@ -14,3 +16,10 @@ def register_extensions(options: Any) -> None:
         from onnxruntime_extensions import get_library_path
 
         options.register_custom_ops_library(get_library_path())
+
+
+def explain(error: Exception) -> str:
+    """What ONNX Runtime says of a model that it cannot load, and which package is missing, if that is it."""
+    if DOMAIN in str(error) and not find_spec("onnxruntime_extensions"):
+        return f"{error}; its operators come with onnxruntime-extensions, which is not installed"
+    return str(error)

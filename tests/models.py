@@ -46,6 +46,19 @@ def affine() -> bytes:
     return model(nodes, [tensor("x")], [tensor("y")], [two, one])
 
 
+def affine_and_echo() -> bytes:
+    """y = 2·x + 1 over FP32 [batch, 2], and said = words over STRING [n]."""
+    two = helper.make_tensor("two", FLOAT, [], [2.0])
+    one = helper.make_tensor("one", FLOAT, [], [1.0])
+    nodes = [
+        helper.make_node("Mul", ["x", "two"], ["z"]),
+        helper.make_node("Add", ["z", "one"], ["y"]),
+        helper.make_node("Identity", ["words"], ["said"]),
+    ]
+    inputs = [tensor("x"), tensor("words", TensorProto.STRING, ["n"])]
+    return model(nodes, inputs, [tensor("y"), tensor("said", TensorProto.STRING, ["n"])], [two, one])
+
+
 def layers(size: int = 64, count: int = 3) -> bytes:
     """y = x · w · … · w over FP32 [batch, size], with weights that are worth mapping into memory."""
     weights = [

@@ -39,7 +39,7 @@ def init_app(app: Flask, service: Service) -> None:
                 response.headers.setdefault(name, value)
             g.record.status = response.status_code
             g.record.duration = monotonic() - g.record.started
-            service.log_request(g.record)
+            service.log_request([g.record])
         return response
 
     @app.errorhandler(RequestError)

@@ -2,18 +2,21 @@
 
 import http.client
 import json
+import logging
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from app.logs import logger
 
 ROOT = Path(__file__).parents[2]
 START_TIMEOUT_S = 30
@@ -62,20 +65,29 @@ class Server:
 
 
 StartServer = Callable[..., Server]
+ReadLog = Callable[[], list[Any]]
 
 
 @pytest.fixture
-def start_server(tmp_path: Path) -> Iterator[StartServer]:
-    """Starts gunicorn with a model; settings are given as their variables."""
+def log(capsys: pytest.CaptureFixture[str]) -> Iterator[ReadLog]:
+    """Reads the log lines of requests, of every level, since it was asked last."""
+    logger.setLevel(logging.DEBUG)
+    yield lambda: [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    logger.setLevel(logging.NOTSET)
+
+
+@contextmanager
+def starting(directory: Path) -> Iterator[StartServer]:
+    """Starts gunicorn with a model, settings given as their variables; ends what it started."""
     servers: list[Server] = []
 
     def start(model_path: Path, **variables: str) -> Server:
-        log = tmp_path / f"server-{len(servers)}.log"
+        log = directory / f"server-{len(servers)}.log"
         environ = os.environ | {
             "HOST": "127.0.0.1",
             "PORT": "0",
             "MODEL_PATH": str(model_path),
-            "TMPDIR": str(tmp_path),
+            "TMPDIR": str(directory),
             "PYTHONUNBUFFERED": "1",
             "DRAIN_DELAY_S": "1",
             **variables,
@@ -97,3 +109,10 @@ def start_server(tmp_path: Path) -> Iterator[StartServer]:
         if server.process.poll() is None:
             server.process.kill()
             server.process.wait()
+
+
+@pytest.fixture
+def start_server(tmp_path: Path) -> Iterator[StartServer]:
+    """Starts gunicorn with a model; settings are given as their variables."""
+    with starting(tmp_path) as start:
+        yield start

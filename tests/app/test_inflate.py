@@ -1,11 +1,13 @@
 """Compressed bodies: read as they were, and never larger than the limit."""
 
 import gzip
+import json
 import zlib
 
 import pytest
 from flask.testing import FlaskClient
 
+from app.inflate import inflate
 from tests import models
 from tests.conftest import MakeClient
 
@@ -72,3 +74,26 @@ def test_bomb(serve: MakeClient, coding: str) -> None:
     )
     assert reply.status_code == 413
     assert "at most 100000 bytes when inflated" in reply.get_json()["error"]
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate"])
+@pytest.mark.parametrize("path", ["/score", "/v2/models/tiny/infer"])
+def test_compressed_reply(client: FlaskClient, path: str, coding: str) -> None:
+    """Who asks for one coding gets its answer in it; errors stay as they are."""
+    tensor = {"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [1, 2]}
+    body = {"inputs": [[1, 2]]} if path == "/score" else {"inputs": [tensor]}
+    plain = client.post(path, json=body).get_json()
+    reply = client.post(path, json=body, headers={"accept-encoding": coding})
+    assert reply.headers["content-encoding"] == coding
+    assert json.loads(inflate(reply.data, coding, 10_000)) | {"id": ""} == plain | {"id": ""}
+    assert int(reply.headers["content-length"]) == len(reply.data)
+    refused = client.post(path, json={}, headers={"accept-encoding": coding})
+    assert refused.get_json()["error"]
+
+
+@pytest.mark.parametrize("accept", ["gzip, deflate", "gzip, deflate, br, zstd", "*", "identity", "br", ""])
+def test_plain_reply(client: FlaskClient, accept: str) -> None:
+    """What HTTP libraries send by themselves asks for nothing."""
+    reply = client.post("/score", json={"inputs": [[1, 2]]}, headers={"accept-encoding": accept})
+    assert "content-encoding" not in reply.headers
+    assert reply.get_json()["outputs"] == {"y": [[3, 5]]}

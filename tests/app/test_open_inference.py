@@ -1,7 +1,10 @@
 """The Open Inference Protocol: JSON, binary tensors, health and metadata."""
 
+import asyncio
+import inspect
 import json
 import struct
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +13,11 @@ import numpy as np
 import pytest
 from flask.testing import FlaskClient
 from onnx import TensorProto, helper
+from tritonclient.utils import InferenceServerException
 
 from tests import models
 from tests.app.conftest import StartServer
-from tests.conftest import MakeClient
+from tests.conftest import MakeClient, write_package
 
 INFER = "/v2/models/tiny/infer"
 BARE = "/v2/models/bare/infer"
@@ -337,32 +341,62 @@ def test_get(client: FlaskClient) -> None:
 
 @pytest.mark.parametrize("compression", [None, "gzip", "deflate"])
 @pytest.mark.parametrize("binary", [True, False])
+@pytest.mark.parametrize("module", ["tritonclient.http", "tritonclient.http.aio"])
 def test_tritonclient(
-    package: Path, start_server: StartServer, compression: str | None, binary: bool
+    tmp_path: Path, start_server: StartServer, module: str, compression: str | None, binary: bool
 ) -> None:
-    """Triton's own client finds what it looks for: health, metadata, and answers."""
-    from tritonclient.http import InferenceServerClient, InferInput, InferRequestedOutput
+    """Triton's own clients find what they look for: health, metadata, and answers, numbers and strings."""
+    triton = import_module(module)
 
+    async def ask(call: Any, *args: Any, **kwargs: Any) -> Any:
+        result = call(*args, **kwargs)
+        return await result if inspect.isawaitable(result) else result
+
+    async def session(port: int) -> None:
+        client = triton.InferenceServerClient(f"127.0.0.1:{port}")
+        try:
+            assert await ask(client.is_server_live)
+            assert await ask(client.is_server_ready)
+            assert await ask(client.is_model_ready, "tiny")
+            assert await ask(client.is_model_ready, "tiny", "3")
+            assert not await ask(client.is_model_ready, "other")
+            assert (await ask(client.get_server_metadata))["extensions"] == ["binary_tensor_data"]
+            about = await ask(client.get_model_metadata, "tiny", "3")
+            assert [(tensor["name"], tensor["datatype"], tensor["shape"]) for tensor in about["inputs"]] == [
+                ("x", "FP32", [-1, 2]),
+                ("words", "BYTES", [-1]),
+            ]
+            rows, words = np.array([[1, 2], [3, 4]], np.float32), np.array(["Grüße", "", "wine"], object)
+            inputs = [triton.InferInput("x", rows.shape, "FP32"), triton.InferInput("words", [3], "BYTES")]
+            inputs[0].set_data_from_numpy(rows, binary_data=binary)
+            inputs[1].set_data_from_numpy(words, binary_data=binary)
+            wanted = [triton.InferRequestedOutput(name, binary_data=binary) for name in ("said", "y")]
+            for outputs in (wanted, wanted[:1], None):
+                result = await ask(
+                    client.infer,
+                    "tiny",
+                    inputs,
+                    outputs=outputs,
+                    request_id="my-id",
+                    request_compression_algorithm=compression,
+                    response_compression_algorithm=compression,
+                )
+                reply = result.get_response()
+                assert reply["id"] == "my-id"
+                names = [output["name"] for output in reply["outputs"]]
+                assert names == (["said", "y"][: len(outputs)] if outputs else ["y", "said"])
+                said = [
+                    word.decode() if isinstance(word, bytes) else word for word in result.as_numpy("said")
+                ]
+                assert said == words.tolist()
+                if "y" in names:
+                    assert result.as_numpy("y").tolist() == [[3, 5], [7, 9]]
+            with pytest.raises(InferenceServerException, match="missing input 'words'"):
+                await ask(client.infer, "tiny", inputs[:1], response_compression_algorithm=compression)
+        finally:
+            await ask(client.close)
+
+    package = write_package(tmp_path / "package", models.affine_and_echo())
     server = start_server(package, WEB_CONCURRENCY="1").wait_until_ready()
-    client = InferenceServerClient(f"127.0.0.1:{server.port}")
-    assert client.is_server_live()
-    assert client.is_server_ready()
-    assert client.is_model_ready("tiny")
-    assert not client.is_model_ready("other")
-    assert client.get_server_metadata()["extensions"] == ["binary_tensor_data"]
-    assert client.get_model_metadata("tiny", "3")["inputs"][0]["shape"] == [-1, 2]
-    rows = np.array([[1, 2], [3, 4]], np.float32)
-    tensor = InferInput("x", rows.shape, "FP32")
-    tensor.set_data_from_numpy(rows, binary_data=binary)
-    result = client.infer(
-        "tiny",
-        [tensor],
-        outputs=[InferRequestedOutput("y", binary_data=binary)],
-        request_id="my-id",
-        request_compression_algorithm=compression,
-        response_compression_algorithm=compression,
-    )
-    assert result.as_numpy("y").tolist() == [[3, 5], [7, 9]]
-    assert result.get_response()["id"] == "my-id"
-    client.close()
+    asyncio.run(session(server.port))
     assert server.stop() == 0

@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import numpy as np
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from onnx import TensorProto
 from openapi_spec_validator import OpenAPIV2SpecValidator, OpenAPIV30SpecValidator, OpenAPIV31SpecValidator
 
-from app import create_app
-from app.callers import Callers
+from app import create_app, npy
 from app.settings import Settings
 from tests import models
 from tests.app.conftest import ROOT, StartServer
@@ -101,7 +101,7 @@ def schema(document: Mapping[str, Any], name: str) -> jsonschema.Draft202012Vali
 
 def document_of(client: FlaskClient, version: str = "3.1") -> Any:
     """The document that a service gives."""
-    reply = client.get(f"/swagger.json?version={version}")
+    reply = client.get(f"/swagger.json?version={version}", headers={"x-api-key": "key"})
     assert reply.status_code == 200
     return reply.get_json()
 
@@ -125,6 +125,21 @@ def test_kind(serve: MakeClient, kind: str) -> None:
         schema(document, "Error").validate(reply.get_json())
 
 
+@pytest.mark.parametrize(
+    ("kind", "asked", "answered"),
+    [("affine", True, True), ("default", True, True), ("total", False, False), ("sequence", False, False)],
+)
+def test_npy(serve: MakeClient, kind: str, asked: bool, answered: bool) -> None:
+    """Arrays in NumPy's format are named where the service takes and gives them, and nowhere else."""
+    client = serve(KINDS[kind][0])
+    operation = document_of(client)["paths"]["/score"]["post"]
+    assert (npy.MEDIA_TYPE in operation["requestBody"]["content"]) is asked
+    assert (npy.MEDIA_TYPE in operation["responses"]["200"]["content"]) is answered
+    body = npy.write(np.array([[1, 2]], np.float32))
+    accept = {"content-type": npy.MEDIA_TYPE, "accept": npy.MEDIA_TYPE}
+    assert client.post("/score", data=body, headers=accept).status_code == (200 if asked else 400)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("version", VALIDATORS)
 def test_valid(tmp_path: Path, kind: str, version: str) -> None:
@@ -136,7 +151,6 @@ def test_valid(tmp_path: Path, kind: str, version: str) -> None:
     app = create_app(Settings(model_path=path, web_concurrency=1))
     VALIDATORS[version](document_of(app.test_client(), version)).validate()
     app = create_app(Settings(model_path=path, web_concurrency=1, api_keys_file=keys))
-    app.extensions["scorebox"].scorer.callers = Callers()
     VALIDATORS[version](document_of(app.test_client(), version)).validate()
 
 

@@ -4,8 +4,11 @@ import base64
 import hashlib
 import json
 import logging
+import re
 import threading
+import time
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +19,13 @@ from flask.testing import FlaskClient
 from onnx import TensorProto
 
 from app import create_app
-from app.logs import JsonFormatter, TextFormatter
+from app.logs import logger
+from app.scoring import Record
 from app.server import announce
 from app.settings import Settings
 from model_loader.package import digest_of
 from tests import models
+from tests.app.conftest import ReadLog
 from tests.conftest import MakeClient
 
 BODY = {"inputs": [[1, 2]]}
@@ -147,32 +152,30 @@ def test_unexpected_error(client: FlaskClient, app: Flask, caplog: pytest.LogCap
 @pytest.mark.parametrize(
     ("path", "level", "status"),
     [
-        ("/readyz", "DEBUG", 200),
-        ("/metrics", "DEBUG", 200),
-        ("/model", "INFO", 200),
-        ("/nowhere", "INFO", 404),
+        ("/readyz", "debug", 200),
+        ("/metrics", "debug", 200),
+        ("/model", "info", 200),
+        ("/nowhere", "info", 404),
     ],
 )
-def test_log_line(
-    client: FlaskClient, caplog: pytest.LogCaptureFixture, path: str, level: str, status: int
-) -> None:
+def test_log_line(client: FlaskClient, log: ReadLog, path: str, level: str, status: int) -> None:
     """One line a request; probes that succeed only at level debug."""
-    caplog.set_level(logging.DEBUG, "scorebox")
     client.get(path, headers={"x-request-id": "abc-1"})
-    (record,) = caplog.records
-    fields = vars(record)["fields"]
-    assert (record.levelname, fields["status"], fields["id"]) == (level, status, "abc-1")
+    (line,) = log()
+    assert (line["level"], line["status"], line["id"]) == (level, status, "abc-1")
+    logger.setLevel(logging.INFO)
+    client.get(path)
+    assert len(log()) == (level == "info")
 
 
-def test_log_line_of_scoring(client: FlaskClient, caplog: pytest.LogCaptureFixture) -> None:
-    """One line a scored request, as JSON for machines and as text for people."""
-    caplog.set_level(logging.INFO, "scorebox")
+def test_log_line_of_scoring(client: FlaskClient, log: ReadLog) -> None:
+    """One line a scored request."""
     client.post("/score", json=BODY, headers={"x-request-id": "abc-1"})
-    (record,) = caplog.records
-    entry = json.loads(JsonFormatter().format(record))
-    assert entry.pop("time").endswith("+00:00")
-    assert entry.pop("duration_ms") > 0
-    assert entry == {
+    (line,) = log()
+    moment = datetime.fromisoformat(line.pop("time"))
+    assert abs((datetime.now(UTC) - moment).total_seconds()) < 5
+    assert line.pop("duration_ms") > 0
+    assert line == {
         "level": "info",
         "message": "request",
         "id": "abc-1",
@@ -183,7 +186,23 @@ def test_log_line_of_scoring(client: FlaskClient, caplog: pytest.LogCaptureFixtu
         "rows": 1,
         "batch_rows": 1,
     }
-    assert "request id=abc-1 route=/score status=200" in TextFormatter().format(record)
+
+
+def test_log_as_text(
+    settings: Settings, door: MakeClient, log: ReadLog, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """For people a request is a line of text, which nothing that a client sends can break."""
+    client = door(create_app(replace(settings, log_format="text")))
+    client.post("/score", json={"inputs": [["a\nlevel=critical", 1]]}, headers={"x-request-id": "abc-1"})
+    line = capsys.readouterr().out
+    assert re.fullmatch(r"\d\d:\d\d:\d\d request id=abc-1 route=/score status=400 .*\n", line)
+
+
+def test_log_of_many(app: Flask, log: ReadLog) -> None:
+    """Lines that come together are all written, none torn."""
+    records = [Record(f"{number}", time.monotonic(), "/score", status=200) for number in range(500)]
+    app.extensions["scorebox"].log_request(records)
+    assert [line["id"] for line in log()] == [record.id for record in records]
 
 
 @pytest.mark.parametrize(
@@ -200,53 +219,39 @@ def test_log_line_of_scoring(client: FlaskClient, caplog: pytest.LogCaptureFixtu
 )
 @pytest.mark.parametrize("path", ["/score", "/model"])
 def test_trace_id(
-    client: FlaskClient, caplog: pytest.LogCaptureFixture, path: str, traceparent: str, trace_id: str | None
+    client: FlaskClient, log: ReadLog, path: str, traceparent: str, trace_id: str | None
 ) -> None:
     """A caller's trace is named in the log line, unless its header is malformed."""
-    caplog.set_level(logging.INFO, "scorebox")
     method = "POST" if path == "/score" else "GET"
     client.open(path, method=method, json=BODY, headers={"traceparent": traceparent})
-    (record,) = caplog.records
-    assert json.loads(JsonFormatter().format(record)).get("trace_id") == trace_id
+    (line,) = log()
+    assert line.get("trace_id") == trace_id
 
 
-def test_log_success_ratio(settings: Settings, door: MakeClient, caplog: pytest.LogCaptureFixture) -> None:
+def test_log_success_ratio(settings: Settings, door: MakeClient, log: ReadLog) -> None:
     """Of successes only a share is logged, of failures none is left out."""
-    caplog.set_level(logging.INFO, "scorebox")
     client = door(create_app(replace(settings, log_success_ratio=0.5)))
     for _ in range(200):
         assert client.post("/score", json=BODY).status_code == 200
         assert client.post("/score", json={}).status_code == 400
-    statuses = [record.__dict__["fields"]["status"] for record in caplog.records]
+    statuses = [line["status"] for line in log()]
     assert statuses.count(400) == 200
     assert 60 < statuses.count(200) < 140
 
 
 @pytest.mark.parametrize("payloads", ["on", "off"])
-def test_log_payloads(
-    settings: Settings, door: MakeClient, caplog: pytest.LogCaptureFixture, payloads: str
-) -> None:
+def test_log_payloads(settings: Settings, door: MakeClient, log: ReadLog, payloads: str) -> None:
     """What the model took and gave is logged where it is asked for, cut to a length."""
-    caplog.set_level(logging.INFO, "scorebox")
     client = door(create_app(replace(settings, log_payloads=payloads)))
     client.post("/score", json={"inputs": [[1, None]]})
     client.post("/score", json={"inputs": [[1, 2]] * 1000})
-    short, long = (record.__dict__["fields"] for record in caplog.records)
+    short, long = log()
     if payloads == "off":
         assert not {"inputs", "outputs"} & short.keys()
         return
     assert short["inputs"] == '{"x":[[1.0,"NaN"]]}'
     assert short["outputs"] == '{"y":[[3.0,"NaN"]]}'
     assert len(long["inputs"]) == 2000
-
-
-def test_log_line_is_one_line(client: FlaskClient, caplog: pytest.LogCaptureFixture) -> None:
-    """What a client sends cannot begin a line of its own."""
-    caplog.set_level(logging.INFO, "scorebox")
-    client.post("/score", json={"inputs": [["a\nlevel=critical", 1]]})
-    (record,) = caplog.records
-    assert "\n" not in JsonFormatter().format(record)
-    assert "\n" not in TextFormatter().format(record)
 
 
 def test_announced(app: Flask, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,7 +1,6 @@
 """The seam for a team's own code: everything follows what a request carries, not what the model takes."""
 
 import json
-import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,6 +16,7 @@ from app.settings import Settings
 from app.transform import Named, Transform
 from model_loader.package import Package, TensorSpec
 from tests import models
+from tests.app.conftest import ReadLog
 from tests.conftest import MakeClient, write_package
 
 # y = 2·x + 1, where x is how many letters and words there are.
@@ -109,18 +109,17 @@ def test_described(make: Callable[..., FlaskClient]) -> None:
 )
 def test_refused(
     make: Callable[..., FlaskClient],
-    caplog: pytest.LogCaptureFixture,
+    log: ReadLog,
     text: str,
     status: int,
     words: str,
 ) -> None:
     """A transform refuses like the service itself; what it trips over stands in the log and nowhere else."""
     client = make()
-    caplog.set_level(logging.INFO, "scorebox")
     reply = client.post("/score", json={"inputs": [text]})
     assert (reply.status_code, reply.get_json()["error"]) == (status, words)
-    (record,) = caplog.records
-    assert ("IndexError" in str(record.exc_info)) == (status == 500)
+    (line,) = log()
+    assert ("IndexError" in line.get("traceback", "")) == (status == 500)
     assert client.post("/score", json={"inputs": ["a"]}).status_code == 200
 
 

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -43,7 +44,7 @@ def serving(answer: Callable[[int], bytes]) -> Iterator[Server]:
     thread = threading.Thread(target=serve, daemon=True)
     thread.start()
     try:
-        yield Server("a", port, "/", {"content-type": "application/json"}, BODY, 0.0, 0, 1)
+        yield Server("a", port, "/", {"content-type": "application/json"}, BODY, 0.0, 0, 1, 0, Path(), "json")
     finally:
         listener.shutdown(socket.SHUT_RDWR)
         listener.close()

@@ -88,7 +88,7 @@ def test_formats(name: str) -> None:
     for kind, how in PEERS[name].formats.items():
         headers, body = how.encode(inputs)
         if kind == "binary":
-            np.testing.assert_array_equal(np.frombuffer(body, np.float32), [1.5, -2.0])
+            assert body.endswith(np.array([1.5, -2.0], np.float32).tobytes())
         else:
             assert headers["content-type"] == "application/json"
             assert b"1.5, -2.0" in body

@@ -3,11 +3,13 @@
 import json
 import multiprocessing
 import os
+import sys
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 
 from model_loader.errors import LoaderError, PackageError
@@ -198,6 +200,40 @@ def test_features_of_any_width(workspace: Path, store: Store) -> None:
     assert publish(draft, store).manifest.features == ("a", "b")
     draft = write_draft(workspace / "draft", models.with_default())
     assert publish(draft, store).manifest.features == ("a", "b")
+
+
+def test_transformed(draft: Path, store: Store) -> None:
+    """Samples in the terms of a transform name what the graph does not have; the manifest has to say so."""
+    document = [{"inputs": {"text": ["a"]}, "outputs": {"kind": ["b"]}}]
+    (draft / "samples.json").write_text(json.dumps(document))
+    with pytest.raises(PackageError, match="sample 0: input 'text' is none of the model's, x"):
+        publish(draft, store)
+    manifest = json.loads((draft / "manifest.json").read_text())
+    (draft / "manifest.json").write_text(json.dumps(manifest | {"transformed": "yes"}))
+    with pytest.raises(PackageError, match="expected 'transformed' to be bool, got str"):
+        publish(draft, store)
+    (draft / "manifest.json").write_text(json.dumps(manifest | {"transformed": True}))
+    release = publish(draft, store)
+    assert release.manifest.transformed
+    pull(store, release, Path("model"))
+    assert verify_package(Path("model")).manifest.transformed
+    (draft / "samples.json").write_text(json.dumps([{"inputs": {"text": ["a"]}, "outputs": {}}]))
+    with pytest.raises(PackageError, match="sample 0: expected inputs and outputs"):
+        publish(draft, store)
+
+
+def test_extension_operators(workspace: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A graph may have onnxruntime-extensions' operators where that is installed; else it is named."""
+    model = onnx.parser.parse_model("""<ir_version: 10, opset_import: ["": 21, "com.microsoft.extensions": 1]>
+    decode (uint8[n] file) => (uint8[h, w, 3] y) { y = com.microsoft.extensions.DecodeImage(file) }""")
+    draft = workspace / "draft"
+    draft.mkdir()
+    (draft / "model.onnx").write_bytes(model.SerializeToString())
+    release = publish(draft, store, name="decode")
+    assert [spec["datatype"] for spec in release.manifest.inputs] == ["UINT8"]
+    monkeypatch.setitem(sys.modules, "onnxruntime_extensions", None)
+    with pytest.raises(PackageError, match="come with onnxruntime-extensions, which is not installed"):
+        publish(draft, store, name="decode")
 
 
 @pytest.mark.parametrize("name", ["draft", "draft/model.onnx"])

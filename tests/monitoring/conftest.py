@@ -1,0 +1,166 @@
+"""Real Prometheus and Alertmanager, each on a free port of the loopback, for as long as a test needs them."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from tests.app.conftest import start_server as start_server
+
+ROOT = Path(__file__).parents[2]
+RULES = ROOT / "monitoring/rules.yaml"
+DASHBOARD = json.loads((ROOT / "monitoring/dashboard.json").read_text())
+PANELS = DASHBOARD["panels"]
+START_TIMEOUT_S = 30
+SCRAPE_S = 0.5
+
+
+def program(*names: str) -> str:
+    """The path of a program that has one of these names; without it the test is skipped, in CI it fails."""
+    found = [path for path in map(shutil.which, names) if path]
+    if not found:
+        missing = f"{names[0]} is not installed"
+        pytest.fail(missing) if os.environ.get("CI") == "true" else pytest.skip(missing)
+    return found[0]
+
+
+def wait_for(reached: Callable[[], Any], what: str, timeout_s: float = START_TIMEOUT_S) -> Any:
+    """What `reached` gives once it is true."""
+    deadline = time.monotonic() + timeout_s
+    while not (value := reached()):
+        assert time.monotonic() < deadline, f"not within {timeout_s} s: {what}"
+        time.sleep(0.1)
+    return value
+
+
+def free_port() -> int:
+    """A port of the loopback that nobody listens on."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+@contextmanager
+def running(command: Sequence[str], port: int, log: Path) -> Iterator[None]:
+    """Runs a server that answers `/-/ready` on the port; ends it."""
+
+    def is_ready() -> bool:
+        assert process.poll() is None, log.read_text()
+        try:
+            return get(port, "/-/ready")[0] == 200
+        except (OSError, HTTPException):
+            return False
+
+    with log.open("w") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+    try:
+        wait_for(is_ready, f"{command[0]} ready")
+        yield
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+def get(port: int, path: str) -> tuple[int, str]:
+    """A GET request's status and body."""
+    with closing(HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
+        connection.request("GET", path)
+        reply = connection.getresponse()
+        return reply.status, reply.read().decode()
+
+
+@dataclass
+class Prometheus:
+    """A running Prometheus."""
+
+    port: int
+
+    def get(self, path: str) -> Any:
+        """The data that its API answers with."""
+        status, body = get(self.port, f"/api/v1/{path}")
+        assert status == 200, body
+        return json.loads(body)["data"]
+
+    def query(self, expression: str) -> list[tuple[dict[str, str], float]]:
+        """What an expression gives now: labels and value of each series that is not NaN."""
+        result = self.get(f"query?query={quote(expression)}")["result"]
+        found = [(item["metric"], float(item["value"][1])) for item in result]
+        return [(labels, value) for labels, value in found if value == value]
+
+
+@contextmanager
+def prometheus(
+    directory: Path, targets: Mapping[int, Mapping[str, str]], *, alertmanager: int | None = None
+) -> Iterator[Prometheus]:
+    """Starts Prometheus with the rules; alerts fire at once, and what was a week ago was two seconds ago.
+
+    Args:
+        directory: an empty one, for its files.
+        targets: port → labels, as a PodMonitor gives them to the replicas.
+        alertmanager: the port of one.
+    """
+    rules = RULES.read_text().replace("offset 1w", "offset 2s")
+    lines = [line for line in rules.splitlines() if not line.strip().startswith("for: ")]
+    (directory / "rules.yaml").write_text("\n".join(lines))
+    config = {
+        "global": {"scrape_interval": f"{SCRAPE_S * 1000:.0f}ms", "evaluation_interval": "1s"},
+        "rule_files": ["rules.yaml"],
+        "scrape_configs": [
+            {
+                "job_name": "scorebox",
+                "static_configs": [
+                    {"targets": [f"127.0.0.1:{port}"], "labels": dict(labels)}
+                    for port, labels in targets.items()
+                ],
+            }
+        ],
+    }
+    if alertmanager:
+        static = [{"targets": [f"127.0.0.1:{alertmanager}"]}]
+        config["alerting"] = {"alertmanagers": [{"static_configs": static}]}
+    (directory / "prometheus.yml").write_text(json.dumps(config))
+    port = free_port()
+    command = [
+        program("prometheus"),
+        f"--config.file={directory / 'prometheus.yml'}",
+        f"--storage.tsdb.path={directory / 'data'}",
+        f"--web.listen-address=127.0.0.1:{port}",
+    ]
+    with running(command, port, directory / "prometheus.log"):
+        server = Prometheus(port)
+        # What was counted before the first scrape, `increase` does not see.
+        wait_for(lambda: len(server.query("up == 1")) == len(targets), "every replica scraped")
+        yield server
+
+
+@contextmanager
+def alertmanager(directory: Path, webhook: int) -> Iterator[int]:
+    """Starts Alertmanager, which tells a webhook on the port of every alert; gives its own port."""
+    config = {
+        "route": {"receiver": "webhook", "group_by": ["..."], "group_wait": "0s"},
+        "receivers": [
+            {"name": "webhook", "webhook_configs": [{"url": f"http://127.0.0.1:{webhook}/alerts"}]}
+        ],
+    }
+    (directory / "alertmanager.yml").write_text(json.dumps(config))
+    port = free_port()
+    command = [
+        program("prometheus-alertmanager", "alertmanager"),
+        f"--config.file={directory / 'alertmanager.yml'}",
+        f"--storage.path={directory / 'alertmanager'}",
+        f"--web.listen-address=127.0.0.1:{port}",
+        "--cluster.listen-address=",
+    ]
+    with running(command, port, directory / "alertmanager.log"):
+        yield port
