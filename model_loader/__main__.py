@@ -117,6 +117,7 @@ def build_parser() -> argparse.ArgumentParser:
         each.add_argument(
             "--lock", type=Path, default=Path("model.lock"), metavar="FILE", help="default: model.lock"
         )
+    which.add_argument("--package", type=Path, metavar="DIR", help="a package that is not published yet")
     gate.add_argument(
         "--floors", type=Path, default=Path("gate.toml"), metavar="FILE", help="default: gate.toml"
     )

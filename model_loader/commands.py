@@ -8,6 +8,7 @@ from typing import Any
 
 from model_loader.bake import bake
 from model_loader.baked import baked_path
+from model_loader.candidate import read_candidate
 from model_loader.errors import PackageError
 from model_loader.gate import check, read_floors
 from model_loader.ledger import Entry, read_ledger
@@ -151,18 +152,28 @@ def run_history(args: Namespace) -> Answer:
 def run_gate(args: Namespace) -> Answer:
     """`gate`."""
     floors = read_floors(args.floors)
-    store, candidate = _release(args)
-    ledger = read_ledger(store, candidate.manifest.name)
+    if args.package:
+        draft = read_candidate(args.package).draft
+        store, name = _store(args), args.name or draft.get("name")
+        if not name:
+            raise PackageError(f"{args.package} does not say which model it is: give --name")
+        path = candidate = str(args.package)
+        metrics = draft.get("metrics", {})
+    else:
+        store, release = _release(args)
+        name, path, candidate = release.manifest.name, release.path, str(release)
+        metrics = release.manifest.metrics
+    ledger = read_ledger(store, name)
     held = ledger.held(args.stage)
     baseline = get(store, ledger, held[-1].version) if held else None
-    rows = check(floors, candidate.manifest.metrics, baseline.manifest.metrics if baseline else {})
+    rows = check(floors, metrics, baseline.manifest.metrics if baseline else {})
     text = table(
-        ("METRIC", "RULE", candidate.path, args.stage, "RESULT"),
+        ("METRIC", "RULE", path, args.stage, "RESULT"),
         [(r.metric, f"{r.rule} {r.limit:g}", number(r.value), number(r.baseline), r.result) for r in rows],
     )
     failed = sum(not row.passed for row in rows)
     data = {
-        "candidate": str(candidate),
+        "candidate": candidate,
         "baseline": str(baseline) if baseline else None,
         "passed": not failed,
         "checks": [asdict(row) for row in rows],

@@ -236,6 +236,7 @@ def break_gate_of_lock(clone: Path) -> dict[str, str]:
 
 def break_self_test(clone: Path) -> dict[str, str]:
     """A model that does not answer its sample."""
+    (clone / "gate.toml").unlink()
     package = json.loads((clone / "model_store/wine/2/manifest.json").read_text())
     sample = json.loads((clone / "model_store/wine/2/samples.json").read_text())[0]
     model = (clone / "model_store/wine/2/model.onnx").read_bytes()

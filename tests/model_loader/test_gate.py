@@ -122,6 +122,29 @@ def test_passes(two: Loader) -> None:
     assert result.out.count("passed") == 3
 
 
+def test_package(two: Loader) -> None:
+    """A package is held against the stage before it is published, and is not published by it."""
+    write_draft(Path("draft"), metrics={"accuracy": 0.8, "log_loss": 0.1})
+    result = two("gate", "--package", "draft")
+    assert result.code == 1
+    assert result.out.splitlines()[1].split() == ["accuracy", "min", "0.9", "0.8", "0.97", "FAILED"]
+    assert result.err.startswith("model_loader: draft does not pass gate.toml: 2 of 3 checks failed")
+    write_draft(Path("draft"), metrics=METRICS)
+    assert two("gate", "--package", "draft").code == 0
+    assert '"version": 2' in two("show", "latest", "--json").out
+
+
+def test_package_without_name(two: Loader) -> None:
+    """A package that does not say which model it is cannot be held against one."""
+    write_draft(Path("draft"), metrics=METRICS)
+    document = json.loads(Path("draft/manifest.json").read_text())
+    Path("draft/manifest.json").write_text(json.dumps({"metrics": document["metrics"]}))
+    result = two("gate", "--package", "draft")
+    assert result.code == 1
+    assert "does not say which model it is: give --name" in result.err
+    assert two("gate", "--package", "draft", "--name", "tiny").code == 0
+
+
 def test_empty_stage(two: Loader) -> None:
     """A stage that holds nothing yet is no reason to fail."""
     result = two("gate", "--stage", "staging")

@@ -1,0 +1,148 @@
+"""Models for the scenarios: the sample model, and what goes wrong with it only under traffic.
+
+The bad ones answer their own samples right, so that every check before traffic passes them. They misbehave
+where a feature, magnesium, has a fraction, as the client's rows have and the samples do not: of a half, or,
+in a fifth of the requests, of three quarters, which is where the slow one is slow.
+"""
+
+import json
+import random
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import ModelProto, TensorProto, helper, numpy_helper
+
+FEATURE = 4  # magnesium
+BODIES, ROWS = 997, 4
+USUAL, RARE = 0.5, 0.75
+SLOW_ROUNDS, SLOW_SIZE = 900, 256  # about 0.3 s
+
+
+def bodies(package: Path) -> list[dict[str, Any]]:
+    """What the client posts: the samples' rows, four at a time, each with a fraction of magnesium.
+
+    Drawn, not in turn: a split that counts requests would send a canary the same ones again and again.
+    """
+    samples = json.loads((package / "samples.json").read_text())
+    rows = [row for sample in samples for row in sample["inputs"]["x"]]
+    drawn = random.Random(1)
+    return [
+        {"inputs": {"x": [_marked(row, fraction) for row in drawn.choices(rows, k=ROWS)]}}
+        for fraction in drawn.choices([USUAL, RARE], [4, 1], k=BODIES)
+    ]
+
+
+def _marked(row: list[float], fraction: float) -> list[float]:
+    return [value + (fraction if index == FEATURE else 0) for index, value in enumerate(row)]
+
+
+def draft(
+    package: Path, directory: Path, change: str = "", metrics: Mapping[str, float] | None = None
+) -> None:
+    """A package to publish: that in `package`, with its model changed and other metrics.
+
+    Args:
+        change: a key of `CHANGES`, or empty.
+    """
+    shutil.rmtree(directory, ignore_errors=True)
+    shutil.copytree(package, directory)
+    manifest = json.loads((package / "manifest.json").read_text())
+    kept = {key: manifest[key] for key in ("name", "features", "classes", "data", "training")}
+    kept["metrics"] = manifest["metrics"] | dict(metrics or {})
+    (directory / "manifest.json").write_text(json.dumps(kept))
+    if change:
+        model = onnx.load(directory / "model.onnx")
+        CHANGES[change](model)
+        _mark(model, RARE if change == "slow" else USUAL)
+        onnx.checker.check_model(model)
+        onnx.save(model, directory / "model.onnx")
+
+
+def _erring(model: ModelProto) -> None:
+    """Looks up an element that is not there."""
+    _constant(model, "one_zero", np.zeros(1, np.float32))
+    _constant(model, "far", np.array(9999, np.int64))
+    _rename_output(model, "probabilities", "probabilities_before")
+    model.graph.node.extend(
+        [
+            helper.make_node("Cast", ["any_marked"], ["any_index"], to=TensorProto.INT64),
+            helper.make_node("Mul", ["any_index", "far"], ["index"]),
+            helper.make_node("Gather", ["one_zero", "index"], ["nothing"]),
+            helper.make_node("Add", ["probabilities_before", "nothing"], ["probabilities"]),
+        ]
+    )
+
+
+def _slow(model: ModelProto) -> None:
+    """Multiplies matrices whose product is nothing."""
+    _constant(model, "square", np.zeros((SLOW_SIZE, SLOW_SIZE), np.float32))
+    _constant(model, "rounds", np.array(SLOW_ROUNDS, np.int64))
+    _constant(model, "go", np.array(True))
+    shape = (SLOW_SIZE, SLOW_SIZE)
+    body = helper.make_graph(
+        [
+            helper.make_node("MatMul", ["held", "square"], ["next"]),
+            helper.make_node("Identity", ["condition"], ["condition_next"]),
+        ],
+        "round",
+        [
+            helper.make_tensor_value_info("number", TensorProto.INT64, ()),
+            helper.make_tensor_value_info("condition", TensorProto.BOOL, ()),
+            helper.make_tensor_value_info("held", TensorProto.FLOAT, shape),
+        ],
+        [
+            helper.make_tensor_value_info("condition_next", TensorProto.BOOL, ()),
+            helper.make_tensor_value_info("next", TensorProto.FLOAT, shape),
+        ],
+    )
+    _rename_output(model, "probabilities", "probabilities_before")
+    model.graph.node.extend(
+        [
+            helper.make_node("Cast", ["any_marked"], ["any_count"], to=TensorProto.INT64),
+            helper.make_node("Mul", ["any_count", "rounds"], ["trips"]),
+            helper.make_node("Loop", ["trips", "go", "square"], ["product"], body=body),
+            helper.make_node("ReduceMax", ["product"], ["nothing"], keepdims=0),
+            helper.make_node("Add", ["probabilities_before", "nothing"], ["probabilities"]),
+        ]
+    )
+
+
+def _shifted(model: ModelProto) -> None:
+    """Gives every row the first class."""
+    _constant(model, "first", np.array(0, np.int64))
+    _rename_output(model, "label", "label_before")
+    model.graph.node.append(helper.make_node("Where", ["marked_row", "first", "label_before"], ["label"]))
+
+
+CHANGES: Mapping[str, Callable[[ModelProto], None]] = {"erring": _erring, "slow": _slow, "shifted": _shifted}
+
+
+def _mark(model: ModelProto, least: float) -> None:
+    """Makes `marked_row`, whether a row's magnesium has that fraction, and `any_marked`, whether any has."""
+    _constant(model, "magnesium", np.array(FEATURE, np.int64))
+    # Float32 has the fractions of numbers like these to less than a thousandth.
+    _constant(model, "least", np.array(least - 0.01, np.float32))
+    nodes = [
+        helper.make_node("Gather", ["x", "magnesium"], ["whole_and_fraction"], axis=1),
+        helper.make_node("Floor", ["whole_and_fraction"], ["whole"]),
+        helper.make_node("Sub", ["whole_and_fraction", "whole"], ["fraction"]),
+        helper.make_node("Greater", ["fraction", "least"], ["marked_row"]),
+        helper.make_node("Cast", ["marked_row"], ["marked_number"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMax", ["marked_number"], ["any_marked"], keepdims=0),
+    ]
+    rest = list(model.graph.node)
+    del model.graph.node[:]
+    model.graph.node.extend(nodes + rest)
+
+
+def _constant(model: ModelProto, name: str, value: Any) -> None:
+    model.graph.initializer.append(numpy_helper.from_array(np.asarray(value), name))
+
+
+def _rename_output(model: ModelProto, name: str, new: str) -> None:
+    for node in model.graph.node:
+        node.output[:] = [new if each == name else each for each in node.output]

@@ -1,0 +1,51 @@
+"""Expressions of conditions and variables."""
+
+import pytest
+
+from rehearsal.errors import RehearsalError
+from rehearsal.expressions import evaluate
+
+CONTEXT = {
+    "variables": {"Build.SourceBranch": "refs/heads/main", "x": "it's"},
+    "dependencies": {"Plan": {"outputs": {"Plan.plan.run": "true"}}},
+}
+GOOD = {"succeeded": True, "failed": False}
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("succeeded()", True),
+        ("failed()", False),
+        ("eq(variables['Build.SourceBranch'], 'refs/heads/main')", True),
+        ("eq('Main', 'MAIN')", True),
+        ("ne(variables['Build.SourceBranch'], 'refs/heads/main')", False),
+        ("and(succeeded(), not(failed()))", True),
+        ("and(succeeded(), or(failed(), eq('a', 'b')))", False),
+        ("eq(variables.x, 'it''s')", True),
+        ("dependencies.Plan.outputs['Plan.plan.run']", "true"),
+        ("dependencies.Plan.outputs['nothing']", ""),
+        ("eq(dependencies.Other.outputs['Plan.plan.run'], '')", True),
+    ],
+)
+def test_value(text: str, value: object) -> None:
+    """An expression gives what an agent would make of it."""
+    assert evaluate(text, CONTEXT, GOOD) == value
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "contains('ab', 'a')",
+        "parameters.x",
+        "eq('a', 'b'",
+        "eq('a', 'b') eq",
+        "eq('a' = 'b')",
+        "canceled()",
+    ],
+)
+def test_not_known(text: str) -> None:
+    """What is not known is refused, never taken for false."""
+    with pytest.raises(RehearsalError, match="expression"):
+        evaluate(text, CONTEXT, GOOD)
