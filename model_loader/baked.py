@@ -15,6 +15,8 @@ from model_loader.errors import PackageError
 from model_loader.package import MODEL_FILE, Package, hash_file
 
 BAKED_FILE = "baked.json"
+# Of pre-packed weights, in bytes: that of the widest vectors.
+ALIGNMENT = 64
 # What ONNX Runtime chooses its kernels by, see its core/common/cpuid_info.cc.
 _FEATURES = re.compile(r"sse|ssse|avx|amx|fma|f16c|asimd|bf16|i8mm|sve|sme|neon|fphp")
 
@@ -35,6 +37,7 @@ def recipe(package: Package, onnxruntime: str) -> dict[str, Any]:
         "onnxruntime": onnxruntime,
         "machine": platform.machine(),
         "cpu_features": cpu_features(Path("/proc/cpuinfo")),
+        "alignment": ALIGNMENT,
     }
 
 

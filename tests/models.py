@@ -1,6 +1,7 @@
 """Tiny ONNX models, each with one trait."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import onnx
@@ -67,6 +68,18 @@ def layers(size: int = 64, count: int = 3) -> bytes:
     names = ["x", *(f"h{i}" for i in range(1, count)), "y"]
     nodes = [helper.make_node("MatMul", [names[i], f"w{i}"], [names[i + 1]]) for i in range(count)]
     return model(nodes, [tensor("x", shape=("batch", size))], [tensor("y", shape=("batch", size))], weights)
+
+
+def dense(*widths: int) -> bytes:
+    """y = x · w0 · w1 … over FP32 [batch, widths[0]], all weights being 0.001."""
+    weights = [
+        helper.make_tensor(f"w{i}", FLOAT, pair, [1e-3] * pair[0] * pair[1])
+        for i, pair in enumerate(pairwise(widths))
+    ]
+    names = ["x", *(f"h{i}" for i in range(1, len(weights))), "y"]
+    nodes = [helper.make_node("MatMul", [names[i], f"w{i}"], [names[i + 1]]) for i in range(len(weights))]
+    ends = [tensor("x", shape=("batch", widths[0]))], [tensor("y", shape=("batch", widths[-1]))]
+    return model(nodes, *ends, weights)
 
 
 def total() -> bytes:

@@ -105,7 +105,7 @@ def test_pinned_with_hashes(path: Path) -> None:
 
 def test_readme_names_what_there_is() -> None:
     """Every path that the README names is there, and every script says what it is for."""
-    for path in re.findall(r"`?([a-z_]+/(?:[a-z_.]+)?)`", README) + re.findall(r"\]\(([^)]+)\)", README):
+    for path in re.findall(r"`?([a-z_]+/(?:[a-z_.]+)?)`", README) + re.findall(r"\]\(([^)#]+)", README):
         assert (ROOT / path).exists(), path
     for script in (path for path in (ROOT / "scripts").iterdir() if not path.suffix and path.is_file()):
         shebang, job, *_ = script.read_text().splitlines()

@@ -68,6 +68,29 @@ def test_weights_are_mapped(baked: Path) -> None:
     assert "package.baked/weights.bin" in maps.stdout
 
 
+@pytest.mark.parametrize(
+    "widths", [(3, 1000), (30, 300), (1000, 3), (100, 11), (4, 1000), (30, 300, 512, 512), (513, 513, 64)]
+)
+def test_odd_sizes(tmp_path: Path, widths: tuple[int, ...]) -> None:
+    """Weights of any size can be baked: what is misaligned in memory would end the process that reads it."""
+    path = write_package(tmp_path / "package", models.dense(*widths))
+    assert bake(verify_package(path))
+    code = """
+import sys
+from pathlib import Path
+import numpy as np
+from app.selftest import prove
+from app.settings import Settings
+proven = prove(Settings(model_path=Path(sys.argv[1])).resolved(1))
+for rows in (1, 2, 8):
+    proven.model.infer({"x": np.ones((rows, int(sys.argv[2])), np.float32)})
+print(proven.is_baked)
+"""
+    command = [sys.executable, "-c", code, str(path), str(widths[0])]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stdout) == (0, "True\n"), run.stderr
+
+
 def test_not_baked(package: Path) -> None:
     """Without a baked form, and with a lone file, there is nothing to say."""
     assert (proven(package).is_baked, proven(package).setback) == (False, None)
