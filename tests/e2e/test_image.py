@@ -120,6 +120,7 @@ def test_content(tag: str) -> None:
     beside = docker("run", "--rm", tag, "find", "/opt/scorebox/app", "-type", "f", "!", "-name", "*.py*")
     assert {Path(path).name for path in beside.split()} == {
         "docs.html",
+        "home.html",
         "docs.js",
         "rapidoc-min.js",
         "rapidoc-LICENSE.txt",
