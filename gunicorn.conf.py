@@ -72,6 +72,14 @@ def post_worker_init(worker: Any) -> None:
     server.post_worker_init(worker)
 
 
+def worker_exit(_server: Any, worker: Any) -> None:
+    """Counts and logs what was put off, however the worker ends."""
+    if getattr(worker, "asgi", None):
+        from app import server
+
+        server.settle(worker)
+
+
 def child_exit(_server: Any, worker: Any) -> None:
     """Removes the gauges of a worker that is gone."""
     from prometheus_client.multiprocess import mark_process_dead

@@ -14,7 +14,7 @@ from a2wsgi import WSGIMiddleware
 from flask import Flask
 
 from app.errors import DeadlineExceeded, InvalidRequest, RequestError
-from app.scoring import Observer, Read, Record, Reply, Route, Wait
+from app.scoring import Observer, Read, Record, Reply, Route, Wait, show
 from app.service import Service
 
 Message: TypeAlias = MutableMapping[str, Any]
@@ -129,8 +129,7 @@ class _Later:
         """Hands on those that wait."""
         records, self._records, self._bytes = self._records, [], 0
         if records:
-            for observe in self._observers:
-                observe(records)
+            show(self._observers, records)
 
 
 async def _drive(steps: Steps, wait: Wait | None, receive: Receive) -> Reply:

@@ -11,6 +11,7 @@ OTHER = "other"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,99}")
 # https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_conn_man/headers, "XFCC": the workload's
 # identity is the URI of the certificate; the last element is that of the nearest.
+_QUOTED = re.compile(r'"(?:\\.|[^"\\])*"')
 _IDENTITY = re.compile(r"(?:^|[;,])\s*URI=([^;,]+)")
 
 
@@ -41,7 +42,7 @@ class Callers:
         value = headers.get(self._header) if self._header else None
         if not value:
             return ANONYMOUS
-        identities = _IDENTITY.findall(value)
+        identities = _IDENTITY.findall(_QUOTED.sub("", value))
         name = identities[-1] if identities else value
         if name not in self._names:
             if len(self._names) >= MAX_CALLERS or not _NAME.fullmatch(name):

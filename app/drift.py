@@ -15,6 +15,8 @@ from model_loader.errors import PackageError
 
 Counts = npt.NDArray[np.int64]
 
+# Of one request: counting more would keep the others waiting.
+MAX_VALUES = 2**16
 # Of a value whose size is not known, a guess.
 NUMBER_BYTES = 8
 
@@ -66,6 +68,19 @@ class Drift:
             for label, share in zip(item.bins, (*item.shares, 0.0, 0.0), strict=True)
         )
 
+    def try_out(self, model: Model, requests: Sequence[Mapping[str, Any]]) -> None:
+        """Counts what the model makes of some requests, and forgets it.
+
+        Raises:
+            ModelError: the baseline's bins are not for such values.
+        """
+        for inputs in requests:
+            try:
+                self.add(inputs, model.infer(inputs))
+                self.count()
+            except (TypeError, ValueError, AttributeError) as exc:
+                raise ModelError(f"{model.package}: values cannot be counted by the baseline: {exc}") from exc
+
     def add(self, inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> None:
         """Puts by what there is to count in the model's inputs and outputs of one request."""
         for part in self._parts:
@@ -112,16 +127,17 @@ class _Part:
         if self.dtype is None:
             self.others.append(value)
             return NUMBER_BYTES
-        self.held += value.tobytes()
-        size: int = value.nbytes
+        rows = value if self.columns is not None else value.reshape(-1)
+        if rows.size > MAX_VALUES:  # a share of them, evenly
+            rows = rows[:: -(-rows.size // MAX_VALUES)]
+        self.held += rows.tobytes()
+        size: int = rows.nbytes
         return size
 
     def count(self) -> Counts:
         """How many of the values put by fall into each of the distributions' bins."""
-        if self.dtype is None:
-            values, self.others = _flat(self.others), []
-        else:
-            values, self.held = np.frombuffer(self.held, self.dtype), bytearray()
+        held, others, self.held, self.others = self.held, self.others, bytearray(), []
+        values = _flat(others) if self.dtype is None else np.frombuffer(held, self.dtype)
         table = values[:, None] if self.columns is None else values.reshape(-1, self.width)[:, self.columns]
         if categories := self.distributions[0].categories:
             return _categories(table, categories)
@@ -146,7 +162,8 @@ def _parts(
     for group in (*groups, *([item] for item in distributions if item not in table)):
         is_wide = group[0].name in columns
         spec = specs[required if is_wide else group[0].name]
-        if group[0].edges and "STRING" in spec.datatype:
+        # Of a map, the type of its values.
+        if group[0].edges and spec.datatype.rstrip(")").rpartition("(")[2].rpartition(", ")[2] == "STRING":
             raise ModelError(
                 f"{model.package}: the baseline has edges for {kind} '{group[0].name}', a string"
             )
@@ -184,9 +201,13 @@ def _places(distributions: Sequence[Distribution]) -> tuple[Array, Array]:
 
 def _categories(values: Array, categories: Sequence[Any]) -> Counts:
     flat = values.ravel()
-    counts = [int((flat == category).sum()) for category in categories]
-    missing = int((flat != flat).sum())  # NaN alone differs from itself
-    return np.array([*counts, missing, len(flat) - sum(counts) - missing], np.int64)
+    missing = np.asarray(flat != flat)  # NaN alone differs from itself
+    counts, known = [], missing
+    for category in categories:
+        same = (flat == category) & ~known
+        known = known | same
+        counts.append(same.sum())
+    return np.array([*counts, missing.sum(), (~known).sum()], np.int64)
 
 
 def _flat(values: Sequence[Any]) -> Array:

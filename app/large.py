@@ -180,7 +180,8 @@ def _fill(numbers: Array, kind: str, body: bytes, cuts: Sequence[tuple[int, int]
         part = np.frombuffer(parser.parse(piece).as_buffer(of_type=kind), _KINDS[kind])
         place = numbers[filled : filled + len(part)]
         filled += len(part)
-        place[:] = part
+        # As Python's integers become floats: by way of the 64 bits that both have.
+        place[:] = part.astype(np.float64) if numbers.dtype.kind == "f" else part
         if limits and not limits.min <= part.min() <= part.max() <= limits.max:
             raise ValueError
     if filled != len(numbers):

@@ -191,7 +191,6 @@ class Metrics:
         """Counts what was put by, in the thread that counts."""
         with self._lock:
             self._is_deferred = False
-            self._count()
             for (status, caller, reason), number in self._outcomes.items():
                 self._requests.labels(status, caller).inc(number)
                 if reason:
@@ -201,9 +200,10 @@ class Metrics:
                 _observe(self._http_duration.labels("POST", route, status), np.array(durations))
             self._outcomes.clear()
             self._http.clear()
-            for index in self._counts.nonzero()[0].tolist():
-                self._bins[index].inc(float(self._counts[index]))
-            self._counts[:] = 0
+            self._count()
+            counts, self._counts = self._counts, np.zeros_like(self._counts)
+            for index in counts.nonzero()[0].tolist():
+                self._bins[index].inc(float(counts[index]))
 
     def _count(self) -> None:
         """Looks at the numbers that wait, all at once."""

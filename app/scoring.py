@@ -4,9 +4,10 @@ Knows neither Flask nor a server: every door goes the way that `Scorer.answer` s
 authentication, limits, errors, ids and observers exist once.
 """
 
+import logging
 import math
 from collections.abc import Callable, Generator, Mapping, Sequence
-from concurrent.futures import Executor, Future
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any, NamedTuple, TypeAlias
@@ -22,9 +23,11 @@ from app.errors import BodyTooLarge, RequestError, UnsupportedMediaType
 from app.ids import OWN, read_ids
 from app.inflate import CODINGS, deflate, inflate
 from app.protocols import open_inference, score
-from app.served import Served
+from app.served import Served, TransformThreads
 from app.settings import Settings
 from app.signature import shown
+
+logger = logging.getLogger("scorebox")
 
 # No reply has it; as in nginx, it is how metrics and log name a client that did not wait for one.
 CLIENT_LEFT = 499
@@ -85,7 +88,7 @@ class Record:
         rows: of the request; None where it could not be read.
         inputs: name → array, as the model took them; None where they could not be read.
         result: what became of it at the model; None where it did not get there.
-        body_bytes: of the request, as it came.
+        body_bytes: of the request, once it is inflated.
         arrived: when its whole body was there, in seconds of the monotonic clock; NaN where it never was.
         decoded: when the model's inputs were; likewise.
         inferred: when the model's outputs were; likewise.
@@ -123,12 +126,21 @@ Wait: TypeAlias = Read | Future[Any]
 Observer = Callable[[Sequence[Record]], None]
 
 
+def show(observers: Sequence[Observer], records: Sequence[Record]) -> None:
+    """Lets observers look at requests; one that fails costs neither the others nor an answer."""
+    for observe in observers:
+        try:
+            observe(records)
+        except Exception:
+            logger.exception("requests were answered, but not observed")
+
+
 @dataclass
 class Scorer:
     """Answers scoring requests with one model.
 
     Attributes:
-        transforming: runs the team's own code, which may take long, beside the event loop.
+        threads: run the team's own code, which may take long, beside the event loop.
         observers: look at requests that were answered.
     """
 
@@ -136,7 +148,7 @@ class Scorer:
     settings: Settings
     batcher: Batcher
     callers: Callers
-    transforming: Executor
+    threads: TransformThreads
     observers: Sequence[Observer] = field(default_factory=tuple)
 
     def answer(self, route: Route, headers: Mapping[str, str]) -> Generator[Wait, Any, Reply]:
@@ -160,16 +172,16 @@ class Scorer:
             body = yield Read(max_bytes + 1, deadline)
             # Without this bound a client that sends no length could have us hold a body of any size.
             record.arrived = monotonic()
-            record.body_bytes = len(body)
             if len(body) > max_bytes:
                 raise BodyTooLarge(f"expected a body of at most {max_bytes} bytes, got more")
             if coding:
                 body = inflate(body, coding, max_bytes)
+            record.body_bytes = len(body)
             call = route.codec.decode(body, headers, self.model)
             del body
             inputs = call.inputs
-            if not self.model.is_plain:
-                inputs = yield self.transforming.submit(self.model.before, inputs)
+            if self.model.before:
+                inputs = yield self.threads.before(self.model.before, inputs, deadline)
             record.inputs = inputs
             record.rows = _rows(inputs)
             record.decoded = monotonic()
@@ -178,8 +190,8 @@ class Scorer:
                 record.result = yield self.batcher.submit(inputs, record.rows, deadline)
             record.inferred = monotonic()
             outputs = record.result.outputs
-            if not self.model.is_plain:
-                outputs = yield self.transforming.submit(self.model.after, outputs)
+            if self.model.after:
+                outputs = yield self.threads.after(self.model.after, outputs)
             own, reply = call.encode(outputs, self._about(record.id))
             # Triton's client asks for one coding; HTTP libraries list all they know, without being told to.
             if (wanted := headers.get("accept-encoding")) in CODINGS:
@@ -198,8 +210,7 @@ class Scorer:
             raise
         finally:
             record.duration = monotonic() - record.started
-            for observe in self.observers:
-                observe([record])
+            show(self.observers, [record])
 
     def headers(self, ids: Mapping[str, str]) -> dict[str, str]:
         """The headers of every reply."""

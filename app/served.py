@@ -1,15 +1,21 @@
 """The model as it is served: seen through the team's transform, where there is one."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from concurrent.futures import Future, ThreadPoolExecutor
+from threading import BoundedSemaphore
+from time import monotonic
+from typing import Any, TypeAlias
 
 import numpy as np
 
-from app.errors import InferenceFailed, ModelError, RequestError
+from app.errors import DeadlineExceeded, InferenceFailed, ModelError, QueueFull, RequestError
 from app.model import Model
-from app.tensors import DATATYPES
+from app.signature import check_names, check_shapes
+from app.tensors import DATATYPES, INTEGERS, Array
 from app.transform import Named, Transform
 from model_loader.package import Package, TensorSpec
+
+Half: TypeAlias = Callable[[Named], Named]
 
 
 class Served:
@@ -23,7 +29,8 @@ class Served:
         inputs: name → spec of what a request may carry.
         outputs: name → spec of what is answered.
         features: column names of a single two-dimensional input, where the model has them.
-        is_plain: whether requests carry what the model takes and get what it gives.
+        before: makes the model's inputs of a request's; None where they are the same. Raises RequestError.
+        after: makes what is answered of the model's outputs; likewise.
     """
 
     def __init__(self, model: Model) -> None:
@@ -40,41 +47,14 @@ class Served:
         self.inputs = _by_name(transform.inputs) or model.inputs
         self.outputs = _by_name(transform.outputs) or model.outputs
         self.features = None if transform.inputs else manifest.features
-        self.is_plain = not transform.before and not transform.after
-        self._before, self._after = transform.before, transform.after
+        self.before = _guarded(transform.before, model.inputs)
+        self.after = _guarded(transform.after, self.outputs)
         if bool(transform.inputs and not transform.before) or bool(transform.outputs and not transform.after):
             raise ModelError("app/transform.py: inputs need before, outputs need after")
-        if manifest.transformed and self.is_plain:
+        if manifest.transformed and not self.before and not self.after:
             raise ModelError(
                 f"{self.package}: its samples are in the terms of a transform; app/transform.py has none"
             )
-
-    def before(self, inputs: Named) -> Named:
-        """The model's inputs for those of a request.
-
-        Raises:
-            RequestError: the transform refuses them, or failed.
-        """
-        return _call(self._before, inputs) if self._before else inputs
-
-    def after(self, outputs: Named) -> Named:
-        """What is answered for the model's outputs.
-
-        Raises:
-            RequestError: the transform failed.
-        """
-        return _call(self._answered, outputs) if self._after else outputs
-
-    def _answered(self, outputs: Named) -> Named:
-        answered = self._after(outputs) if self._after else outputs
-        if answered.keys() != self.outputs.keys():
-            raise KeyError(f"expected {', '.join(self.outputs)}, got {', '.join(map(str, answered))}")
-        return {
-            name: np.asarray(answered[name], DATATYPES[spec.datatype])
-            if spec.datatype in DATATYPES
-            else answered[name]
-            for name, spec in self.outputs.items()
-        }
 
     def infer(self, inputs: Named) -> Named:
         """Answers once, by itself.
@@ -82,17 +62,97 @@ class Served:
         Raises:
             RequestError: transform or model refuse the inputs, or failed.
         """
-        return self.after(self.model.infer(self.before(inputs)))
+        outputs = self.model.infer(self.before(inputs) if self.before else inputs)
+        return self.after(outputs) if self.after else outputs
+
+
+class TransformThreads:
+    """Threads that run a transform: as many at once as the model runs."""
+
+    def __init__(self, threads: int, max_waiting: int) -> None:
+        """
+        Args:
+            max_waiting: requests that may wait for `before`.
+        """
+        # Answers do not stand in line behind the requests that came later.
+        self._before, self._after = (ThreadPoolExecutor(threads, name) for name in ("before", "after"))
+        self._places = BoundedSemaphore(max_waiting + threads)
+
+    def before(self, function: Half, inputs: Named, deadline: float) -> Future[Named]:
+        """Has the model's inputs made of a request's.
+
+        Args:
+            deadline: when it need not begin any more, in seconds of the monotonic clock.
+
+        Raises:
+            QueueFull: too many requests wait.
+        """
+        if not self._places.acquire(blocking=False):
+            raise QueueFull("too many requests wait for what is done before the model")
+
+        def run() -> Named:
+            try:
+                if deadline < monotonic():
+                    raise DeadlineExceeded("the request's deadline passed before the model ran")
+                return function(inputs)
+            finally:
+                self._places.release()
+
+        return self._before.submit(run)
+
+    def after(self, function: Half, outputs: Named) -> Future[Named]:
+        """Has what is answered made of the model's outputs."""
+        return self._after.submit(function, outputs)
 
 
 def _by_name(specs: Sequence[TensorSpec] | None) -> Mapping[str, TensorSpec]:
     return {spec.name: spec for spec in specs or ()}
 
 
-def _call(function: Callable[[Named], Named], values: Named) -> Mapping[str, Any]:
-    try:
-        return function(values)
-    except RequestError:
-        raise
-    except Exception as exc:  # a team's own code may raise anything
-        raise InferenceFailed("the transform failed; the log has the rest") from exc
+def _guarded(function: Half | None, specs: Mapping[str, TensorSpec]) -> Half | None:
+    """A half of a transform whose mistakes are told, and whose results are what it says they are."""
+    if function is None:
+        return None
+
+    def call(values: Named) -> Named:
+        try:
+            result = function(values)
+        except RequestError:
+            raise
+        except Exception as exc:  # a team's own code may raise anything
+            raise InferenceFailed("the transform failed; the log has the rest") from exc
+        try:
+            return _checked(result, specs)
+        except (RequestError, TypeError, ValueError, AttributeError) as exc:
+            raise InferenceFailed(f"the transform failed: {exc}") from exc
+
+    return call
+
+
+def _checked(values: Named, specs: Mapping[str, TensorSpec]) -> Named:
+    check_names(values.keys(), specs)
+    checked = {
+        name: _array(values[name], spec) if spec.datatype in DATATYPES else values[name]
+        for name, spec in specs.items()
+        if name in values
+    }
+    check_shapes(checked, specs)
+    return checked
+
+
+def _array(value: Any, spec: TensorSpec) -> Array:
+    """An array or list in the spec's dtype, unless that would change what it says."""
+    dtype = DATATYPES[spec.datatype]
+    array = np.asarray(value, object if dtype.kind == "O" else None)
+    if dtype.kind == "O":
+        fits = all(isinstance(item, str) for item in array.flat)
+    elif array.dtype == dtype or not array.size:
+        fits = True
+    elif spec.datatype in INTEGERS and array.dtype.kind in "iu":
+        least, most = INTEGERS[spec.datatype]
+        fits = bool(least <= array.min() and array.max() <= most)
+    else:
+        fits = spec.datatype not in INTEGERS and dtype.kind != "b" and array.dtype.kind in "iuf"
+    if not fits:
+        raise TypeError(f"'{spec.name}': expected {spec.datatype}, got {array.dtype} that does not fit")
+    return array.astype(dtype, copy=False)

@@ -108,12 +108,17 @@ def _finish(worker: Any, patience: float) -> None:
 
 
 def _quit(worker: Any) -> None:
+    settle(worker)
     service: Service = worker.asgi.service
-    worker.asgi.close()
-    service.metrics.flush()
     if service.tracing:
         service.tracing.close()
     worker.handle_quit_signal()
+
+
+def settle(worker: Any) -> None:
+    """Counts and logs what was put off."""
+    worker.asgi.close()
+    worker.asgi.service.metrics.flush()
 
 
 def announce(service: Service, port: int) -> None:

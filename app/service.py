@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -12,9 +11,9 @@ from app.logs import RequestLog
 from app.metrics import Metrics
 from app.scoring import Route, Scorer, routes
 from app.selftest import Proven, Sample, prove
-from app.served import Served
+from app.served import Served, TransformThreads
 from app.settings import Settings
-from app.warmup import warm_up
+from app.warmup import carried, warm_up
 
 if TYPE_CHECKING:
     from app.tracing import Tracing
@@ -60,6 +59,7 @@ def start(settings: Settings) -> Service:
     proven = prove(settings)
     batcher = warm_up(proven.model, proven.samples, settings)
     metrics = Metrics(proven, batcher)
+    metrics.drift.try_out(proven.model.model, carried(proven.model, proven.samples))
     log_request = RequestLog(settings, proven.model.version)
     tracing = None
     if settings.otel_exporter_otlp_endpoint:
@@ -74,7 +74,7 @@ def start(settings: Settings) -> Service:
         callers=Callers(
             ApiKeys(settings.api_keys_file) if settings.api_keys_file else None, settings.caller_header
         ),
-        transforming=ThreadPoolExecutor(settings.inference_concurrency, "transform"),
+        threads=TransformThreads(settings.inference_concurrency, settings.max_queue_rows),
         observers=(metrics, log_request) if tracing is None else (metrics, log_request, tracing),
     )
     return Service(settings, proven, metrics, log_request, scorer, routes(proven.model), tracing)

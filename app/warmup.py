@@ -26,8 +26,7 @@ def warm_up(served: Served, samples: Sequence[Sample], settings: Settings) -> Ba
         settings: resolved.
     """
     model = served.model
-    carried = [inputs_from_json(sample.inputs, served.inputs) for sample in samples]
-    requests = [served.before(inputs) for inputs in carried] or _random(model)
+    requests = carried(served, samples) or _random(model)
     rtol = max((sample.rtol for sample in samples), default=RTOL)
     atol = max((sample.atol for sample in samples), default=ATOL)
     is_batched = settings.batching == "on" and proves_batching(model, requests, rtol, atol)
@@ -38,6 +37,12 @@ def warm_up(served: Served, samples: Sequence[Sample], settings: Settings) -> Ba
         max_batch_rows=settings.max_batch_rows if is_batched else 1,
         inline_rows=_inline_rows(model, requests),
     )
+
+
+def carried(served: Served, samples: Sequence[Sample]) -> list[Inputs]:
+    """The model's inputs for each sample."""
+    requests: list[Inputs] = [inputs_from_json(sample.inputs, served.inputs) for sample in samples]
+    return list(map(served.before, requests)) if served.before else requests
 
 
 def proves_batching(model: Model, requests: Sequence[Inputs], rtol: float, atol: float) -> bool:

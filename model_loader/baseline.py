@@ -109,7 +109,9 @@ def _distribution(where: str, name: str, value: Any) -> Distribution:
     match value:
         case {"edges": [_, _, *_] as edges, "shares": [*shares], **rest} if not rest:
             categories: list[Any] = []
-            if not all(map(is_number, edges)) or not all(low < high for low, high in pairwise(edges)):
+            if not all(map(is_number, edges)) or not all(
+                float(low) < float(high) for low, high in pairwise(edges)
+            ):
                 raise PackageError(f"{where}: expected edges to be ascending numbers")
         case {"categories": [_, *_] as categories, "shares": [*shares], **rest} if not rest:
             edges = []
@@ -117,7 +119,9 @@ def _distribution(where: str, name: str, value: Any) -> Distribution:
                 raise PackageError(f"{where}: expected categories to be strings, numbers or booleans")
         case _:
             raise PackageError(f"{where}: expected shares, and either two or more edges or categories")
-    distribution = Distribution(name, tuple(edges), tuple(categories), tuple(shares))
+    if len(set(categories)) != len(categories):
+        raise PackageError(f"{where}: expected different categories, got {categories!r}")
+    distribution = Distribution(name, tuple(map(float, edges)), tuple(categories), tuple(shares))
     _check(where, distribution)
     return distribution
 

@@ -234,7 +234,10 @@ def check_path(path: str) -> str:
 
 def is_number(value: Any) -> TypeGuard[int | float]:
     """Whether a value read from JSON or TOML is a finite number."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    try:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:  # an integer beyond all floats
+        return False
 
 
 def encode(document: Mapping[str, Any]) -> bytes:

@@ -19,6 +19,7 @@ XFCC = "x-forwarded-client-cert"
         ("spiffe://cluster.local/ns/shop/sa/web", "spiffe://cluster.local/ns/shop/sa/web"),
         ("By=spiffe://c/ns/a/sa/us;Hash=1f;URI=spiffe://c/ns/b/sa/them", "spiffe://c/ns/b/sa/them"),
         ('Hash=1f;URI=spiffe://c/far,Hash=2e;Subject="CN=x";URI=spiffe://c/near', "spiffe://c/near"),
+        ('Hash=1;Subject="CN=a,URI=spiffe://evil,O=b"', "other"),
         ("", "anonymous"),
         ('a"b', "other"),
         ("a b", "other"),

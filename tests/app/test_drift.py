@@ -4,13 +4,14 @@ import re
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 from flask.testing import FlaskClient
 from onnx import TensorProto
 
 from app import create_app
-from app.drift import Drift
+from app.drift import MAX_VALUES, Drift
 from app.errors import ModelError
 from app.model import Model, load, open_package
 from app.settings import Settings
@@ -145,9 +146,12 @@ def test_other_width(tmp_path: Path) -> None:
         ({"outputs": {"y": {"edges": [0], "shares": []}}}, "two or more edges or categories"),
         ({"outputs": {"y": {**EDGES, "categories": [1]}}}, "either two or more edges or categories"),
         ({"outputs": {"y": {"categories": [[]], "shares": [1]}}}, "strings, numbers or booleans"),
-        ({"outputs": {"y": {"categories": ["a", "a"], "shares": [0.5, 0.5]}}}, "of different names"),
+        ({"outputs": {"y": {"categories": ["a", "a"], "shares": [0.5, 0.5]}}}, "different categories"),
         ({"outputs": {"y": {"categories": ["missing"], "shares": [1]}}}, "of different names"),
         ({"outputs": {"y": {"categories": ["a" * 101], "shares": [1]}}}, "at most 100 characters"),
+        ({"outputs": {"y": {"categories": [3, 3.0], "shares": [0.5, 0.5]}}}, "different categories"),
+        ({"outputs": {"y": {"edges": [0, 10**400], "shares": [1]}}}, "edges to be ascending numbers"),
+        ({"outputs": {"y": {"edges": [2**53, 2**53 + 1], "shares": [1]}}}, "edges to be ascending numbers"),
         (
             {"outputs": {"y": {"categories": list(range(10_000)), "shares": [1e-4] * 10_000}}},
             "expected 1 to 10000 bins, got 10002",
@@ -166,6 +170,24 @@ def test_edges_of_strings(tmp_path: Path) -> None:
     model = make(tmp_path, {"features": {"x": EDGES}}, models.identity(TensorProto.STRING))
     with pytest.raises(ModelError, match="edges for feature 'x', a string"):
         Drift(model)
+
+
+def test_many_values(tmp_path: Path) -> None:
+    """Of a very large request an even share is counted."""
+    drift = Drift(make(tmp_path, {"features": {"b": EDGES}}, features=["a", "b"]))
+    rows = np.zeros((10 * MAX_VALUES, 2), np.float32)
+    rows[: 5 * MAX_VALUES] = 2
+    drift.add({"x": rows}, {})
+    first, second, *_ = drift.count().tolist()
+    assert 0 < first == second <= MAX_VALUES
+
+
+def test_tried_out(tmp_path: Path) -> None:
+    """Bins that the values of the samples cannot be held against stop the start."""
+    baseline = {"outputs": {"y": {"categories": ["a"], "shares": [1]}}}
+    model = make(tmp_path, baseline, models.identity(TensorProto.BFLOAT16))
+    with pytest.raises(ModelError, match="cannot be counted by the baseline"):
+        Drift(model).try_out(model, [{"x": np.zeros(2, ml_dtypes.bfloat16)}])
 
 
 @pytest.fixture

@@ -160,7 +160,9 @@ def test_lone_file(tmp_path: Path) -> None:
 
 def test_session_as_set(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The session has the threads of the settings, never falls back, and ONNX Runtime's telemetry is off."""
-    model = create_app(Settings(model_path=package, intra_op_num_threads=3)).extensions["scorebox"].model
+    model = (
+        create_app(Settings(model_path=package, intra_op_num_threads=3)).extensions["scorebox"].model.model
+    )
     assert model.session.get_session_options().intra_op_num_threads == 3
     assert model.session._enable_fallback is False
     assert os.environ["ORT_DISABLE_TELEMETRY"] == "1"

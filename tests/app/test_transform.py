@@ -1,8 +1,11 @@
 """The seam for a team's own code: everything follows what a request carries, not what the model takes."""
 
 import json
+import time
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +135,89 @@ def test_wrong_names(make: Callable[..., FlaskClient]) -> None:
 
     with pytest.raises(ModelError, match="sample 0 failed: the transform failed"):
         make(Wrong)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (None, "the transform failed"),
+        ({"z": [[1, 2]]}, "unknown input 'z'"),
+        ({}, "missing input 'x'"),
+        ({"x": [1, 2]}, "expected FP32 [batch, 2], got shape [2]"),
+        ({"x": [["a", "b"]]}, "'x': expected FP32, got <U1 that does not fit"),
+        ({"x": [[1], [2, 3]]}, "the transform failed"),
+    ],
+)
+def test_wrong_inputs(make: Callable[..., FlaskClient], log: ReadLog, given: Any, words: str) -> None:
+    """What `before` makes is what the model takes, or the answer says what it is not."""
+
+    class Wrong(Transform):
+        inputs = (TensorSpec("text", "STRING", ("batch",)),)
+
+        def before(self, inputs: Named) -> Named:
+            return given  # type: ignore[no-any-return]
+
+    client = make(Wrong, samples=[])
+    reply = client.post("/score", json={"inputs": ["a"]})
+    assert (reply.status_code, words in reply.get_json()["error"]) == (500, True), reply.get_json()
+    (line,) = log()
+    assert "traceback" in line
+
+
+@pytest.mark.parametrize(
+    ("datatype", "given", "expected"),
+    [
+        ("INT64", [0.9], None),
+        ("INT64", [True], None),
+        ("UINT8", [300], None),
+        ("UINT8", [-1], None),
+        ("UINT8", [255], [255]),
+        ("BOOL", [0.2], None),
+        ("BOOL", [True], [True]),
+        ("FP32", [3], [3.0]),
+        ("FP32", [0.5], [0.5]),
+        ("FP32", ["3"], None),
+        ("STRING", [7], None),
+        ("STRING", ["7"], ["7"]),
+        ("FP32", [[0.5]], None),
+    ],
+)
+def test_outputs_are_not_cast(
+    make: Callable[..., FlaskClient], datatype: str, given: Any, expected: Any
+) -> None:
+    """What `after` gives is answered as it is, or not at all."""
+
+    class Answer(Transform):
+        outputs = (TensorSpec("a", datatype, ("batch",)),)
+
+        def after(self, outputs: Named) -> Named:
+            return {"a": given}
+
+    reply = make(Answer, samples=[]).post("/score", json={"inputs": [[1, 2]]})
+    assert reply.get_json().get("outputs") == (None if expected is None else {"a": expected})
+    assert reply.status_code == (500 if expected is None else 200)
+
+
+def test_deadline_and_queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who waits for `before` too long gets 504, and who comes when too many wait 503."""
+
+    class Slow(Transform):
+        def before(self, inputs: Named) -> Named:
+            time.sleep(0.2)
+            return inputs
+
+    monkeypatch.setattr(served, "Transform", Slow)
+    path = write_package(tmp_path / "m", models.affine())
+    settings = Settings(model_path=path, web_concurrency=1, inference_concurrency=1)
+    app = create_app(replace(settings, request_timeout_ms=300, max_queue_rows=4))
+
+    def ask(_number: int) -> int:
+        return app.test_client().post("/score", json={"inputs": [[1, 2]]}).status_code
+
+    with ThreadPoolExecutor(12) as pool:
+        statuses = Counter(pool.map(ask, range(12)))
+    assert statuses.keys() == {200, 503, 504}
+    assert statuses[503] == 12 - 5
 
 
 def test_only_after(make: Callable[..., FlaskClient]) -> None:
