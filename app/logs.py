@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import lru_cache
 from random import random
 from select import PIPE_BUF
 from time import monotonic, time
@@ -33,21 +34,15 @@ LEVELS = {logging.DEBUG: "debug", logging.INFO: "info", logging.ERROR: "error"}
 logger = logging.getLogger("scorebox")
 
 
-class _Second:
-    """The second that was formatted last: all but the milliseconds is made once a second."""
-
-    number, text = 0, ""
+@lru_cache(maxsize=2)
+def _second(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def timestamp(seconds: float) -> str:
-    """A time since the epoch in RFC 3339, UTC."""
+    """A time since the epoch in RFC 3339, UTC; all but the milliseconds is made once a second."""
     second = int(seconds)
-    if second != _Second.number:
-        _Second.number, _Second.text = (
-            second,
-            datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S"),
-        )
-    return f"{_Second.text}.{int((seconds - second) * 1000):03d}+00:00"
+    return f"{_second(second)}.{int((seconds - second) * 1000):03d}+00:00"
 
 
 class JsonFormatter(logging.Formatter):

@@ -111,16 +111,6 @@ class Record:
     traceparent: str = ""
     body_bytes: int = 0
 
-    @property
-    def decode_duration(self) -> float:
-        """Seconds from the body to the model's inputs."""
-        return self.decoded - self.arrived
-
-    @property
-    def encode_duration(self) -> float:
-        """Seconds from the model's outputs to the reply."""
-        return self.started + self.duration - self.inferred
-
 
 Wait: TypeAlias = Read | Future[Any]
 Observer = Callable[[Sequence[Record]], None]

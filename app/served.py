@@ -91,14 +91,14 @@ class TransformThreads:
             raise QueueFull("too many requests wait for what is done before the model")
 
         def run() -> Named:
-            try:
-                if deadline < monotonic():
-                    raise DeadlineExceeded("the request's deadline passed before the model ran")
-                return function(inputs)
-            finally:
-                self._places.release()
+            if deadline < monotonic():
+                raise DeadlineExceeded("the request's deadline passed before the model ran")
+            return function(inputs)
 
-        return self._before.submit(run)
+        future = self._before.submit(run)
+        # Also where the client leaves before it ran.
+        future.add_done_callback(lambda _: self._places.release())
+        return future
 
     def after(self, function: Half, outputs: Named) -> Future[Named]:
         """Has what is answered made of the model's outputs."""

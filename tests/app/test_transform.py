@@ -1,6 +1,8 @@
 """The seam for a team's own code: everything follows what a request carries, not what the model takes."""
 
 import json
+import math
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -14,7 +16,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from app import create_app, served
-from app.errors import InvalidRequest, ModelError
+from app.errors import InvalidRequest, ModelError, QueueFull
 from app.settings import Settings
 from app.transform import Named, Transform
 from model_loader.package import Package, TensorSpec
@@ -218,6 +220,23 @@ def test_deadline_and_queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         statuses = Counter(pool.map(ask, range(12)))
     assert statuses.keys() == {200, 503, 504}
     assert statuses[503] == 12 - 5
+
+
+def test_client_leaves() -> None:
+    """Who leaves before it is its turn gives its place back."""
+    threads, gate = served.TransformThreads(1, 3), threading.Event()
+
+    def wait(inputs: Named) -> Named:
+        gate.wait(10)
+        return inputs
+
+    running, *waiting = [threads.before(wait, {}, math.inf) for _ in range(4)]
+    with pytest.raises(QueueFull):
+        threads.before(wait, {}, math.inf)
+    assert all(future.cancel() for future in waiting)
+    again = [threads.before(wait, {}, math.inf) for _ in range(3)]
+    gate.set()
+    assert [future.result(10) for future in (running, *again)] == [{}] * 4
 
 
 def test_only_after(make: Callable[..., FlaskClient]) -> None:

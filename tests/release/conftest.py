@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -23,19 +22,11 @@ from release.history import Release
 from release.record import lock_text
 from tests.e2e.conftest import engine, missing
 from tests.model_loader.drafts import write_draft
+from tests.model_loader.seen import Result
 from tests.release.scene import KUBECTL, Image, Scene
 
 __all__ = ["engine"]
 ROOT = Path(__file__).parents[2]
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a command did."""
-
-    code: int
-    out: str
-    err: str
 
 
 def release(*argv: str) -> Result:

@@ -21,7 +21,8 @@ import pytest
 from release.errors import ReleaseError
 from release.thresholds import read_thresholds
 from tests.e2e.conftest import missing
-from tests.release.conftest import Result, release
+from tests.model_loader.seen import Result
+from tests.release.conftest import release
 
 ROOT = Path(__file__).parents[2]
 EDGES = (0.005, 0.1, 0.5, 1.0, 2.5)
