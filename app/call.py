@@ -5,6 +5,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from app.served import Served
 
+Body: TypeAlias = bytes | memoryview
 Encoded: TypeAlias = tuple[dict[str, str], bytes]
 
 
@@ -30,7 +31,7 @@ class Codec(Protocol):
 
     MEDIA_TYPES: tuple[str, ...]
 
-    def decode(self, body: bytes, headers: Mapping[str, str], model: Served) -> Call:
+    def decode(self, body: Body, headers: Mapping[str, str], model: Served) -> Call:
         """Reads a request's body.
 
         Args:

@@ -1,15 +1,17 @@
-"""The fast lane: an ordinary scoring request that comes at once is answered before gunicorn's parser sees it.
+"""The fast lane: an ordinary scoring request is answered before gunicorn's parser sees it.
 
 gunicorn's ASGI worker parses, starts two tasks and calls back for each request; in Python that costs as much
-as a fast model. What surely is one plain message is recognised here instead, by one expression.
-Everything else, whether another route, a body in parts or a malformed line, goes gunicorn's way to `app.asgi`
-and gets the same answer. `benchmarks/` shows what it saves; without this module all would still work.
+as a fast model. What surely is one plain message is recognised here instead, by one expression, and a large
+body is read straight to where it is used.
+Everything else, whether another route, a slow body or a malformed line, goes gunicorn's way to `app.asgi` and
+gets the same answer. `benchmarks/` shows what it saves; without this module all would still work.
 
 https://www.rfc-editor.org/rfc/rfc9112, sections 2, 3, 5 and 6: the messages that are recognised.
 """
 
 import asyncio
 import re
+from dataclasses import dataclass
 from time import monotonic
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -24,11 +26,14 @@ from gunicorn.workers import gasgi
 
 if TYPE_CHECKING:  # the master imports this module, and shall not bring ONNX Runtime
     from app.asgi import Door
+    from app.call import Body
     from app.scoring import Reply, Route
 
 MAX_HEAD_BYTES = 4096
-# Many clients send the body just after the head. What takes longer is gunicorn's to wait for.
-HOLD_S = 0.01
+# Of one read. The rest of a larger request is read to where it stays.
+READ_BYTES = 2**16
+# How long a body may be on its way. What takes longer is gunicorn's to wait for.
+HOLD_S = 0.1
 # Without `_` in names, which gunicorn has rules for.
 _HEAD = re.compile(
     rb"POST (/[!-~]*) HTTP/1\.1\r\n((?:[!#$%&'*+\-.^`|~0-9A-Za-z]+:[\t\x20-\x7e\x80-\xff]*\r\n)+)\r\n"
@@ -66,7 +71,26 @@ def recognise(data: bytes) -> "Head | None":
     return match[1].decode(), headers, match.end()
 
 
-class Protocol(ASGIProtocol):  # type: ignore[misc]
+@dataclass(slots=True)
+class _Body:
+    """A body that is on its way.
+
+    Attributes:
+        head: the bytes before it.
+        place: of the whole.
+        rest: the place of what has not come yet.
+        timer: ends the wait.
+    """
+
+    route: "Route"
+    headers: dict[str, str]
+    head: bytes
+    place: memoryview
+    rest: memoryview
+    timer: asyncio.TimerHandle
+
+
+class Protocol(ASGIProtocol, asyncio.BufferedProtocol):  # type: ignore[misc]
     """gunicorn's connection, with the fast lane before its parser."""
 
     def __init__(self, worker: Any) -> None:
@@ -76,7 +100,7 @@ class Protocol(ASGIProtocol):  # type: ignore[misc]
         self._head = b""
         self._recognised: Head | None = None
         self._held = b""
-        self._hold_handle: asyncio.TimerHandle | None = None
+        self._body: _Body | None = None
         self._since = 0.0
         # Who has gunicorn log or hook requests, or close each connection, gets all of them its way.
         self._is_open = bool(
@@ -92,6 +116,23 @@ class Protocol(ASGIProtocol):  # type: ignore[misc]
         self.worker.silent.add(self)
         self._arm_keepalive_timer()
 
+    def get_buffer(self, _sizehint: int) -> memoryview:
+        """Where the next read goes: to the body's place, or to one that all connections use in turn."""
+        return self._body.rest if self._body else self.worker.read_buffer
+
+    def buffer_updated(self, size: int) -> None:
+        """Takes what was read."""
+        if not self._body:
+            self.data_received(self.worker.read_buffer[:size].tobytes())
+            return
+        self._body.rest = self._body.rest[size:]
+        if not self._body.rest:
+            body = self._release(self._body)
+            if self._is_idle():
+                self._answer(body.route, body.headers, body.place.toreadonly())
+            else:
+                super().data_received(body.head + body.place)
+
     def data_received(self, data: bytes) -> None:
         """Answers a plain scoring request; leaves everything else to gunicorn."""
         self.worker.silent.discard(self)
@@ -99,21 +140,18 @@ class Protocol(ASGIProtocol):  # type: ignore[misc]
             self._held += data  # pipelined: its turn comes when this one is answered
             self._pause_reading()
             return
-        if self._hold_handle:
-            self._hold_handle.cancel()
-        is_first, data, self._held = not self._held, self._held + data, b""
         head = self._recognise(data) if self._is_idle() else None
         route = self._door.service.routes.get(head[0]) if head else None
         if head is None or route is None:
             super().data_received(data)
             return
         _, headers, begin = head
-        missing = int(headers["content-length"]) - (len(data) - begin)
-        if not missing:
+        size = int(headers["content-length"])
+        here = len(data) - begin
+        if here == size:
             self._answer(route, headers, data[begin:])
-        elif missing > 0 and is_first:
-            self._held = data
-            self._hold_handle = self.worker.loop.call_later(HOLD_S, self._give_way)
+        elif here < size <= self._door.service.settings.max_body_bytes:
+            self._hold(route, headers, data, begin)
         else:
             super().data_received(data)
 
@@ -124,11 +162,29 @@ class Protocol(ASGIProtocol):  # type: ignore[misc]
             self._head = data[: self._recognised[2]] if self._recognised else b""
         return self._recognised
 
-    def _give_way(self) -> None:
-        data, self._held = self._held, b""
-        super().data_received(data)
+    def _hold(self, route: "Route", headers: dict[str, str], data: bytes, begin: int) -> None:
+        """Has the rest of a body read to its place."""
+        place = self._door.place(int(headers["content-length"]))
+        here = len(data) - begin
+        place[:here] = memoryview(data)[begin:]
+        timer = self.worker.loop.call_later(HOLD_S, self._give_way)
+        self._body = _Body(route, headers, data[:begin], place, place[here:], timer)
+        self._door.in_flight += 1
+        self._since = monotonic()
 
-    def _answer(self, route: "Route", headers: dict[str, str], body: bytes) -> None:
+    def _release(self, body: _Body) -> _Body:
+        body.timer.cancel()
+        self._body = None
+        self._door.in_flight -= 1
+        return body
+
+    def _give_way(self) -> None:
+        """Leaves a body that takes its time to gunicorn."""
+        if self._body:
+            body = self._release(self._body)
+            super().data_received(body.head + body.place[: len(body.place) - len(body.rest)])
+
+    def _answer(self, route: "Route", headers: dict[str, str], body: "Body") -> None:
         self.worker.nr += 1
         answer = self._door.answer(route, headers, body)
         if isinstance(answer, CoroutineType):
@@ -142,8 +198,8 @@ class Protocol(ASGIProtocol):  # type: ignore[misc]
         self.worker.silent.discard(self)
         if self._answering:
             self._answering.cancel()
-        if self._hold_handle:
-            self._hold_handle.cancel()
+        if self._body:
+            self._release(self._body)
         super().connection_lost(exc)
 
     def _is_idle(self) -> bool:
@@ -207,5 +263,6 @@ class Worker(gasgi.ASGIWorker):  # type: ignore[misc]
     def init_process(self) -> None:
         """See `gunicorn.workers.gasgi`, which makes its connections by this name."""
         self.silent: set[Protocol] = set()
+        self.read_buffer = memoryview(bytearray(READ_BYTES))
         gasgi.ASGIProtocol = Protocol
         super().init_process()

@@ -12,7 +12,7 @@ CODINGS = {"gzip": 31, "deflate": 15}
 RAW = -15
 
 
-def inflate(body: bytes, coding: str, max_bytes: int) -> bytes:
+def inflate(body: bytes | memoryview, coding: str, max_bytes: int) -> bytes:
     """The body as it was before it was compressed.
 
     Args:

@@ -25,7 +25,7 @@ _HEADER = re.compile(
 _LENGTHS = {1: "<H", 2: "<I", 3: "<I"}
 
 
-def read(body: bytes, spec: TensorSpec) -> Array:
+def read(body: bytes | memoryview, spec: TensorSpec) -> Array:
     """The array in a file's bytes, not copied where it is in the model's order.
 
     Raises:
@@ -51,7 +51,7 @@ def read(body: bytes, spec: TensorSpec) -> Array:
     return array.astype(object) if is_text else np.asarray(array, order="C")
 
 
-def _header(body: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
+def _header(body: bytes | memoryview) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
     """Shape, whether columns come first, type, and where the data begin.
 
     Raises:
@@ -60,7 +60,7 @@ def _header(body: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
     length = _LENGTHS[body[6]]
     (size,) = struct.unpack_from(length, body, 8)
     begin = 8 + struct.calcsize(length)
-    match = _HEADER.fullmatch(body[begin : begin + size].decode("latin-1"))
+    match = _HEADER.fullmatch(str(body[begin : begin + size], "latin-1"))
     if body[:6] != npy.MAGIC_PREFIX or match is None:
         raise ValueError
     shape = tuple(int(part) for part in match[3].split(",") if part.strip())

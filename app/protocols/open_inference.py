@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from app.call import Call, Encoded
+from app.call import Body, Call, Encoded
 from app.errors import InvalidRequest
 from app.served import Served
 from app.signature import check_names, check_shapes, shown
@@ -49,7 +49,7 @@ def datatype(spec: TensorSpec) -> str | None:
     return NAMES.get(spec.datatype)
 
 
-def decode(body: bytes, headers: Mapping[str, str], model: Served) -> Call:
+def decode(body: Body, headers: Mapping[str, str], model: Served) -> Call:
     """Reads a request's body; see `app.call.Codec`."""
     for spec in (*model.inputs.values(), *model.outputs.values()):
         if not datatype(spec):
@@ -66,7 +66,7 @@ def decode(body: bytes, headers: Mapping[str, str], model: Served) -> Call:
     return Call(inputs, partial(_encode, model, _wanted(document, model), id_))
 
 
-def _parts(body: bytes, headers: Mapping[str, str]) -> tuple[Mapping[str, Any], memoryview]:
+def _parts(body: Body, headers: Mapping[str, str]) -> tuple[Mapping[str, Any], memoryview]:
     """The JSON document, and what follows it in binary."""
     length = headers.get(HEADER_LENGTH)
     size = len(body)

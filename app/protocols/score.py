@@ -13,7 +13,7 @@ import numpy as np
 import orjson
 
 from app import large, npy
-from app.call import Call, Encoded
+from app.call import Body, Call, Encoded
 from app.errors import InvalidRequest
 from app.served import Served
 from app.signature import check_shapes, shown, single_input
@@ -26,7 +26,7 @@ MEDIA_TYPES: tuple[str, ...] = ("application/json", npy.MEDIA_TYPE)
 _MEMBERS = {"inputs", "instances", "signature_name"}
 
 
-def decode(body: bytes, headers: Mapping[str, str], model: Served) -> Call:
+def decode(body: Body, headers: Mapping[str, str], model: Served) -> Call:
     """Reads a request's body; see `app.call.Codec`."""
     as_npy = npy.MEDIA_TYPE in headers.get("accept", "")
     if headers.get("content-type", "").startswith(npy.MEDIA_TYPE):
@@ -36,7 +36,7 @@ def decode(body: bytes, headers: Mapping[str, str], model: Served) -> Call:
         inputs: Mapping[str, Any] = {spec.name: npy.read(body, spec)}
         check_shapes(inputs, model.inputs)
         return Call(inputs, _encode_npy if as_npy else partial(encode, None))
-    inputs, rows = decode_json(body, model.inputs, model.features)
+    inputs, rows = decode_json(bytes(body), model.inputs, model.features)
     return Call(inputs, _encode_npy if as_npy else partial(encode, rows))
 
 
