@@ -25,7 +25,7 @@ Send: TypeAlias = Callable[[Message], Awaitable[None]]
 Steps: TypeAlias = Generator[Wait, Any, Reply]
 
 # How many requests, bytes of their bodies and seconds counting and logging may be behind.
-LATER_RECORDS = 32
+LATER_RECORDS = 64
 LATER_BYTES = 2**20
 LATER_S = 0.05
 
@@ -53,9 +53,8 @@ class Door:
 
     def observe_later(self, loop: asyncio.AbstractEventLoop) -> None:
         """Lets the observers look at requests once they are answered, at the latest when the door closes."""
-        later = _Later(loop, self._scorer.observers)
-        self._scorer.observers = (later,)
-        self.close = later.observe
+        self._scorer.observe = later = _Later(loop, self._scorer.observers)
+        self.close = later.close
 
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         """Answers one request, or keeps the lifespan's."""
@@ -113,30 +112,40 @@ class Door:
 
 
 class _Later:
-    """An observer that hands on requests together, a little later than they are answered.
+    """Shows observers requests together, a little later than they are answered.
 
-    One after another they are counted and logged twice as fast as each between two others' scoring.
+    One after another they are counted and logged twice as fast as each between two others' scoring. Those
+    that were are let go one by one, as others come: their memory serves these while it is in the caches.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, observers: Sequence[Observer]) -> None:
         self._loop, self._observers = loop, observers
         self._records: list[Record] = []
+        self._seen: list[Record] = []
         self._bytes = 0
+        self._is_due = False
 
-    def __call__(self, records: Sequence[Record]) -> None:
-        if not self._records:
-            self._loop.call_later(LATER_S, self.observe)
-        self._records += records
-        self._bytes += records[0].body_bytes
+    def __call__(self, record: Record) -> None:
+        self._records.append(record)
+        self._bytes += record.body_bytes
+        if self._seen:
+            self._seen.pop()
+        elif not self._is_due:
+            self._is_due = True
+            self._loop.call_later(LATER_S, self.close)
         if len(self._records) == LATER_RECORDS or self._bytes > LATER_BYTES:
             self._bytes = 0
-            self._loop.call_soon(self.observe)
+            self._loop.call_soon(self._show)
 
-    def observe(self) -> None:
-        """Hands on those that wait."""
-        records, self._records, self._bytes = self._records, [], 0
-        if records:
-            show(self._observers, records)
+    def _show(self) -> None:
+        self._seen, self._records, self._bytes = self._records, [], 0
+        show(self._observers, self._seen)
+
+    def close(self) -> None:
+        """Shows those that wait, and lets go of all."""
+        self._is_due = False
+        self._show()
+        self._seen = []
 
 
 async def _drive(steps: Steps, wait: Wait | None, receive: Receive) -> Reply:

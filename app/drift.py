@@ -76,17 +76,21 @@ class Drift:
         """
         for inputs in requests:
             try:
-                self.add(inputs, model.infer(inputs))
+                self.add([inputs], [model.infer(inputs)])
                 self.count()
             except (TypeError, ValueError, AttributeError) as exc:
                 raise ModelError(f"{model.package}: values cannot be counted by the baseline: {exc}") from exc
 
-    def add(self, inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> None:
-        """Puts by what there is to count in the model's inputs and outputs of one request."""
+    def add(self, inputs: Sequence[Mapping[str, Any]], outputs: Sequence[Mapping[str, Any]]) -> None:
+        """Puts by what there is to count in the model's inputs and outputs of some requests.
+
+        Args:
+            inputs: name → array, list or dict, of each request.
+            outputs: likewise.
+        """
         for part in self._parts:
-            value = (inputs if part.is_feature else outputs).get(part.source)
-            if value is not None:
-                self.held_bytes += part.add(value)
+            named = inputs if part.is_feature else outputs
+            self.held_bytes += part.add(named)
 
     def count(self) -> Counts:
         """How many of the values put by fall into each of the bins."""
@@ -101,9 +105,11 @@ class _Part:
     Attributes:
         columns: of the array, one for each distribution; None where there is one, of all values.
         width: of an array whose columns have names.
+        is_free: whether there may be arrays of another width.
         dtype: of the array; None where it holds strings, or is a sequence or a map.
-        edges: one row for each distribution.
-        slots: the bin of a value by the number of edges up to it, one row for each distribution.
+        edges: one row for each distribution, and NaN at its end.
+        slots: the bin of values by the number of edges up to them, NaN among those, one row for each
+            distribution.
         held: the bytes of arrays that wait; they say all, and are dropped faster than the arrays.
         others: what waits and is none.
     """
@@ -113,42 +119,47 @@ class _Part:
     distributions: Sequence[Distribution]
     columns: Sequence[int] | None
     width: int
+    is_free: bool
     dtype: np.dtype[Any] | None
     edges: Array
     slots: Array
     held: bytearray = field(default_factory=bytearray)
     others: list[Any] = field(default_factory=list)
 
-    def add(self, value: Any) -> int:
-        """Puts a value by; returns its size in bytes."""
-        # A model may take any width; its columns have names in one of them.
-        if self.columns is not None and value.shape[1] != self.width:
-            return 0
+    def add(self, named: Sequence[Mapping[str, Any]]) -> int:
+        """Puts by the values of some requests, by name; returns their size in bytes."""
+        values = [value for values in named if (value := values.get(self.source)) is not None]
         if self.dtype is None:
-            self.others.append(value)
-            return NUMBER_BYTES
+            self.others += values
+            return NUMBER_BYTES * len(values)
+        # A model may take any width; its columns have names in one of them.
+        if self.is_free:
+            values = [value for value in values if value.shape[1] == self.width]
+        data = b"".join([value.tobytes() for value in values])
+        if len(data) > MAX_VALUES * self.dtype.itemsize:
+            data = b"".join([self._share(value) for value in values])
+        self.held += data
+        return len(data)
+
+    def _share(self, value: Array) -> bytes:
+        """An even share of a large array's rows, or of its values."""
         rows = value if self.columns is not None else value.reshape(-1)
-        if rows.size > MAX_VALUES:  # a share of them, evenly
-            rows = rows[:: -(-rows.size // MAX_VALUES)]
-        self.held += rows.tobytes()
-        size: int = rows.nbytes
-        return size
+        return rows[:: max(1, -(-rows.size // MAX_VALUES))].tobytes()
 
     def count(self) -> Counts:
         """How many of the values put by fall into each of the distributions' bins."""
         held, others, self.held, self.others = self.held, self.others, bytearray(), []
         values = _flat(others) if self.dtype is None else np.frombuffer(held, self.dtype)
-        table = values[:, None] if self.columns is None else values.reshape(-1, self.width)[:, self.columns]
+        columns = values[None] if self.columns is None else values.reshape(-1, self.width).T[self.columns]
         if categories := self.distributions[0].categories:
-            return _categories(table, categories)
-        table = table.astype(np.float64)
-        # Edge by edge, all columns of all rows at once: there are a dozen edges, whatever comes.
-        places = np.zeros(table.shape, np.intp)
-        for edge in self.edges.T:
-            places += table >= edge
-        places[np.isnan(table)] = self.edges.shape[1] + 1
-        slots = self.slots[np.arange(len(self.edges)), places].ravel()
-        return np.bincount(slots, minlength=self.slots.max() + 1)
+            return _categories(columns, categories)
+        # In order, NaN at the end, a dozen edges tell how many values lie between them.
+        ordered = np.sort(columns.astype(np.float64))
+        up_to = np.zeros((len(columns), self.edges.shape[1] + 2), np.intp)
+        up_to[:, -1] = columns.shape[1]
+        for row, column, edges in zip(up_to, ordered, self.edges, strict=True):
+            row[1:-1] = column.searchsorted(edges)
+        return np.bincount(self.slots.ravel(), np.diff(up_to).ravel()).astype(np.int64)
 
 
 def _parts(
@@ -175,6 +186,7 @@ def _parts(
             distributions=group,
             columns=[columns.index(item.name) for item in group] if is_wide else None,
             width=len(columns),
+            is_free=is_wide and not (spec.shape and isinstance(spec.shape[1], int)),
             dtype=None if dtype is None or dtype.kind == "O" else dtype,
             edges=edges,
             slots=slots,
@@ -184,7 +196,8 @@ def _parts(
 def _places(distributions: Sequence[Distribution]) -> tuple[Array, Array]:
     """Edges, and the bin of a value by the number of edges up to it; see `_Part`."""
     most = max(len(item.edges) for item in distributions)
-    edges = np.full((len(distributions), most), np.inf)
+    edges = np.full((len(distributions), most + 1), np.inf)
+    edges[:, -1] = np.nan
     slots = np.zeros((len(distributions), most + 2), np.intp)
     begin = 0
     for row, item in enumerate(distributions):

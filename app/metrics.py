@@ -8,9 +8,12 @@ https://prometheus.github.io/client_python/multiprocess/
 from collections import Counter as TallyCounter
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from itertools import groupby
 from math import nan
+from operator import attrgetter
 from pathlib import Path
 from resource import RUSAGE_SELF, getpagesize, getrusage
+from struct import pack
 from threading import RLock
 from typing import Any
 
@@ -23,6 +26,7 @@ from app.batching import Batcher
 from app.drift import Drift
 from app.scoring import Record
 from app.selftest import Proven
+from app.tensors import Array
 
 # From 10 µs: the tree models that this serves answer in tens of microseconds, large networks in seconds.
 SECONDS = (
@@ -48,12 +52,14 @@ SECONDS = (
 )
 # What may wait to be counted: more would be a burden on memory, and counting it on the requests that come
 # meanwhile.
-MOST_NUMBERS = 5 * 256
-MOST_BYTES = 2**16
+MOST_BYTES = 2**17
 
 STATM = Path("/proc/self/statm")
 
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+
+_OUTCOME = attrgetter("status", "caller", "error")
+_HTTP = attrgetter("route", "status")
 
 
 class Metrics:
@@ -74,7 +80,7 @@ class Metrics:
         self.drift = Drift(proven.model.model)
         self._batcher = batcher
         self._outcomes: TallyCounter[tuple[int, str, str | None]] = TallyCounter()
-        self._numbers: list[float] = []
+        self._numbers = bytearray()
         self._http: dict[tuple[Any, ...], list[float]] = defaultdict(list)
         self._is_deferred = False
         self._lock = RLock()
@@ -82,11 +88,14 @@ class Metrics:
         self._requests = self._counter("model_requests", "Scoring requests.", "status", "caller")
         self._rejected = self._counter("model_rejected", "Scoring requests not answered.", "reason")
         self._phases = [
-            self._histogram("model_decode_duration_seconds", "Time from a body to the model's inputs."),
-            self._histogram("model_queue_duration_seconds", "Time a request waited for the model."),
-            self._histogram("model_infer_duration_seconds", "Time the model ran."),
-            self._histogram("model_encode_duration_seconds", "Time from the model's outputs to a reply."),
-            self._histogram("model_batch_rows", "Rows that the model ran on at once.", ROWS),
+            _Tally(self._histogram(name, help_text, buckets))
+            for name, help_text, buckets in (
+                ("model_decode_duration_seconds", "Time from a body to the model's inputs.", SECONDS),
+                ("model_queue_duration_seconds", "Time a request waited for the model.", SECONDS),
+                ("model_infer_duration_seconds", "Time the model ran.", SECONDS),
+                ("model_encode_duration_seconds", "Time from the model's outputs to a reply.", SECONDS),
+                ("model_batch_rows", "Rows that the model ran on at once.", ROWS),
+            )
         ]
         self._now = [
             self._gauge(
@@ -138,24 +147,27 @@ class Metrics:
     def _counter(self, name: str, help_text: str, *labels: str) -> Counter:
         return Counter(name, help_text, labels, registry=self.registry)
 
-    def _histogram(self, name: str, help_text: str, buckets: Sequence[float] = SECONDS) -> Histogram:
+    def _histogram(self, name: str, help_text: str, buckets: Sequence[float]) -> Histogram:
         return Histogram(name, help_text, buckets=buckets, registry=self.registry)
 
     def __call__(self, records: Sequence[Record]) -> None:
         """Counts scored requests."""
         with self._lock:
-            for record in records:
-                result = record.result
-                reason = record.error.reason if record.error else None
-                self._outcomes[record.status, record.caller, reason] += 1
-                if result and record.inputs is not None:
-                    # One of a batch stands for it.
-                    ran, rows = (result.infer_duration, result.batch_rows) if result.leads else (nan, nan)
-                    decode = record.decoded - record.arrived
-                    encode = record.started + record.duration - record.inferred
-                    self._numbers.extend((decode, result.queue_duration, ran, encode, rows))
-                    self.drift.add(record.inputs, result.outputs)
-            if len(self._numbers) >= MOST_NUMBERS or self.drift.held_bytes >= MOST_BYTES:
+            for (status, caller, error), some in groupby(records, _OUTCOME):
+                self._outcomes[status, caller, error.reason if error else None] += len(list(some))
+            answered = [(record, record.result) for record in records if record.result]
+            numbers: list[float] = []
+            for record, result in answered:
+                # One of a batch stands for it.
+                ran, rows = (result.infer_duration, result.batch_rows) if result.leads else (nan, nan)
+                decode = record.decoded - record.arrived
+                encode = record.started + record.duration - record.inferred
+                numbers += (decode, result.queue_duration, ran, encode, rows)
+            self._numbers += pack(f"{len(numbers)}d", *numbers)
+            self.drift.add(
+                [record.inputs or {} for record, _ in answered], [result.outputs for _, result in answered]
+            )
+            if len(self._numbers) + self.drift.held_bytes >= MOST_BYTES:
                 self._count()
             self._later()
 
@@ -176,8 +188,8 @@ class Metrics:
     def count_http(self, records: Sequence[Record]) -> None:
         """Counts scored requests as the exporter does those that Flask sees; an observer for other doors."""
         with self._lock:
-            for record in records:
-                self._http[record.route, record.status].append(record.duration)
+            for key, some in groupby(records, _HTTP):
+                self._http[key] += [record.duration for record in some]
             self._later()
 
     def _later(self) -> None:
@@ -197,19 +209,23 @@ class Metrics:
                     self._rejected.labels(reason).inc(number)
             for (route, status), durations in self._http.items():
                 self._http_total.labels("POST", status).inc(len(durations))
-                _observe(self._http_duration.labels("POST", route, status), np.array(durations))
+                tally = _Tally(self._http_duration.labels("POST", route, status))
+                tally.add(np.array(durations))
+                tally.flush()
             self._outcomes.clear()
             self._http.clear()
             self._count()
+            for tally in self._phases:
+                tally.flush()
             counts, self._counts = self._counts, np.zeros_like(self._counts)
             for index in counts.nonzero()[0].tolist():
                 self._bins[index].inc(float(counts[index]))
 
     def _count(self) -> None:
         """Looks at the numbers that wait, all at once."""
-        numbers, self._numbers = np.array(self._numbers), []
-        for histogram, values in zip(self._phases, numbers.reshape(-1, len(self._phases)).T, strict=True):
-            _observe(histogram, values)
+        numbers, self._numbers = np.frombuffer(self._numbers), bytearray()
+        for tally, values in zip(self._phases, numbers.reshape(-1, len(self._phases)).T, strict=True):
+            tally.add(values)
         self._counts += self.drift.count()
 
     def look(self) -> None:
@@ -227,14 +243,28 @@ class Metrics:
             gauge.set(value)
 
 
-def _observe(histogram: Any, values: Any) -> None:
-    """Adds observations to a histogram; NaN is none."""
-    values = values[~np.isnan(values)]
-    if not values.size:
-        return
-    # A bucket holds what is at most its bound, and the last bound is infinite.
-    places = np.searchsorted(histogram._upper_bounds, values)
-    counts = np.bincount(places, minlength=len(histogram._upper_bounds))
-    for index in counts.nonzero()[0]:
-        histogram._buckets[index].inc(float(counts[index]))
-    histogram._sum.inc(float(values.sum()))
+class _Tally:
+    """Observations of a histogram that it does not have yet: each number of its own is a write to a file."""
+
+    def __init__(self, histogram: Any) -> None:
+        self._histogram = histogram
+        self._bounds = np.array(histogram._upper_bounds)
+        self._reset()
+
+    def _reset(self) -> None:
+        self._counts = np.zeros(len(self._bounds) + 1, np.int64)
+        self._sum = 0.0
+
+    def add(self, values: Array) -> None:
+        """Takes observations; NaN is none."""
+        # A bucket holds what is at most its bound, the last bound is infinite, and NaN comes after it.
+        places = np.searchsorted(self._bounds, values)
+        self._counts += np.bincount(places, minlength=len(self._counts))
+        self._sum += np.add.reduce(values, where=places < len(self._bounds))
+
+    def flush(self) -> None:
+        """Hands on what was taken."""
+        for index in self._counts[:-1].nonzero()[0].tolist():
+            self._histogram._buckets[index].inc(float(self._counts[index]))
+        self._histogram._sum.inc(float(self._sum))
+        self._reset()

@@ -132,6 +132,7 @@ class Scorer:
     Attributes:
         threads: run the team's own code, which may take long, beside the event loop.
         observers: look at requests that were answered.
+        observe: shows them one, at once; a door may put another in its place, which shows them several later.
     """
 
     model: Served
@@ -139,7 +140,11 @@ class Scorer:
     batcher: Batcher
     callers: Callers
     threads: TransformThreads
-    observers: Sequence[Observer] = field(default_factory=tuple)
+    observers: Sequence[Observer] = ()
+    observe: Callable[[Record], None] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.observe = lambda record: show(self.observers, [record])
 
     def answer(self, route: Route, headers: Mapping[str, str]) -> Generator[Wait, Any, Reply]:
         """The way of one request; what goes wrong with it becomes the reply.
@@ -200,7 +205,7 @@ class Scorer:
             raise
         finally:
             record.duration = monotonic() - record.started
-            show(self.observers, [record])
+            self.observe(record)
 
     def headers(self, ids: Mapping[str, str]) -> dict[str, str]:
         """The headers of every reply."""

@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -11,7 +12,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from threading import Thread
+from typing import IO, Any
 
 import numpy as np
 
@@ -119,17 +121,19 @@ class Field:
         command = ["taskset", "--cpu-list", str(self.core), *(part.format(**values) for part in peer.start)]
         log = self.work / f"{name}.log"
         scratch = Path(values["scratch"])
-        with log.open("wb") as output:
-            began = time.perf_counter()
-            process = subprocess.Popen(
-                command,
-                cwd=peer.directory.format(**values) if peer.directory else scratch,
-                env=_environ(peer, values) | dict(setup.environ),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+        began = time.perf_counter()
+        # To a pipe, as in a container.
+        process = subprocess.Popen(
+            command,
+            cwd=peer.directory.format(**values) if peer.directory else scratch,
+            env=_environ(peer, values) | dict(setup.environ),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        reader = Thread(target=_copy, args=(process.stdout, log))
+        reader.start()
         try:
             sample = _sample(Path(values["source"]))
             headers, body = how.encode(sample["inputs"]["x"])
@@ -154,6 +158,7 @@ class Field:
             raise BenchmarkError("\n".join([f"{peer.title}, {setup}: {exc}", *lines])) from exc
         finally:
             stop(process)
+            reader.join()
 
     def _prepared(self, name: str, peer: Peer, model: str) -> dict[str, str]:
         """What stands for the placeholders that the model and the peer decide."""
@@ -177,6 +182,11 @@ class Field:
             for command in peer.prepare:
                 _run([part.format(**values) for part in command], peer, values)
         return values
+
+
+def _copy(output: IO[bytes], log: Path) -> None:
+    with output, log.open("wb") as file:
+        shutil.copyfileobj(output, file)
 
 
 def _run(command: list[str], peer: Peer, values: Mapping[str, str]) -> None:

@@ -188,6 +188,14 @@ def test_log_line_of_scoring(client: FlaskClient, log: ReadLog) -> None:
     }
 
 
+@pytest.mark.parametrize("id_", ["100%", "%s%%d", 'a"b', "\\", "'"])
+def test_log_line_of_odd_id(client: FlaskClient, log: ReadLog, id_: str) -> None:
+    """An id is logged as it was sent, whatever a line is made with."""
+    client.post("/score", json=BODY, headers={"x-request-id": id_})
+    (line,) = log()
+    assert line["id"] == id_
+
+
 def test_log_as_text(
     settings: Settings, door: MakeClient, log: ReadLog, capsys: pytest.CaptureFixture[str]
 ) -> None:
