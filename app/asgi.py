@@ -24,8 +24,9 @@ Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 Steps: TypeAlias = Generator[Wait, Any, Reply]
 
-# How many requests, bytes of their bodies and seconds counting and logging may be behind.
-LATER_RECORDS = 64
+# How many requests, bytes of their bodies and seconds counting and logging may be behind. More at once would
+# be less work, but what is kept of them would drive the rest out of the processor's caches.
+LATER_RECORDS = 16
 LATER_BYTES = 2**20
 LATER_S = 0.05
 
@@ -114,38 +115,33 @@ class Door:
 class _Later:
     """Shows observers requests together, a little later than they are answered.
 
-    One after another they are counted and logged twice as fast as each between two others' scoring. Those
-    that were are let go one by one, as others come: their memory serves these while it is in the caches.
+    One after another they are counted and logged twice as fast as each between two others' scoring.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, observers: Sequence[Observer]) -> None:
         self._loop, self._observers = loop, observers
         self._records: list[Record] = []
-        self._seen: list[Record] = []
         self._bytes = 0
         self._is_due = False
 
     def __call__(self, record: Record) -> None:
-        self._records.append(record)
-        self._bytes += record.body_bytes
-        if self._seen:
-            self._seen.pop()
-        elif not self._is_due:
+        if not self._is_due:
             self._is_due = True
             self._loop.call_later(LATER_S, self.close)
+        self._records.append(record)
+        self._bytes += record.body_bytes
         if len(self._records) == LATER_RECORDS or self._bytes > LATER_BYTES:
             self._bytes = 0
             self._loop.call_soon(self._show)
 
     def _show(self) -> None:
-        self._seen, self._records, self._bytes = self._records, [], 0
-        show(self._observers, self._seen)
+        records, self._records, self._bytes = self._records, [], 0
+        show(self._observers, records)
 
     def close(self) -> None:
-        """Shows those that wait, and lets go of all."""
+        """Shows those that wait."""
         self._is_due = False
         self._show()
-        self._seen = []
 
 
 async def _drive(steps: Steps, wait: Wait | None, receive: Receive) -> Reply:

@@ -52,7 +52,7 @@ SECONDS = (
 )
 # What may wait to be counted: more would be a burden on memory, and counting it on the requests that come
 # meanwhile.
-MOST_BYTES = 2**17
+MOST_BYTES = 2**16
 
 STATM = Path("/proc/self/statm")
 
