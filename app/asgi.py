@@ -136,7 +136,8 @@ class _Later:
 
     def _show(self) -> None:
         records, self._records, self._bytes = self._records, [], 0
-        show(self._observers, records)
+        if records:
+            show(self._observers, records)
 
     def close(self) -> None:
         """Shows those that wait."""

@@ -116,7 +116,8 @@ def _quit(worker: Any) -> None:
 
 
 def settle(worker: Any) -> None:
-    """Counts and logs what was put off."""
+    """Counts and logs what was put off, and from now on puts off nothing: the loop may be closed already."""
+    worker.asgi.service.metrics.defer = None
     worker.asgi.close()
     worker.asgi.service.metrics.flush()
 
