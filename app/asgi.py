@@ -25,8 +25,9 @@ Send: TypeAlias = Callable[[Message], Awaitable[None]]
 Steps: TypeAlias = Generator[Wait, Any, Reply]
 
 # How many requests, bytes of their bodies and seconds counting and logging may be behind. More at once would
-# be less work, but what is kept of them would drive the rest out of the processor's caches.
-LATER_RECORDS = 16
+# be less work, but what is kept of them would drive the rest out of the processor's caches. What is kept must
+# also fit where malloc finds it again at once, which GLIBC_TUNABLES in the Dockerfile makes large enough.
+LATER_RECORDS = 64
 LATER_BYTES = 2**20
 LATER_S = 0.05
 

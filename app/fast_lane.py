@@ -151,7 +151,7 @@ class Protocol(ASGIProtocol, asyncio.BufferedProtocol):  # type: ignore[misc]
         if here == size:
             self._answer(route, headers, data[begin:])
         elif here < size <= self._door.service.settings.max_body_bytes:
-            self._hold(route, headers, data, begin)
+            self._hold(route, headers, data[:begin], memoryview(data)[begin:], size)
         else:
             super().data_received(data)
 
@@ -162,13 +162,14 @@ class Protocol(ASGIProtocol, asyncio.BufferedProtocol):  # type: ignore[misc]
             self._head = data[: self._recognised[2]] if self._recognised else b""
         return self._recognised
 
-    def _hold(self, route: "Route", headers: dict[str, str], data: bytes, begin: int) -> None:
+    def _hold(
+        self, route: "Route", headers: dict[str, str], head: bytes, begun: memoryview, size: int
+    ) -> None:
         """Has the rest of a body read to its place."""
-        place = self._door.place(int(headers["content-length"]))
-        here = len(data) - begin
-        place[:here] = memoryview(data)[begin:]
+        place = self._door.place(size)
+        place[: len(begun)] = begun
         timer = self.worker.loop.call_later(HOLD_S, self._give_way)
-        self._body = _Body(route, headers, data[:begin], place, place[here:], timer)
+        self._body = _Body(route, headers, head, place, place[len(begun) :], timer)
         self._door.in_flight += 1
         self._since = monotonic()
 

@@ -36,7 +36,7 @@ def draw(document: Document, directory: Path) -> dict[str, str]:
 def _draw(suite: str, peers: Mapping[str, Cells], path: Path) -> None:
     """A row of panels for the first metric and, where there is one, a row for latency; a column a cell."""
     shown = SHOWN[suite]
-    bars = [metric for metric in shown.metrics if metric not in (*LATENCY, "rate")]
+    bars = [metric for metric in shown.metrics if metric not in (*LATENCY, "rate", "share")]
     rows: list[Any] = [*bars, *(["latency"] if LATENCY[0] in shown.metrics else [])]
     names = ranked(suite, peers)[::-1]
     lone = len(names) == 1

@@ -121,6 +121,8 @@ _SCOREBOX = Peer(
         "WEB_CONCURRENCY": "{workers}",
         # Nobody has to hear of its end.
         "DRAIN_DELAY_S": "0",
+        # As in the Dockerfile.
+        "GLIBC_TUNABLES": "glibc.malloc.tcache_count=512",
     },
     directory="{root}",
     packages=("onnxruntime", "numpy", "gunicorn", "flask", "orjson"),

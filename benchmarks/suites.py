@@ -1,10 +1,12 @@
 """What is measured: one table of suites, each with what is served and what is done to it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import wraps
+from statistics import median
 
 from benchmarks.errors import BenchmarkError
-from benchmarks.load import closed_loop
+from benchmarks.load import Measured, closed_loop
 from benchmarks.open_loop import open_loop
 from benchmarks.peer import PARTS, PEERS
 from benchmarks.results import Document, capacity
@@ -15,9 +17,13 @@ CONNECTIONS = (1, 8, 64)
 BATCHING_CONNECTIONS = (1, 32)
 # Enough at once that every worker gets some.
 CONNECTIONS_A_WORKER = 4
+OBSERVED_CONNECTIONS = 8
+# Short against the changes of a machine that others use too.
+SLICE_S = 1
 
 Values = Mapping[str, float]
-Measure = Callable[[Server, float, Document], Mapping[str, Values]]
+MeasureOne = Callable[[Server, float, Document], Mapping[str, Values]]
+Measure = Callable[[Sequence[Server], float, Document], Mapping[str, Mapping[str, Values]]]
 
 
 @dataclass(frozen=True)
@@ -26,21 +32,37 @@ class Suite:
 
     Attributes:
         setups: label → what is served; each is started anew in each run.
-        measure: server, seconds, the results so far → cell → metric → value.
+        measure: servers that run, seconds, the results so far → peer → cell → metric → value.
         peers: who takes part; a peer that does not offer a setup's format has an empty cell.
+        is_paired: whether all servers run at once and are measured in turn, instead of one after another.
     """
 
     setups: Mapping[str, Setup]
     measure: Measure
     peers: tuple[str, ...] = tuple(name for name in PEERS if name not in PARTS)
+    is_paired: bool = False
 
 
+def alone(measure: MeasureOne) -> Measure:
+    """A measurement of one server that runs by itself."""
+
+    @wraps(measure)
+    def measured(
+        servers: Sequence[Server], seconds: float, results: Document
+    ) -> Mapping[str, Mapping[str, Values]]:
+        return {server.name: measure(server, seconds, results) for server in servers}
+
+    return measured
+
+
+@alone
 def throughput(server: Server, seconds: float, _results: Document) -> Mapping[str, Values]:
     """Requests a second and latency, by connections."""
     closed_loop(server, max(CONNECTIONS), WARM_S)
     return {str(count): asdict(closed_loop(server, count, seconds)) for count in CONNECTIONS}
 
 
+@alone
 def at_fixed_rate(server: Server, seconds: float, results: Document) -> Mapping[str, Values]:
     """Latency at half of what it can, and at half of what the slowest one can."""
     able = capacity(results)
@@ -55,6 +77,7 @@ def at_fixed_rate(server: Server, seconds: float, results: Document) -> Mapping[
     return cells
 
 
+@alone
 def memory(server: Server, seconds: float, _results: Document) -> Mapping[str, Values]:
     """Memory of all processes, once each has worked."""
     for _ in range(2):
@@ -62,18 +85,21 @@ def memory(server: Server, seconds: float, _results: Document) -> Mapping[str, V
     return {"": {"pss_mb": server.pss_mb()}}
 
 
+@alone
 def batching(server: Server, seconds: float, _results: Document) -> Mapping[str, Values]:
     """Requests a second and latency of a model that takes its time."""
     closed_loop(server, max(BATCHING_CONNECTIONS), WARM_S)
     return {str(count): asdict(closed_loop(server, count, seconds)) for count in BATCHING_CONNECTIONS}
 
 
+@alone
 def picture(server: Server, seconds: float, _results: Document) -> Mapping[str, Values]:
     """One connection: what it takes to read a large request."""
     closed_loop(server, 1, WARM_S)
     return {"": asdict(closed_loop(server, 1, seconds))}
 
 
+@alone
 def overhead(server: Server, seconds: float, _results: Document) -> Mapping[str, Values]:
     """Latency at one connection, and what the model takes by itself on the same core."""
     closed_loop(server, 1, WARM_S)
@@ -81,12 +107,28 @@ def overhead(server: Server, seconds: float, _results: Document) -> Mapping[str,
     return {"": {"whole_ms": found.p50_ms, "own_ms": server.in_process_ms()}}
 
 
-def observed(server: Server, seconds: float, _results: Document) -> Mapping[str, Values]:
-    """Requests a second and latency at 8 connections."""
-    closed_loop(server, 8, WARM_S)
-    return {"": asdict(closed_loop(server, 8, seconds))}
+def observed(
+    servers: Sequence[Server], seconds: float, _results: Document
+) -> Mapping[str, Mapping[str, Values]]:
+    """Requests a second and latency, and what share the former are of the other's in the slice beside."""
+    for server in servers:
+        closed_loop(server, OBSERVED_CONNECTIONS, WARM_S)
+    slices: dict[str, list[Measured]] = {server.name: [] for server in servers}
+    for number in range(max(1, round(seconds / SLICE_S))):
+        for server in servers if number % 2 else servers[::-1]:
+            slices[server.name].append(closed_loop(server, OBSERVED_CONNECTIONS, SLICE_S))
+    found: dict[str, dict[str, float]] = {
+        name: {metric: median(asdict(one)[metric] for one in many) for metric in asdict(many[0])}
+        for name, many in slices.items()
+    }
+    if others := slices.get("unobserved"):
+        for name, many in slices.items():
+            shares = [one.rps / other.rps for one, other in zip(many, others, strict=True)]
+            found[name]["share"] = median(shares)
+    return {name: {"": values} for name, values in found.items()}
 
 
+@alone
 def start(server: Server, _seconds: float, _results: Document) -> Mapping[str, Values]:
     """What the start has told already."""
     return {"": {"first_answer_s": server.first_answer_s}}
@@ -103,7 +145,7 @@ SUITES: Mapping[str, Suite] = {
     ),
     "image": Suite({kind: Setup("image", format=kind) for kind in ("json", "binary")}, picture),
     "start": Suite({"": Setup("trees")}, start),
-    "observed": Suite({"": Setup("trees")}, observed, peers=("scorebox", "unobserved")),
+    "observed": Suite({"": Setup("trees")}, observed, peers=("scorebox", "unobserved"), is_paired=True),
     "overhead": Suite(
         {"json": Setup("trees"), "binary": Setup("image", format="binary")},
         overhead,
