@@ -21,7 +21,7 @@ except SettingsError as error:
 wsgi_app = "app.server:application()"
 host = f"[{settings.host}]" if ":" in settings.host else settings.host
 bind = f"{host}:{settings.port}"
-worker_class = "app.fast_lane.Worker"
+worker_class = "app.worker.Worker"
 # The fast lane looks at the state of this parser, to tell whether a request begins.
 http_parser = "python"
 workers = settings.web_concurrency
@@ -81,7 +81,10 @@ def worker_exit(_server: Any, worker: Any) -> None:
 
 
 def child_exit(_server: Any, worker: Any) -> None:
-    """Removes the gauges of a worker that is gone."""
+    """Removes the gauges of a worker that is gone, and its share of the connections."""
     from prometheus_client.multiprocess import mark_process_dead
 
+    from app.worker import forget
+
+    forget(worker)
     mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]

@@ -22,7 +22,6 @@ from gunicorn.asgi.protocol import (
     _get_cached_date_header,
     _get_cached_status_line,
 )
-from gunicorn.workers import gasgi
 
 if TYPE_CHECKING:  # the master imports this module, and shall not bring ONNX Runtime
     from app.asgi import Door
@@ -113,7 +112,6 @@ class Protocol(ASGIProtocol, asyncio.BufferedProtocol):  # type: ignore[misc]
     def connection_made(self, transport: Any) -> None:
         """Also ends connections that never send a request, which gunicorn leaves open."""
         super().connection_made(transport)
-        self.worker.silent.add(self)
         self._arm_keepalive_timer()
 
     def get_buffer(self, _sizehint: int) -> memoryview:
@@ -196,7 +194,7 @@ class Protocol(ASGIProtocol, asyncio.BufferedProtocol):  # type: ignore[misc]
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Gives up an answer that nobody waits for."""
-        self.worker.silent.discard(self)
+        self.worker.left(self)
         if self._answering:
             self._answering.cancel()
         if self._body:
@@ -252,18 +250,3 @@ class Protocol(ASGIProtocol, asyncio.BufferedProtocol):  # type: ignore[misc]
             self._keepalive_handle = self.worker.loop.call_later(max(left, 1), self._keepalive_timeout)
         else:
             super()._keepalive_timeout()
-
-
-class Worker(gasgi.ASGIWorker):  # type: ignore[misc]
-    """gunicorn's ASGI worker, with our connections.
-
-    Attributes:
-        silent: connections that have sent nothing yet.
-    """
-
-    def init_process(self) -> None:
-        """See `gunicorn.workers.gasgi`, which makes its connections by this name."""
-        self.silent: set[Protocol] = set()
-        self.read_buffer = memoryview(bytearray(READ_BYTES))
-        gasgi.ASGIProtocol = Protocol
-        super().init_process()

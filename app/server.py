@@ -90,13 +90,8 @@ def drain(worker: Any) -> None:
 
 
 def _stop(worker: Any) -> None:
-    """Accepts no more, so that what is in flight comes to an end; gunicorn's stop would cut it off.
-
-    The servers are not closed for it: asyncio drops a connection that it has accepted but not yet attached.
-    """
-    for server in worker.servers:
-        for listener in server.sockets:
-            worker.loop.remove_reader(listener)
+    """Accepts no more, so that what is in flight comes to an end; gunicorn's stop would cut it off."""
+    worker.stop_accepting()
     worker.loop.call_later(SETTLE_S, _finish, worker, worker.loop.time() + SILENCE_S)
 
 

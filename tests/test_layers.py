@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[1]
 # From the outside in: a module imports only from layers below its own.
 LAYERS = [
     {"app.server", "app.check", "app.smoke"},
+    {"app.worker"},
     {"app.fast_lane"},
     {"app.asgi"},
     {"app.routes"},
