@@ -11,6 +11,7 @@ from release.programs import run
 NAME = "scorebox"
 SELECTOR = f"app.kubernetes.io/name={NAME}"
 MODEL = "scorebox.dev/model"
+TRACK = "azure-pipelines/version"
 ENDED = ("Succeeded", "Failed")
 
 
@@ -19,12 +20,16 @@ class Pod:
     """A pod that is not about to go.
 
     Attributes:
+        track: `stable`, `canary` or `baseline`.
+        asked: the image of its manifest.
         image: digest of the image that runs, `sha256:…`; empty while none does.
         model: `NAME/VERSION@sha256:…`, by label and annotation; empty where it has none.
         ready: whether it takes traffic.
     """
 
     name: str
+    track: str
+    asked: str
     image: str
     model: str
     ready: bool
@@ -35,21 +40,30 @@ def namespace(stage: str) -> str:
     return f"{NAME}-{stage}"
 
 
-def read_pods(stage: str) -> list[Pod]:
+def read_stage(stage: str) -> list[Pod]:
     """The pods of a stage, canaries among them.
 
     Raises:
         ReleaseError: the cluster cannot be asked, or has none.
     """
     place = namespace(stage)
+    if not (pods := read_pods(place)):
+        raise ReleaseError(f"no pod runs in {place}")
+    return pods
+
+
+def read_pods(place: str) -> list[Pod]:
+    """The pods of a namespace.
+
+    Raises:
+        ReleaseError: the cluster cannot be asked.
+    """
     text = run("kubectl", "get", "pods", "-l", SELECTOR, "-n", place, "-o", "json")
     try:
         items = json.loads(text)["items"]
         pods = [_pod(item) for item in items if _stays(item)]
-    except (ValueError, KeyError, TypeError, AttributeError) as exc:
+    except (ValueError, LookupError, TypeError, AttributeError) as exc:
         raise ReleaseError(f"kubectl get pods answers what is no list of pods: {text[:80]!r}") from exc
-    if not pods:
-        raise ReleaseError(f"no pod runs in {place}")
     return sorted(pods, key=lambda pod: pod.name)
 
 
@@ -83,6 +97,8 @@ def _pod(item: Any) -> Pod:
     digest = annotations.get(f"{MODEL}-digest-sha256")
     return Pod(
         metadata["name"],
+        labels.get(TRACK, "stable"),
+        item["spec"]["containers"][0]["image"],
         images[0] if images else "",
         f"{name}/{version}@sha256:{digest}" if name and version and digest else "",
         any(c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions", [])),

@@ -12,42 +12,12 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from typing import Any
 
 from model_loader.tables import short, table
-from release.cluster import SELECTOR
+from release.cluster import Pod, read_pods
 from release.errors import ReleaseError
-from release.programs import run
 
-DIGEST = "scorebox.dev/model-digest-sha256"
-TRACK = "azure-pipelines/version"
 TIMEOUT_S = 10
-
-
-@dataclass(frozen=True)
-class Pod:
-    """One pod.
-
-    Attributes:
-        track: `stable`, `canary` or `baseline`.
-        told: the digest of the model in its manifest.
-        ready: whether it takes traffic.
-    """
-
-    name: str
-    track: str
-    image: str
-    told: str
-    ready: bool
-
-
-def pods(namespace: str) -> list[Pod]:
-    """All pods of the service that are not on their way out."""
-    printed = run("kubectl", "get", "pods", "-l", SELECTOR, "-n", namespace, "-o", "json")
-    return [
-        _pod(item) for item in json.loads(printed)["items"] if "deletionTimestamp" not in item["metadata"]
-    ]
 
 
 def wrong(found: Sequence[Pod], said: Sequence[str], image: str, where: str) -> list[str]:
@@ -59,13 +29,13 @@ def wrong(found: Sequence[Pod], said: Sequence[str], image: str, where: str) -> 
     """
     sentences = [f"{pod.name} is not ready" for pod in found if not pod.ready]
     sentences += [
-        f"{pod.name} was told to carry {short(pod.told)} and carries {short(digest)}"
+        f"{pod.name} was told to carry {short(_told(pod))} and carries {short(digest)}"
         for pod, digest in zip(found, said, strict=True)
-        if pod.told != digest
+        if _told(pod) != digest
     ]
-    carrying = [pod for pod in found if pod.image == image]
+    carrying = [pod for pod in found if pod.asked == image]
     beside = {pod.track for pod in found} - {"stable"}
-    others = {pod.image for pod in found if pod.track != "canary"}
+    others = {pod.asked for pod in found if pod.track != "canary"}
     if where != "canary" and beside:
         sentences.append(f"there are still pods of {' and '.join(sorted(beside))}")
     if where == "all" and (not found or len(carrying) < len(found)):
@@ -114,35 +84,28 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def check(namespace: str, where: str, image: str, smoke: bool) -> int:
     """Prints what every pod carries, and returns the exit code."""
-    found = pods(namespace)
+    found = read_pods(namespace)
     with ExitStack() as stack:
         urls = [stack.enter_context(forwarded(namespace, pod.name)) for pod in found if pod.ready]
         by_name = dict(zip([pod.name for pod in found if pod.ready], urls, strict=True))
-        said = [_digest(by_name[pod.name]) if pod.ready else pod.told for pod in found]
+        said = [_digest(by_name[pod.name]) if pod.ready else _told(pod) for pod in found]
         rows = [
-            (pod.name, pod.track, "yes" if pod.ready else "no", short(digest), pod.image)
+            (pod.name, pod.track, "yes" if pod.ready else "no", short(digest), pod.asked)
             for pod, digest in zip(found, said, strict=True)
         ]
         print(table(("POD", "TRACK", "READY", "MODEL", "IMAGE"), rows))
         sentences = wrong(found, said, image, where)
         for sentence in sentences:
             print(f"pods: {sentence}", file=sys.stderr)
-        smoked = [by_name[pod.name] for pod in found if pod.ready and pod.image == image]
+        smoked = [by_name[pod.name] for pod in found if pod.ready and pod.asked == image]
         if smoke and smoked and not sentences:
             return subprocess.run(["scripts/smoke", *smoked], check=False).returncode
     return 1 if sentences else 0
 
 
-def _pod(item: dict[str, Any]) -> Pod:
-    metadata = item["metadata"]
-    conditions = item["status"].get("conditions", [])
-    return Pod(
-        name=metadata["name"],
-        track=metadata["labels"].get(TRACK, "stable"),
-        image=item["spec"]["containers"][0]["image"],
-        told=f"sha256:{metadata.get('annotations', {}).get(DIGEST, '')}",
-        ready=any(each["type"] == "Ready" and each["status"] == "True" for each in conditions),
-    )
+def _told(pod: Pod) -> str:
+    """The digest of the model in its manifest."""
+    return pod.model.rpartition("@")[2]
 
 
 def _digest(url: str) -> str:

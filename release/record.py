@@ -11,7 +11,7 @@ from model_loader.pull import find_locked
 from model_loader.stages import promote, rollback
 from model_loader.store import Store, open_store
 from release import origin
-from release.cluster import must_carry, read_pods
+from release.cluster import must_carry, read_stage
 from release.errors import ReleaseError
 from release.history import FILE, Release, parse
 from release.image import read_labels
@@ -32,7 +32,7 @@ def record(image: str, stage: str) -> str:
         LoaderError: the store does not have the model, or refuses.
     """
     model, commit = read_labels(image)
-    must_carry(read_pods(stage), image, model)
+    must_carry(read_stage(stage), image, model)
     release = Release(now(), commit, image, model, author())
     return write_down(release, stage)
 

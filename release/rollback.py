@@ -6,7 +6,7 @@ from pathlib import Path
 from model_loader.ledger import author, now
 from model_loader.pull import find_locked
 from release import origin
-from release.cluster import NAME, must_carry, namespace, read_pods
+from release.cluster import NAME, must_carry, namespace, read_stage
 from release.errors import ReleaseError
 from release.history import FILE, ROLLBACK, Release, before, find, parse
 from release.programs import run
@@ -26,7 +26,7 @@ def choose(to: str | None) -> Release:
     releases = parse(origin.read(origin.fetch(), FILE) or "")
     if to:
         return find(releases, to)
-    return before(releases, {pod.image for pod in read_pods(PRODUCTION) if pod.image})
+    return before(releases, {pod.image for pod in read_stage(PRODUCTION) if pod.image})
 
 
 def roll_back(release: Release, reason: str | None) -> str:
@@ -46,7 +46,7 @@ def roll_back(release: Release, reason: str | None) -> str:
     find_locked(store, lock)
     try:
         _deploy(tip, release.image, lock_text(lock))
-        must_carry(read_pods(PRODUCTION), release.image, release.model)
+        must_carry(read_stage(PRODUCTION), release.image, release.model)
     except ReleaseError as exc:
         raise ReleaseError(
             f"{exc}. Ledger, {LOCK} and {FILE} are as they were; scripts/which says what the pods carry. "

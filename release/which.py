@@ -9,7 +9,7 @@ from model_loader.errors import LoaderError
 from model_loader.ledger import read_ledger
 from model_loader.tables import short, table
 from release import origin
-from release.cluster import Pod, read_pods
+from release.cluster import Pod, read_stage
 from release.errors import ReleaseError
 from release.history import FILE, parse
 from release.image import read_labels
@@ -112,7 +112,7 @@ def _ask_image(tip: str) -> Answer:
 
 
 def _ask_pods() -> list[Answer]:
-    return [_answer(pod) for pod in read_pods(PRODUCTION)]
+    return [_answer(pod) for pod in read_stage(PRODUCTION)]
 
 
 def _answer(pod: Pod) -> Answer:

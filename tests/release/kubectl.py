@@ -20,6 +20,7 @@ def pod(name: str, deployment: str, template: dict[str, Any]) -> dict[str, Any]:
     image = template["spec"]["containers"][0]["image"]
     return {
         "metadata": {"name": name, "deployment": deployment, **template["metadata"]},
+        "spec": template["spec"],
         "status": {
             "phase": "Running",
             "conditions": [{"type": "Ready", "status": "True"}],

@@ -85,6 +85,7 @@ class Scene:
                 "labels": {f"scorebox.dev/model-{key}": value for key, value in labels.items()},
                 "annotations": {"scorebox.dev/model-digest-sha256": digest},
             },
+            "spec": {"containers": [{"name": "scorebox", "image": image.reference}]},
             "status": {
                 "phase": "Running",
                 "conditions": [{"type": "Ready", "status": "True"}],

@@ -2,7 +2,9 @@
 
 import pytest
 
-from release.pods import Pod, wrong
+from release.cluster import Pod
+from release.pods import main, wrong
+from tests.release.scene import Scene
 
 OLD, NEW = "registry/scorebox@sha256:old", "registry/scorebox@sha256:new"
 MODEL = "sha256:" + "a" * 64
@@ -10,7 +12,7 @@ MODEL = "sha256:" + "a" * 64
 
 def pod(track: str, image: str, *, told: str = MODEL, ready: bool = True) -> Pod:
     """A pod that is named as its track is."""
-    return Pod(track, track, image, told, ready)
+    return Pod(track, track, image, "", f"tiny/1@{told}", ready)
 
 
 CANARY = [pod("stable", OLD), pod("baseline", OLD), pod("canary", NEW)]
@@ -44,3 +46,12 @@ def test_model() -> None:
     """A pod that carries another model than its manifest says is found out."""
     (sentence,) = wrong([pod("stable", NEW)], ["sha256:" + "b" * 64], NEW, "all")
     assert sentence == "stable was told to carry sha256:aaaaaaaaaaaa and carries sha256:bbbbbbbbbbbb"
+
+
+@pytest.mark.parametrize("fault", ["get", "rubbish"])
+def test_no_answer(scene: Scene, fault: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A cluster that does not answer, or with what is no list, is said in one line."""
+    scene.change(fail=fault)
+    assert main(["scorebox-production", "--none", OLD]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("pods: kubectl get")
