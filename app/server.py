@@ -85,12 +85,14 @@ def drain(worker: Any) -> None:
     if door.service.draining.is_set():
         return
     door.service.draining.set()
+    worker.stand_back()
     logger.info("draining")
     worker.loop.call_later(door.service.settings.drain_delay_s, _stop, worker)
 
 
 def _stop(worker: Any) -> None:
     """Accepts no more, so that what is in flight comes to an end; gunicorn's stop would cut it off."""
+    worker.take_all()
     worker.stop_accepting()
     worker.loop.call_later(SETTLE_S, _finish, worker, worker.loop.time() + SILENCE_S)
 
