@@ -25,11 +25,12 @@ IDENTITY = {
     "GIT_COMMITTER_EMAIL": "rehearsal@example.com",
 }
 # What the pipeline's variables are here; windows are short, and the tests are those that need no other part.
-WATCH, WINDOW = "8s", "6s"
+WATCH, WINDOW = "14s", "12s"
 # The plugins are those that take longest to load.
 TESTS = "tests/model_loader/test_gate.py -p no:schemathesis -p no:hypothesispytest"
-# What a few seconds can tell: of a hundred requests, one that a busy machine delays is the 99th percentile.
-THRESHOLDS = (("requests", "min", 15), ("p99_seconds", "max_rise", 0.25))
+# What a few seconds can tell: of a hundred requests, one that a busy machine delays is the 99th percentile;
+# the outputs of fifteen are by chance unlike stable's once in a hundred times.
+THRESHOLDS = (("requests", "min", 30), ("p99_seconds", "max_rise", 0.25))
 
 
 def say(text: str) -> None:

@@ -117,6 +117,7 @@ def test_after_a_kill(server: Server) -> None:
         connect(server, opened, 16)
         killed = workers_of(server)[0]
         os.kill(killed, signal.SIGKILL)
+        time.sleep(0.1)
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:
             began = time.monotonic()
