@@ -4,7 +4,7 @@ gunicorn's ASGI worker parses, starts two tasks and calls back for each request;
 as a fast model. What surely is one plain message is recognised here instead, by one expression, and a large
 body is read straight to where it is used.
 Everything else, whether another route, a slow body or a malformed line, goes gunicorn's way to `app.asgi` and
-gets the same answer. `benchmarks/` shows what it saves; without this module all would still work.
+gets the same answer. `benchmarks/` shows what it saves.
 
 https://www.rfc-editor.org/rfc/rfc9112, sections 2, 3, 5 and 6: the messages that are recognised.
 """

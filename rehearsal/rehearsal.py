@@ -29,7 +29,7 @@ WATCH, WINDOW = "14s", "12s"
 # The plugins are those that take longest to load.
 TESTS = "tests/model_loader/test_gate.py -p no:schemathesis -p no:hypothesispytest"
 # What a few seconds can tell: of a hundred requests, one that a busy machine delays is the 99th percentile;
-# the outputs of fifteen are by chance unlike stable's once in a hundred times.
+# the outputs of very few may by chance be unlike stable's.
 THRESHOLDS = (("requests", "min", 30), ("p99_seconds", "max_rise", 0.25))
 
 

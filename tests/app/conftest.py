@@ -46,6 +46,11 @@ class Server:
         complete = self.log.read_text().rpartition("\n")[0].splitlines()
         return [json.loads(line) for line in complete if line.startswith("{")]
 
+    def workers(self) -> list[int]:
+        """The process ids of the workers."""
+        pid = self.process.pid
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
     def connect(self) -> http.client.HTTPConnection:
         """A connection that is kept alive."""
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)

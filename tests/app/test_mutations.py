@@ -13,7 +13,6 @@ from typing import NamedTuple
 import numpy as np
 
 from tests.app.conftest import StartServer
-from tests.app.test_server import workers_of
 
 COUNT = 20_000
 SETTLED = 2_000
@@ -111,7 +110,7 @@ def memory_mb(pid: int) -> float:
 def test_mutations(package: Path, start_server: StartServer) -> None:
     """No request is our failure, no worker exits, and memory stays flat; zip bombs are among them."""
     server = start_server(package, WEB_CONCURRENCY="1").wait_until_ready()
-    (worker,) = workers_of(server)
+    (worker,) = server.workers()
     rng, right = random.Random(5), seeds()
     bomb = Case("/score", {"content-encoding": "gzip"}, gzip.compress(b" " * 60_000_000, 1))
     statuses: Counter[int] = Counter()
@@ -128,7 +127,7 @@ def test_mutations(package: Path, start_server: StartServer) -> None:
     assert statuses.keys() <= {200, 400, 413, 415}, statuses
     assert statuses[200] > COUNT / 50, statuses
     assert statuses[413] == COUNT // 2000
-    assert workers_of(server) == [worker]
+    assert server.workers() == [worker]
     assert memory_mb(worker) - settled < MAX_GROWTH_MB
     assert server.stop() == 0
     assert "Traceback" not in server.log.read_text()

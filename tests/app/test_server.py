@@ -26,12 +26,6 @@ BODY = '{"inputs": [[1, 2]]}'
 HEADERS = {"content-type": "application/json"}
 
 
-def workers_of(server: Server) -> list[int]:
-    """The process ids of the workers."""
-    pid = server.process.pid
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
 def metric(server: Server, line: str) -> float:
     """The value of one line of /metrics."""
     found = re.search(rf"^{re.escape(line)} (\S+)$", server.request("GET", "/metrics")[1], re.MULTILINE)
@@ -75,10 +69,10 @@ def test_counts_over_workers(package: Path, start_server: StartServer) -> None:
         assert server.request("POST", "/score", {"inputs": [[1, 2]]})[0] == 200
     time.sleep(3 * COUNT_S)
     assert [metric(server, line) for _ in range(6)] == [20.0] * 6
-    before = workers_of(server)
+    before = server.workers()
     os.kill(before[0], signal.SIGKILL)
     deadline = time.monotonic() + 20
-    while len(set(workers_of(server)) - set(before)) != 1 and time.monotonic() < deadline:
+    while len(set(server.workers()) - set(before)) != 1 and time.monotonic() < deadline:
         time.sleep(0.05)
     for _ in range(20):
         assert server.request("POST", "/score", {"inputs": [[1, 2]]})[0] == 200
@@ -110,10 +104,10 @@ def gauges_of(server: Server) -> set[int]:
 def test_counters_never_go_down(package: Path, start_server: StartServer) -> None:
     """Through a killed worker and a reload no count falls, and only the living have gauges."""
     server = start_server(package, WEB_CONCURRENCY="2").wait_until_ready()
-    assert gauges_of(server) <= set(workers_of(server))
+    assert gauges_of(server) <= set(server.workers())
     scrapes = []
     for event in ("nothing", "kill", "reload"):
-        before = set(workers_of(server))
+        before = set(server.workers())
         if event == "kill":
             os.kill(min(before), signal.SIGKILL)
         elif event == "reload":
@@ -125,12 +119,12 @@ def test_counters_never_go_down(package: Path, start_server: StartServer) -> Non
             with suppress(*((OSError, http.client.HTTPException) if event == "kill" else ())):
                 server.request("POST", "/score", {"inputs": [[1, 2]]})
                 scrapes.append(counters(server))
-            now = set(workers_of(server))
+            now = set(server.workers())
             if len(now) == 2 and len(now & before) == expected and gauges_of(server) == now:
                 break
             time.sleep(0.05)
         else:
-            pytest.fail(f"{event}: gauges of {gauges_of(server)}, workers {workers_of(server)}")
+            pytest.fail(f"{event}: gauges of {gauges_of(server)}, workers {server.workers()}")
     for earlier, later in pairwise(scrapes):
         assert all(later[name] >= value for name, value in earlier.items())
     assert scrapes[-1] != scrapes[0]
@@ -195,7 +189,7 @@ def test_nothing_lost_over_reloads(package: Path, start_server: StartServer) -> 
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:
             served = sum(line["message"].startswith("serving ") for line in server.lines())
-            if served == number + 2 and len(workers_of(server)) == 2:
+            if served == number + 2 and len(server.workers()) == 2:
                 break
             time.sleep(0.1)
         else:
@@ -319,7 +313,7 @@ def test_one_replica_one_model(package: Path, tmp_path: Path, start_server: Star
     """A worker that replaces one that died does not serve another model beside its siblings."""
     server = start_server(package, WEB_CONCURRENCY="2").wait_until_ready()
     write_package(package, models.affine(), version=4)
-    os.kill(workers_of(server)[0], signal.SIGKILL)
+    os.kill(server.workers()[0], signal.SIGKILL)
     assert server.process.wait(timeout=20) == 1
     assert "tiny/4@" in server.log.read_text()
     assert "but this service serves tiny/3@" in server.log.read_text()

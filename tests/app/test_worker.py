@@ -17,9 +17,9 @@ from gunicorn.config import Config
 
 from app.worker import RETRY_S, Worker, forget
 from tests.app.conftest import Server, StartServer
-from tests.app.test_server import BODY, HEADERS, workers_of
 
-REQUEST = b"POST /score HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%b" % (len(BODY), BODY.encode())
+BODY = b'{"inputs": [[1, 2]]}'
+REQUEST = b"POST /score HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%b" % (len(BODY), BODY)
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def shares(server: Server) -> dict[int, int]:
     table = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     ours = {row[9] for row in table if row[1].endswith(f":{server.port:04X}") and row[3] == "01"}
     counts = {}
-    for pid in workers_of(server):
+    for pid in server.workers():
         counts[pid] = 0
         # What is closed meanwhile, or belongs to a worker that is gone.
         with suppress(FileNotFoundError, PermissionError):
@@ -115,7 +115,7 @@ def test_after_a_kill(server: Server) -> None:
     """A worker that takes a killed one's place gets the connections that come next."""
     with ExitStack() as opened:
         connect(server, opened, 16)
-        killed = workers_of(server)[0]
+        killed = server.workers()[0]
         os.kill(killed, signal.SIGKILL)
         time.sleep(0.1)
         deadline = time.monotonic() + 20
@@ -134,7 +134,7 @@ def test_after_a_kill(server: Server) -> None:
 
 def test_worker_that_hangs(server: Server) -> None:
     """Connections that a worker with fewer does not take are taken by one with more, at once."""
-    pid = workers_of(server)[0]
+    pid = server.workers()[0]
     with stopped(pid), ExitStack() as opened:
         began = time.monotonic()
         connect(server, opened, 50)
@@ -156,7 +156,7 @@ def send_many(server: Server, opened: ExitStack, number: int) -> list[socket.soc
 def test_many_at_once(server: Server) -> None:
     """More connections than asyncio's own backlog of 100 wait for workers that are busy."""
     with ExitStack() as opened:
-        with stopped(*workers_of(server)):
+        with stopped(*server.workers()):
             began = time.monotonic()
             connections = send_many(server, opened, 400)
             # One that finds no place is tried again after a second.
@@ -169,7 +169,7 @@ def test_connections_that_wait_at_sigterm(package: Path, start_server: StartServ
     """What nobody has taken yet when all are told to stop is answered, also if another worker had fewer."""
     server = start_server(package, WEB_CONCURRENCY="2", DRAIN_DELAY_S="0").wait_until_ready()
     wait_for_workers(server, 2)
-    hanging, working = workers_of(server)
+    hanging, working = server.workers()
     with stopped(hanging), ExitStack() as opened:
         with stopped(working):
             connections = send_many(server, opened, 400)
@@ -193,19 +193,19 @@ def test_reload_has_new_connections_go_to_new_workers(package: Path, start_serve
             replies = [connection.recv(4096) for connection in send_many(server, opened, 40)]
         announced = sum(b"Connection: close" in reply for reply in replies)
     assert announced <= 2
-    assert len(workers_of(server)) == 4  # so the old ones are still there
+    assert len(server.workers()) == 4  # so the old ones are still there
 
 
 def test_abort(server: Server) -> None:
     """A worker that gunicorn aborts, since it was silent for too long, is replaced; the others stay."""
-    aborted, other = workers_of(server)
+    aborted, other = server.workers()
     os.kill(aborted, signal.SIGABRT)
     deadline = time.monotonic() + 20
-    while aborted in workers_of(server) or len(workers_of(server)) < 2:
+    while aborted in server.workers() or len(server.workers()) < 2:
         assert time.monotonic() < deadline
         time.sleep(0.05)
     wait_for_workers(server, 2)
-    assert other in workers_of(server)
+    assert other in server.workers()
 
 
 def test_places() -> None:
@@ -224,7 +224,7 @@ def test_no_descriptors_left(package: Path, start_server: StartServer) -> None:
     """A worker that may open no more files says so, keeps what it has, and takes the rest when it can."""
     server = start_server(package, WEB_CONCURRENCY="1").wait_until_ready()
     assert server.request("POST", "/score", {"inputs": [[1, 2]]})[0] == 200
-    (pid,) = workers_of(server)
+    (pid,) = server.workers()
     highest = max(int(file.name) for file in Path(f"/proc/{pid}/fd").iterdir())
     soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
     with ExitStack() as opened:
@@ -264,7 +264,7 @@ def test_tls(package: Path, tmp_path: Path, start_server: StartServer) -> None:
         assert not connection.recv(4096).startswith(b"HTTP")
     context = ssl.create_default_context(cafile=str(certificate))
     with closing(HTTPSConnection("localhost", server.port, timeout=10, context=context)) as client:
-        client.request("POST", "/score", BODY, HEADERS)
+        client.request("POST", "/score", BODY)
         assert client.getresponse().status == 200
     began = time.monotonic()
     assert server.stop() == 0
