@@ -24,11 +24,12 @@ Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 Steps: TypeAlias = Generator[Wait, Any, Reply]
 
-# How many requests, bytes of their bodies and seconds counting and logging may be behind. More at once would
-# be less work, but what is kept of them would drive the rest out of the processor's caches. What is kept must
-# also fit where malloc finds it again at once, which GLIBC_TUNABLES in the Dockerfile makes large enough.
+# How many requests and seconds counting and logging may be behind, and the size of a body that is not kept
+# waiting. More at once would be less work, but what is kept of them would drive the rest out of the
+# processor's caches. What is kept must also fit where malloc finds it again at once, which GLIBC_TUNABLES in
+# the Dockerfile makes large enough.
 LATER_RECORDS = 64
-LATER_BYTES = 2**20
+LATER_BYTES = 2**14
 LATER_S = 0.05
 
 # Threads for the routes that Flask answers: probes, metrics, the model's description.
@@ -48,15 +49,14 @@ class Door:
         self.service: Service = flask.extensions["scorebox"]
         self.in_flight = 0
         self.close: Callable[[], None] = lambda: None
-        scorer = self.service.scorer
-        # Flask's exporter counts the requests that come through Flask.
-        self._scorer = replace(scorer, observers=(*scorer.observers, self.service.metrics.count_http))
+        self.service.metrics.counts_http = True
+        self._scorer = replace(self.service.scorer)
         self._flask = WSGIMiddleware(flask, workers=FLASK_THREADS)  # type: ignore[arg-type]
 
     def observe_later(self, loop: asyncio.AbstractEventLoop) -> None:
         """Lets the observers look at requests once they are answered, at the latest when the door closes."""
-        self._scorer.observe = later = _Later(loop, self._scorer.observers)
-        self.close = later.close
+        later = _Later(loop, self._scorer.observers)
+        self._scorer.observe, self.close = later.add, later.close
 
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         """Answers one request, or keeps the lifespan's."""
@@ -122,21 +122,19 @@ class _Later:
     def __init__(self, loop: asyncio.AbstractEventLoop, observers: Sequence[Observer]) -> None:
         self._loop, self._observers = loop, observers
         self._records: list[Record] = []
-        self._bytes = 0
         self._is_due = False
 
-    def __call__(self, record: Record) -> None:
+    def add(self, record: Record) -> None:
+        """Keeps a request until it is shown."""
         if not self._is_due:
             self._is_due = True
             self._loop.call_later(LATER_S, self.close)
         self._records.append(record)
-        self._bytes += record.body_bytes
-        if len(self._records) == LATER_RECORDS or self._bytes > LATER_BYTES:
-            self._bytes = 0
+        if len(self._records) == LATER_RECORDS or record.body_bytes > LATER_BYTES:
             self._loop.call_soon(self._show)
 
     def _show(self) -> None:
-        records, self._records, self._bytes = self._records, [], 0
+        records, self._records = self._records, []
         if records:
             show(self._observers, records)
 

@@ -89,8 +89,9 @@ class Drift:
             outputs: likewise.
         """
         for part in self._parts:
+            source = part.source
             named = inputs if part.is_feature else outputs
-            self.held_bytes += part.add(named)
+            self.held_bytes += part.add([v for n in named if (v := n.get(source)) is not None])
 
     def count(self) -> Counts:
         """How many of the values put by fall into each of the bins."""
@@ -126,16 +127,15 @@ class _Part:
     held: bytearray = field(default_factory=bytearray)
     others: list[Any] = field(default_factory=list)
 
-    def add(self, named: Sequence[Mapping[str, Any]]) -> int:
-        """Puts by the values of some requests, by name; returns their size in bytes."""
-        values = [value for values in named if (value := values.get(self.source)) is not None]
+    def add(self, values: Sequence[Any]) -> int:
+        """Puts by the values of some requests; returns their size in bytes."""
         if self.dtype is None:
             self.others += values
             return NUMBER_BYTES * len(values)
         # A model may take any width; its columns have names in one of them.
         if self.is_free:
             values = [value for value in values if value.shape[1] == self.width]
-        data = b"".join([value.tobytes() for value in values])
+        data = _joined(values)
         if len(data) > MAX_VALUES * self.dtype.itemsize:
             data = b"".join([self._share(value) for value in values])
         self.held += data
@@ -160,6 +160,14 @@ class _Part:
         for row, column, edges in zip(up_to, ordered, self.edges, strict=True):
             row[1:-1] = column.searchsorted(edges)
         return np.bincount(self.slots.ravel(), np.diff(up_to).ravel()).astype(np.int64)
+
+
+def _joined(arrays: Sequence[Any]) -> bytes:
+    """The bytes of arrays, of each in its order."""
+    try:
+        return b"".join(arrays)
+    except TypeError:  # one is not contiguous, or of a type that only NumPy knows
+        return b"".join([array.tobytes() for array in arrays])
 
 
 def _parts(

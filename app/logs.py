@@ -7,19 +7,20 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import lru_cache
-from itertools import groupby
-from operator import attrgetter
+from itertools import chain
 from random import random
 from select import PIPE_BUF
+from struct import pack
 from time import monotonic, time
 from traceback import format_exception
 from typing import Any
 
+import numpy as np
 import orjson
 
 from app.scoring import Record
 from app.settings import Settings
-from app.tensors import to_json
+from app.tensors import Array, to_json
 
 # Asked every few seconds by machines; their successes would drown the rest.
 PROBES = {"/healthz", "/readyz", "/metrics"}
@@ -31,17 +32,11 @@ TRACEPARENT = re.compile(
 
 MAX_PAYLOAD = 2000
 
-_KIND = attrgetter("route", "status", "caller")
+AS_UTC = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NAIVE_UTC
 
 LEVELS = {logging.DEBUG: "debug", logging.INFO: "info", logging.ERROR: "error"}
 
 logger = logging.getLogger("scorebox")
-
-
-@lru_cache(maxsize=2)
-def _second(second: int) -> bytes:
-    """A time since the epoch in RFC 3339, UTC, which needs to be made once a second."""
-    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S").encode()
 
 
 class JsonFormatter(logging.Formatter):
@@ -50,7 +45,7 @@ class JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """The line of one record."""
         entry: dict[str, Any] = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="microseconds"),
             "level": record.levelname.lower(),
             "message": record.getMessage(),
         }
@@ -94,37 +89,40 @@ class RequestLog:
         self._has_payloads = settings.log_payloads == "on"
         self._model_version = model_version
         self._is_json = is_json(settings)
-        self._describe = lru_cache(maxsize=256)(self._make_template)
+        self._describe = lru_cache(maxsize=1024)(self._make_template)
 
     def __call__(self, records: Sequence[Record]) -> None:
         """Logs requests; those that succeeded perhaps not, see the settings."""
         epoch = time() - monotonic()
         least = logger.getEffectiveLevel()
-        lines = b""
-        for kind, some in groupby(records, _KIND):
-            level, template = self._describe(*kind)
-            if level < least:
+        kind: tuple[Any, ...] | None = None
+        level, template = logging.NOTSET, b""
+        templates, ids, moments, durations = [], [], [], []
+        for record in records:
+            result = record.result
+            rows = result.batch_rows if result else None
+            last, kind = kind, (record.route, record.status, record.caller, record.rows, rows)
+            if kind != last:
+                level, template = self._describe(*kind)
+            if level < least or (self._success_ratio < 1 and not self._is_drawn(record.status)):
                 continue
-            drawn = [record for record in some if self._success_ratio == 1 or self._is_drawn(record.status)]
-            values: list[Any] = []
-            for record in drawn:
-                moment = epoch + record.started + record.duration
-                second = int(moment)
-                values += (
-                    _second(second),
-                    (moment - second) * 1000,
-                    orjson.dumps(record.id),
-                    record.duration * 1000,
-                    _rows(record.rows, record.result.batch_rows if record.result else None),
-                    self._rest(record) if record.error or record.traceparent or self._has_payloads else b"",
-                )
-            # One after another they would take a fifth longer.
-            lines += template * len(drawn) % (*values,)
+            has_more = record.error or record.traceparent or self._has_payloads
+            templates.append(self._longer(template, record) if has_more else template)
+            ids.append(record.id)
+            moments.append(epoch + record.started + record.duration)
+            durations.append(record.duration)
+        if not templates:
+            return
+        # One after another they would take twice as long.
+        values = zip(_moments(moments), _quoted(ids), _milliseconds(durations), strict=True)
+        lines = b"".join(templates) % (*chain.from_iterable(values),)
         if not self._is_json:
             lines = b"".join([_text(orjson.loads(line)) for line in lines.splitlines()])
         _print(lines)
 
-    def _make_template(self, route: str, status: int, caller: str) -> tuple[int, bytes]:
+    def _make_template(
+        self, route: str, status: int, caller: str, rows: int | None, batch_rows: int | None
+    ) -> tuple[int, bytes]:
         """The level of such requests, and their line with places for what differs."""
         level = logging.INFO
         if status >= 500:
@@ -133,16 +131,17 @@ class RequestLog:
             level = logging.DEBUG
         first = {"level": LEVELS[level], "message": "request"}
         of_request = {"route": route, "status": status}
-        of_model = {"model_version": self._model_version, "caller": caller}
+        of_model: dict[str, Any] = {"model_version": self._model_version, "caller": caller}
+        of_model |= {k: n for k, n in (("rows", rows), ("batch_rows", batch_rows)) if n is not None}
         parts = (orjson.dumps(part)[1:-1].replace(b"%", b"%%") for part in (first, of_request, of_model))
-        return level, b'{"time":"%%b.%%03d+00:00",%b,"id":%%b,%b,"duration_ms":%%.3f,%b%%b%%b}\n' % (*parts,)
+        return level, b'{"time":"%%b",%b,"id":"%%b",%b,"duration_ms":%%b,%b}\n' % (*parts,)
 
     def _is_drawn(self, status: int) -> bool:
         # A share of successes, and all failures.
         return status >= 400 or random() < self._success_ratio  # noqa: S311
 
-    def _rest(self, record: Record) -> bytes:
-        """What only some lines have, each member with a comma before it."""
+    def _longer(self, template: bytes, record: Record) -> bytes:
+        """A line's template with what only some lines have."""
         fields: dict[str, Any] = {}
         if context := TRACEPARENT.fullmatch(record.traceparent):
             fields["trace_id"] = context["trace_id"]
@@ -154,13 +153,33 @@ class RequestLog:
             fields["inputs"] = _shortened(record.inputs)
             if record.result:
                 fields["outputs"] = _shortened(record.result.outputs)
-        return b"," + orjson.dumps(fields)[1:-1] if fields else b""
+        rest = orjson.dumps(fields)[1:].replace(b"%", b"%%")
+        return template[:-2] + b"," + rest + b"\n" if fields else template
 
 
-@lru_cache(maxsize=256)
-def _rows(rows: int | None, batch_rows: int | None) -> bytes:
-    named = {"rows": rows, "batch_rows": batch_rows}
-    return b"".join([b',"%b":%d' % (name.encode(), n) for name, n in named.items() if n is not None])
+def _quoted(texts: Sequence[str]) -> list[bytes]:
+    """Texts as JSON has them between its quotes."""
+    document = orjson.dumps(texts)
+    if b"\\" in document:  # one of them may hold what would be taken for the end of another
+        return [orjson.dumps(text)[1:-1] for text in texts]
+    return document[2:-2].split(b'","')
+
+
+def _moments(seconds: Sequence[float]) -> list[bytes]:
+    """Times since the epoch in RFC 3339, UTC."""
+    moments = (_floats(seconds) * 1e6).astype("datetime64[us]")
+    return orjson.dumps(moments, option=AS_UTC)[2:-2].split(b'","')
+
+
+def _milliseconds(seconds: Sequence[float]) -> list[bytes]:
+    """Durations with three decimals at most."""
+    milliseconds = np.rint(_floats(seconds) * 1e6) / 1e3
+    return orjson.dumps(milliseconds, option=AS_UTC)[1:-1].split(b",")
+
+
+def _floats(numbers: Sequence[float]) -> Array:
+    """As `np.array`, which takes four times as long for a list."""
+    return np.frombuffer(pack(f"{len(numbers)}d", *numbers))
 
 
 def _text(fields: dict[str, Any]) -> bytes:

@@ -8,9 +8,8 @@ https://prometheus.github.io/client_python/multiprocess/
 from collections import Counter as TallyCounter
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from itertools import groupby
+from itertools import compress
 from math import nan
-from operator import attrgetter
 from pathlib import Path
 from resource import RUSAGE_SELF, getpagesize, getrusage
 from struct import pack
@@ -26,7 +25,6 @@ from app.batching import Batcher
 from app.drift import Drift
 from app.scoring import Record
 from app.selftest import Proven
-from app.tensors import Array
 
 # From 10 µs: the tree models that this serves answer in tens of microseconds, large networks in seconds.
 SECONDS = (
@@ -50,16 +48,14 @@ SECONDS = (
     5,
     10,
 )
-# What may wait to be counted: more would be a burden on memory, and counting it on the requests that come
-# meanwhile.
-MOST_BYTES = 2**16
+# What may wait to be counted, of a histogram and of drift: more would be a burden on memory, and counting it
+# on the requests that come meanwhile; less is more work, most of it the same for one value as for a thousand.
+MOST_TALLY_BYTES = 2**15
+MOST_DRIFT_BYTES = 2**16
 
 STATM = Path("/proc/self/statm")
 
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
-
-_OUTCOME = attrgetter("status", "caller", "error")
-_HTTP = attrgetter("route", "status")
 
 
 class Metrics:
@@ -69,6 +65,8 @@ class Metrics:
         defer: calls a function a little later, in the thread that counts. With it, requests are put by until
             then and counted together: one by one, their dozen numbers, each of them a write to memory that
             all workers share, would cost as much as scoring a row.
+        counts_http: whether scored requests are counted as the exporter does those that Flask sees; a door
+            sets it that answers them without Flask.
     """
 
     def __init__(self, proven: Proven, batcher: Batcher) -> None:
@@ -77,11 +75,11 @@ class Metrics:
             ModelError: the model's baseline is not one.
         """
         self.defer: Callable[[Callable[[], None]], Any] | None = None
+        self.counts_http = False
         self.drift = Drift(proven.model.model)
         self._batcher = batcher
         self._outcomes: TallyCounter[tuple[int, str, str | None]] = TallyCounter()
-        self._numbers = bytearray()
-        self._http: dict[tuple[Any, ...], list[float]] = defaultdict(list)
+        self._http: dict[tuple[str, int], _Tally] = {}
         self._is_deferred = False
         self._lock = RLock()
         self.registry = CollectorRegistry()
@@ -152,24 +150,33 @@ class Metrics:
 
     def __call__(self, records: Sequence[Record]) -> None:
         """Counts scored requests."""
+        durations: dict[tuple[Any, ...], list[float]] = defaultdict(list)
+        for record in records:
+            durations[record.route, record.status, record.caller, record.error].append(record.duration)
+        answered = [record for record in records if record.result]
+        results = [record.result for record in answered if record.result]
         with self._lock:
-            for (status, caller, error), some in groupby(records, _OUTCOME):
-                self._outcomes[status, caller, error.reason if error else None] += len(list(some))
-            answered = [(record, record.result) for record in records if record.result]
-            numbers: list[float] = []
-            for record, result in answered:
-                # One of a batch stands for it.
-                ran, rows = (result.infer_duration, result.batch_rows) if result.leads else (nan, nan)
-                decode = record.decoded - record.arrived
-                encode = record.started + record.duration - record.inferred
-                numbers += (decode, result.queue_duration, ran, encode, rows)
-            self._numbers += pack(f"{len(numbers)}d", *numbers)
-            self.drift.add(
-                [record.inputs or {} for record, _ in answered], [result.outputs for _, result in answered]
-            )
-            if len(self._numbers) + self.drift.held_bytes >= MOST_BYTES:
-                self._count()
-            self._later()
+            for (route, status, caller, error), some in durations.items():
+                self._outcomes[status, caller, error.reason if error else None] += len(some)
+                if self.counts_http:
+                    self._http_of(route, status).add(some)
+            if results:
+                outputs, queued, ran, rows, leads = zip(*results, strict=True)
+                if not all(leads):  # one of a batch stands for it
+                    ran, rows = (*compress(ran, leads),), (*compress(rows, leads),)
+                decoding = [record.decoded - record.arrived for record in answered]
+                encoding = [record.started + record.duration - record.inferred for record in answered]
+                phases = (decoding, queued, ran, encoding, rows)
+                for tally, values in zip(self._phases, phases, strict=True):
+                    tally.add(values)
+                self.drift.add([record.inputs or {} for record in answered], outputs)
+            if self.drift.held_bytes >= MOST_DRIFT_BYTES:
+                self._counts += self.drift.count()
+            if self.defer is None:
+                self.flush()
+            elif not self._is_deferred:
+                self._is_deferred = True
+                self.defer(self.flush)
 
     def init_app(self, app: Flask) -> None:
         """Adds `/metrics` and the HTTP metrics to the application."""
@@ -185,19 +192,10 @@ class Metrics:
         self._http_duration = collectors["flask_http_request_duration_seconds"]
         self._http_total = collectors["flask_http_request_total"]
 
-    def count_http(self, records: Sequence[Record]) -> None:
-        """Counts scored requests as the exporter does those that Flask sees; an observer for other doors."""
-        with self._lock:
-            for key, some in groupby(records, _HTTP):
-                self._http[key] += [record.duration for record in some]
-            self._later()
-
-    def _later(self) -> None:
-        if self.defer is None:
-            self.flush()
-        elif not self._is_deferred:
-            self._is_deferred = True
-            self.defer(self.flush)
+    def _http_of(self, route: str, status: int) -> "_Tally":
+        if (route, status) not in self._http:
+            self._http[route, status] = _Tally(self._http_duration.labels("POST", route, status))
+        return self._http[route, status]
 
     def flush(self) -> None:
         """Counts what was put by, in the thread that counts."""
@@ -207,26 +205,14 @@ class Metrics:
                 self._requests.labels(status, caller).inc(number)
                 if reason:
                     self._rejected.labels(reason).inc(number)
-            for (route, status), durations in self._http.items():
-                self._http_total.labels("POST", status).inc(len(durations))
-                tally = _Tally(self._http_duration.labels("POST", route, status))
-                tally.add(np.array(durations))
-                tally.flush()
             self._outcomes.clear()
-            self._http.clear()
-            self._count()
+            for (_, status), tally in self._http.items():
+                self._http_total.labels("POST", status).inc(tally.flush())
             for tally in self._phases:
                 tally.flush()
-            counts, self._counts = self._counts, np.zeros_like(self._counts)
+            counts, self._counts = self._counts + self.drift.count(), np.zeros_like(self._counts)
             for index in counts.nonzero()[0].tolist():
                 self._bins[index].inc(float(counts[index]))
-
-    def _count(self) -> None:
-        """Looks at the numbers that wait, all at once."""
-        numbers, self._numbers = np.frombuffer(self._numbers), bytearray()
-        for tally, values in zip(self._phases, numbers.reshape(-1, len(self._phases)).T, strict=True):
-            tally.add(values)
-        self._counts += self.drift.count()
 
     def look(self) -> None:
         """Takes this worker's present memory, CPU time and queue into its gauges."""
@@ -249,22 +235,29 @@ class _Tally:
     def __init__(self, histogram: Any) -> None:
         self._histogram = histogram
         self._bounds = np.array(histogram._upper_bounds)
-        self._reset()
-
-    def _reset(self) -> None:
-        self._counts = np.zeros(len(self._bounds) + 1, np.int64)
+        self._held = bytearray()
+        self._counts = np.zeros(len(self._bounds), np.int64)
         self._sum = 0.0
 
-    def add(self, values: Array) -> None:
-        """Takes observations; NaN is none."""
-        # A bucket holds what is at most its bound, the last bound is infinite, and NaN comes after it.
-        places = np.searchsorted(self._bounds, values)
-        self._counts += np.bincount(places, minlength=len(self._counts))
-        self._sum += np.add.reduce(values, where=places < len(self._bounds))
+    def add(self, values: Sequence[float]) -> None:
+        """Takes observations."""
+        self._held += pack(f"{len(values)}d", *values)
+        if len(self._held) >= MOST_TALLY_BYTES:
+            self._count()
 
-    def flush(self) -> None:
-        """Hands on what was taken."""
-        for index in self._counts[:-1].nonzero()[0].tolist():
-            self._histogram._buckets[index].inc(float(self._counts[index]))
-        self._histogram._sum.inc(float(self._sum))
-        self._reset()
+    def _count(self) -> None:
+        values, self._held = np.frombuffer(self._held), bytearray()
+        # A bucket holds what is at most its bound, and the last bound is infinite.
+        self._counts += np.bincount(np.searchsorted(self._bounds, values), minlength=len(self._counts))
+        self._sum += float(values.sum())
+
+    def flush(self) -> int:
+        """Hands on what was taken; returns how many observations."""
+        self._count()
+        counts, self._counts = self._counts.tolist(), np.zeros_like(self._counts)
+        for bucket, number in zip(self._histogram._buckets, counts, strict=True):
+            if number:
+                bucket.inc(number)
+        self._histogram._sum.inc(self._sum)
+        self._sum = 0.0
+        return sum(counts)
