@@ -28,7 +28,7 @@ Steps: TypeAlias = Generator[Wait, Any, Reply]
 # waiting. More at once would be less work, but what is kept of them would drive the rest out of the
 # processor's caches. What is kept must also fit where malloc finds it again at once, which GLIBC_TUNABLES in
 # the Dockerfile makes large enough.
-LATER_RECORDS = 64
+LATER_RECORDS = 128
 LATER_BYTES = 2**14
 LATER_S = 0.05
 

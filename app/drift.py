@@ -89,9 +89,7 @@ class Drift:
             outputs: likewise.
         """
         for part in self._parts:
-            source = part.source
-            named = inputs if part.is_feature else outputs
-            self.held_bytes += part.add([v for n in named if (v := n.get(source)) is not None])
+            self.held_bytes += part.add(inputs if part.is_feature else outputs)
 
     def count(self) -> Counts:
         """How many of the values put by fall into each of the bins."""
@@ -127,8 +125,10 @@ class _Part:
     held: bytearray = field(default_factory=bytearray)
     others: list[Any] = field(default_factory=list)
 
-    def add(self, values: Sequence[Any]) -> int:
-        """Puts by the values of some requests; returns their size in bytes."""
+    def add(self, named: Sequence[Mapping[str, Any]]) -> int:
+        """Puts by the values of some requests, by name; returns their size in bytes."""
+        source = self.source
+        values = [value for values in named if (value := values.get(source)) is not None]
         if self.dtype is None:
             self.others += values
             return NUMBER_BYTES * len(values)

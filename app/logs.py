@@ -97,7 +97,7 @@ class RequestLog:
         least = logger.getEffectiveLevel()
         kind: tuple[Any, ...] | None = None
         level, template = logging.NOTSET, b""
-        templates, ids, moments, durations = [], [], [], []
+        templates, ids, started, lasted = [], [], [], []
         for record in records:
             result = record.result
             rows = result.batch_rows if result else None
@@ -109,12 +109,14 @@ class RequestLog:
             has_more = record.error or record.traceparent or self._has_payloads
             templates.append(self._longer(template, record) if has_more else template)
             ids.append(record.id)
-            moments.append(epoch + record.started + record.duration)
-            durations.append(record.duration)
+            started.append(record.started)
+            lasted.append(record.duration)
         if not templates:
             return
         # One after another they would take twice as long.
-        values = zip(_moments(moments), _quoted(ids), _milliseconds(durations), strict=True)
+        durations = _floats(lasted)
+        moments = _moments(_floats(started) + durations + epoch)
+        values = zip(moments, _quoted(ids), _milliseconds(durations), strict=True)
         lines = b"".join(templates) % (*chain.from_iterable(values),)
         if not self._is_json:
             lines = b"".join([_text(orjson.loads(line)) for line in lines.splitlines()])
@@ -165,15 +167,15 @@ def _quoted(texts: Sequence[str]) -> list[bytes]:
     return document[2:-2].split(b'","')
 
 
-def _moments(seconds: Sequence[float]) -> list[bytes]:
+def _moments(seconds: Array) -> list[bytes]:
     """Times since the epoch in RFC 3339, UTC."""
-    moments = (_floats(seconds) * 1e6).astype("datetime64[us]")
+    moments = (seconds * 1e6).astype("datetime64[us]")
     return orjson.dumps(moments, option=AS_UTC)[2:-2].split(b'","')
 
 
-def _milliseconds(seconds: Sequence[float]) -> list[bytes]:
+def _milliseconds(seconds: Array) -> list[bytes]:
     """Durations with three decimals at most."""
-    milliseconds = np.rint(_floats(seconds) * 1e6) / 1e3
+    milliseconds = np.rint(seconds * 1e6) / 1e3
     return orjson.dumps(milliseconds, option=AS_UTC)[1:-1].split(b",")
 
 

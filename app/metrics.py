@@ -153,8 +153,8 @@ class Metrics:
         durations: dict[tuple[Any, ...], list[float]] = defaultdict(list)
         for record in records:
             durations[record.route, record.status, record.caller, record.error].append(record.duration)
-        answered = [record for record in records if record.result]
-        results = [record.result for record in answered if record.result]
+        results = [record.result for record in records if record.result]
+        answered = records if len(results) == len(records) else [r for r in records if r.result]
         with self._lock:
             for (route, status, caller, error), some in durations.items():
                 self._outcomes[status, caller, error.reason if error else None] += len(some)

@@ -19,7 +19,7 @@ from app.settings import Settings
 
 POLL_S = 0.02
 # How long a count may be put off.
-COUNT_S = 0.25
+COUNT_S = 0.5
 # How old what the gauges show may be.
 LOOK_S = 1.0
 # Time for the connections that were accepted last: to be attached, and to send their request.

@@ -19,6 +19,7 @@ from flask.testing import FlaskClient
 from onnx import TensorProto
 
 from app import create_app
+from app.batching import Result
 from app.logs import logger
 from app.scoring import Record
 from app.server import announce
@@ -126,6 +127,33 @@ def test_metrics(client: FlaskClient, app: Flask) -> None:
         'flask_http_request_total{method="POST",status="200"} 1.0',
     ):
         assert line in text.splitlines(), line
+
+
+def test_metrics_of_many(client: FlaskClient, app: Flask) -> None:
+    """Of requests counted together one stands for each inference, and the refused have no phases."""
+    metrics = app.extensions["scorebox"].metrics
+    leaders = (True, False, False)
+    results = [*(Result({}, 0.25, 0.5, 3, leads) for leads in leaders), Result({}, 0.0, 0.5, 1), None]
+    records = [
+        Record("id", 1.0, "/score", status=200 if result else 400, result=result) for result in results
+    ]
+    for record in records:
+        record.arrived, record.decoded, record.inferred, record.duration = 1.0, 1.125, 1.75, 1.0
+    metrics(records)
+    lines = client.get("/metrics").text.splitlines()
+    for line in (
+        'model_requests_total{caller="anonymous",status="200"} 4.0',
+        'model_requests_total{caller="anonymous",status="400"} 1.0',
+        "model_decode_duration_seconds_count 4.0",
+        "model_decode_duration_seconds_sum 0.5",
+        "model_queue_duration_seconds_sum 0.75",
+        "model_infer_duration_seconds_count 2.0",
+        "model_infer_duration_seconds_sum 1.0",
+        "model_encode_duration_seconds_sum 1.0",
+        "model_batch_rows_count 2.0",
+        "model_batch_rows_sum 4.0",
+    ):
+        assert line in lines, line
 
 
 def test_made_up_method(client: FlaskClient) -> None:

@@ -1,0 +1,74 @@
+"""The log of requests: many at once say what each would say."""
+
+from datetime import UTC, datetime
+from time import monotonic
+
+import pytest
+
+from app.batching import Result
+from app.errors import InferenceFailed, InvalidRequest, RequestError
+from app.logs import RequestLog
+from app.scoring import Record
+from app.settings import Settings
+from tests.app.conftest import ReadLog
+
+HOSTILE = ['x",', '"', "\\", '","', "a,b", 'x","y', "%b%", '\\",\\"', "plain", '},{"time":']
+
+
+def record(number: int, id_: str, error: RequestError | None = None, traceparent: str = "") -> Record:
+    """A request that is over; those with an even number were answered."""
+    made = Record(id_, monotonic() - number, f"/v2/models/<name>/{number % 3}", caller=f"team {number % 2}%")
+    made.duration = number / 7000
+    made.status, made.error, made.traceparent = 200, error, traceparent
+    if error:
+        made.status = error.status
+    else:
+        made.rows = 1 + number % 2
+        made.result = Result({}, 0.0, 0.0, 3)
+    return made
+
+
+@pytest.mark.parametrize("together", [1, 4, 40])
+def test_together(log: ReadLog, together: int) -> None:
+    """Whatever is in an id, and however the requests differ, each line is its own."""
+    trace = f"00-{'a' * 32}-{'b' * 16}-01"
+    records = [record(number, id_) for number, id_ in enumerate(HOSTILE * 2)]
+    records += [record(number, id_, traceparent=trace) for number, id_ in enumerate(HOSTILE)]
+    records += [
+        record(number, id_, InvalidRequest('100 % "wrong"')) for number, id_ in enumerate(HOSTILE[:5])
+    ]
+    records += [record(number, id_, InferenceFailed("failed")) for number, id_ in enumerate(HOSTILE[5:])]
+    log_request = RequestLog(Settings(log_format="json"), "7")
+    for begin in range(0, len(records), together):
+        log_request(records[begin : begin + together])
+    lines = log()
+    assert len(lines) == len(records)
+    for line, one in zip(lines, records, strict=True):
+        ended = (datetime.now(UTC) - datetime.fromisoformat(line.pop("time"))).total_seconds()
+        assert ended == pytest.approx(monotonic() - one.started - one.duration, abs=1)
+        assert line.pop("duration_ms") == round(one.duration * 1000, 3)
+        expected: dict[str, object] = {
+            "level": "error" if one.status == 500 else "info",
+            "message": "request",
+            "id": one.id,
+            "route": one.route,
+            "status": one.status,
+            "model_version": "7",
+            "caller": one.caller,
+        }
+        if one.result:
+            expected |= {"rows": one.rows, "batch_rows": 3}
+        if one.traceparent:
+            expected["trace_id"] = "a" * 32
+        if one.error:
+            expected["error"] = str(one.error)
+        assert line == expected
+
+
+def test_share(log: ReadLog) -> None:
+    """With a ratio of 0 only failures are logged; where there are none, nothing is."""
+    log_request = RequestLog(Settings(log_format="json", log_success_ratio=0), "7")
+    log_request([record(1, "a")])
+    assert log() == []
+    log_request([record(1, "a"), record(2, "b", InvalidRequest("wrong")), record(3, "c")])
+    assert [line["id"] for line in log()] == ["b"]
