@@ -100,8 +100,8 @@ class RequestLog:
         templates, ids, started, lasted = [], [], [], []
         for record in records:
             result = record.result
-            rows = result.batch_rows if result else None
-            last, kind = kind, (record.route, record.status, record.caller, record.rows, rows)
+            batch_rows = result.batch_rows if result else None
+            last, kind = kind, (record.route, record.status, record.caller, record.rows, batch_rows)
             if kind != last:
                 level, template = self._describe(*kind)
             if level < least or (self._success_ratio < 1 and not self._is_drawn(record.status)):
@@ -113,7 +113,7 @@ class RequestLog:
             lasted.append(record.duration)
         if not templates:
             return
-        # One after another they would take twice as long.
+        # Number by number and line by line they would take half as long again.
         durations = _floats(lasted)
         moments = _moments(_floats(started) + durations + epoch)
         values = zip(moments, _quoted(ids), _milliseconds(durations), strict=True)

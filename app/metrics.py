@@ -208,6 +208,7 @@ class Metrics:
             self._outcomes.clear()
             for (_, status), tally in self._http.items():
                 self._http_total.labels("POST", status).inc(tally.flush())
+            self._http.clear()
             for tally in self._phases:
                 tally.flush()
             counts, self._counts = self._counts + self.drift.count(), np.zeros_like(self._counts)
@@ -240,7 +241,7 @@ class _Tally:
         self._sum = 0.0
 
     def add(self, values: Sequence[float]) -> None:
-        """Takes observations."""
+        """Takes observations, none of them NaN."""
         self._held += pack(f"{len(values)}d", *values)
         if len(self._held) >= MOST_TALLY_BYTES:
             self._count()
