@@ -100,6 +100,23 @@ def test_agrees_with_numpy(tmp_path: Path) -> None:
         assert sum(own) == 1000
 
 
+def test_edges_between_floats(tmp_path: Path) -> None:
+    """An edge that no 32-bit number is equal to has the ones beside it on the right sides."""
+    edges = np.array([-1e300, -0.3, 0.1, 0.7, 16777217, 3e38])
+    with np.errstate(over="ignore"):
+        near = edges.astype(np.float32)
+    values = np.concatenate(
+        [near, np.nextafter(near, np.float32(-np.inf)), np.nextafter(near, np.float32(np.inf))]
+    )
+    assert not {*near.astype(float)} & {*edges}
+    feature = {"edges": edges.tolist(), "shares": [0.2] * 5}
+    drift = Drift(make(tmp_path, {"features": {"x": feature}}, models.identity(TensorProto.FLOAT)))
+    drift.add([{"x": values}, {"x": values}], [{}, {}])
+    finite = values[np.isfinite(values)].astype(float)
+    expected = (2 * np.histogram(finite, edges)[0]).tolist()
+    assert drift.count().tolist() == [*expected, 0, 2 * len(values) - sum(expected)]
+
+
 @pytest.mark.parametrize(
     ("datatype", "value", "member", "counts"),
     [
