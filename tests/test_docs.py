@@ -99,7 +99,7 @@ def test_pinned_with_hashes(path: Path) -> None:
     """Every requirement is pinned to a version, with hashes."""
     entries = re.split(r"\n(?=\S)", path.with_suffix(".txt").read_text().strip())
     for entry in entries:
-        assert re.match(r"[a-z0-9._-]+==[^ ]+ ", entry), entry
+        assert re.match(r"[a-z0-9._-]+(\[[a-z0-9, -]+\])?==[^ ]+ ", entry), entry
         assert "--hash=sha256:" in entry
 
 
