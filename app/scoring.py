@@ -197,7 +197,8 @@ class Scorer:
             reply_headers.update(own)
             return Reply(200, reply_headers, reply)
         except RequestError as exc:
-            record.error = exc
+            # With its traceback it would keep this frame, that the record: a circle with all that was read.
+            record.error = exc.with_traceback(None)
             record.status = exc.status
             return self.refuse(exc.status, str(exc), ids, exc.headers)
         except GeneratorExit:

@@ -1,5 +1,6 @@
 """Compressed bodies: read as they were, and never larger than the limit."""
 
+import gc
 import gzip
 import json
 import zlib
@@ -7,10 +8,12 @@ import zlib
 import pytest
 from flask.testing import FlaskClient
 
+from app.errors import BodyTooLarge
 from app.inflate import inflate
 from tests import models
 from tests.conftest import MakeClient
 
+GZIP = {"content-encoding": "gzip", "content-type": "application/json"}
 BODY = b'{"inputs": [[1, 2]]}'
 
 
@@ -74,6 +77,18 @@ def test_bomb(serve: MakeClient, coding: str) -> None:
     )
     assert reply.status_code == 413
     assert "at most 100000 bytes when inflated" in reply.get_json()["error"]
+
+
+def test_refused_is_given_back(serve: MakeClient) -> None:
+    """What was read of a refused request is gone with its answer, not when the garbage collector comes."""
+    client = serve(models.affine(), max_body_bytes=100_000)
+    gc.collect()
+    gc.disable()
+    try:
+        assert client.post("/score", data=gzip.compress(b" " * 10**6), headers=GZIP).status_code == 413
+        assert not [each for each in gc.get_objects() if isinstance(each, BodyTooLarge)]
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("coding", ["gzip", "deflate"])
