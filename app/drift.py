@@ -136,7 +136,7 @@ class _Part:
         try:
             values = [*map(itemgetter(source), named)]
         except KeyError:  # not all have an input with a default
-            values = [values[source] for values in named if source in values]
+            values = [one[source] for one in named if source in one]
         # A model may take any width; its columns have names in one of them.
         if self.is_free:
             values = [value for value in values if value.shape[1] == self.width]

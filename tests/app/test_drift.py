@@ -136,6 +136,8 @@ def test_inputs(tmp_path: Path, datatype: int, value: Any, member: dict[str, Any
     drift.add([{}], [{}])
     assert drift.held_bytes == 0
     assert drift.count().tolist() == [0, 0, 0, 0]
+    drift.add([{}, {"x": value}, {}], [{}, {}, {}])
+    assert drift.count().tolist() == counts
 
 
 @pytest.mark.parametrize(
