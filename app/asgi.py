@@ -4,6 +4,7 @@ https://asgi.readthedocs.io/en/latest/specs/www.html, HTTP connection scope
 """
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable, Generator, Mapping, MutableMapping, Sequence
 from dataclasses import replace
 from time import monotonic
@@ -27,9 +28,12 @@ Steps: TypeAlias = Generator[Wait, Any, Reply]
 # How many requests, bytes of their bodies and seconds counting and logging may be behind. More at once would
 # be less work, but what is kept of them would drive the rest out of the processor's caches. What is kept must
 # also fit where malloc finds it again at once, which GLIBC_TUNABLES in the Dockerfile makes large enough.
-LATER_RECORDS = 128
+LATER_RECORDS = 256
 LATER_BYTES = 2**20
 LATER_S = 0.05
+# Tensors are most of what is kept. Of more requests in LATER_S, the first so many tell what all would: drift
+# is about shares, not numbers.
+MAX_TENSORS = 64
 
 # Threads for the routes that Flask answers: probes, metrics, the model's description.
 FLASK_THREADS = 4
@@ -55,7 +59,9 @@ class Door:
 
     def observe_later(self, loop: asyncio.AbstractEventLoop) -> None:
         """Lets the observers look at requests once they are answered, at the latest when the door closes."""
-        later = _Later(loop, self._scorer.observers)
+        # A log that shows payloads shows all.
+        max_tensors = sys.maxsize if self.service.settings.log_payloads == "on" else MAX_TENSORS
+        later = _Later(loop, self._scorer.observers, max_tensors)
         self._scorer.observe, self.close = later.add, later.close
 
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
@@ -119,19 +125,27 @@ class _Later:
     Of a hundred together each costs a tenth of what one alone does.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, observers: Sequence[Observer]) -> None:
-        self._loop, self._observers = loop, observers
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, observers: Sequence[Observer], max_tensors: int
+    ) -> None:
+        self._loop, self._observers, self._max_tensors = loop, observers, max_tensors
         self._records: list[Record] = []
         self._bytes = 0
         self._is_due = False
+        self._tensors_left = 0
 
     def add(self, record: Record) -> None:
         """Keeps a request until it is shown."""
         if not self._is_due:
             self._is_due = True
+            self._tensors_left = self._max_tensors
             self._loop.call_later(LATER_S, self.close)
+        if self._tensors_left:
+            self._tensors_left -= 1
+            self._bytes += record.body_bytes
+        else:
+            record.inputs = record.outputs = None
         self._records.append(record)
-        self._bytes += record.body_bytes
         if len(self._records) == LATER_RECORDS or self._bytes > LATER_BYTES:
             self._bytes = 0
             self._loop.call_soon(self._show)

@@ -7,13 +7,12 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import lru_cache
-from itertools import chain
 from random import random
 from select import PIPE_BUF
 from struct import pack
 from time import monotonic, time
 from traceback import format_exception
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import orjson
@@ -31,6 +30,12 @@ TRACEPARENT = re.compile(
 )
 
 MAX_PAYLOAD = 2000
+
+# The parts of a line: what those of a kind have in common, and every second one is to be filled in.
+Line: TypeAlias = tuple[str, ...]
+TIME, ID, DURATION, PARTS = 1, 3, 5, 7
+# Lines that are written at once. They are of a few hundred bytes, and a pipe takes PIPE_BUF in one piece.
+LINES = 12
 
 AS_UTC = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NAIVE_UTC
 
@@ -89,43 +94,46 @@ class RequestLog:
         self._has_payloads = settings.log_payloads == "on"
         self._model_version = model_version
         self._is_json = is_json(settings)
-        self._describe = lru_cache(maxsize=1024)(self._make_template)
+        self._describe = lru_cache(maxsize=1024)(self._make_line)
 
     def __call__(self, records: Sequence[Record]) -> None:
         """Logs requests; those that succeeded perhaps not, see the settings."""
         epoch = time() - monotonic()
         least = logger.getEffectiveLevel()
         kind: tuple[Any, ...] | None = None
-        level, template = logging.NOTSET, b""
-        templates, ids, started, lasted = [], [], [], []
+        level, line = logging.NOTSET, Line()
+        parts: list[str] = []
+        ids, started, lasted = [], [], []
         for record in records:
-            result = record.result
-            batch_rows = result.batch_rows if result else None
-            last, kind = kind, (record.route, record.status, record.caller, record.rows, batch_rows)
+            last = kind
+            kind = (record.route, record.status, record.caller, record.rows, record.batch_rows)
             if kind != last:
-                level, template = self._describe(*kind)
+                level, line = self._describe(*kind)
             if level < least or (self._success_ratio < 1 and not self._is_drawn(record.status)):
                 continue
             has_more = record.error or record.traceparent or self._has_payloads
-            templates.append(self._longer(template, record) if has_more else template)
+            parts += self._longer(line, record) if has_more else line
             ids.append(record.id)
             started.append(record.started)
             lasted.append(record.duration)
-        if not templates:
+        if not parts:
             return
         # Number by number and line by line they would take half as long again.
         durations = _floats(lasted)
-        moments = _moments(_floats(started) + durations + epoch)
-        values = zip(moments, _quoted(ids), _milliseconds(durations), strict=True)
-        lines = b"".join(templates) % (*chain.from_iterable(values),)
-        if not self._is_json:
-            lines = b"".join([_text(orjson.loads(line)) for line in lines.splitlines()])
-        _print(lines)
+        parts[TIME::PARTS] = _moments(_floats(started) + durations + epoch)
+        parts[ID::PARTS] = _quoted(ids)
+        parts[DURATION::PARTS] = _milliseconds(durations)
+        # A few at a time use the same memory, which stays in the processor's caches.
+        for begin in range(0, len(parts), LINES * PARTS):
+            lines = "".join(parts[begin : begin + LINES * PARTS]).encode()
+            if not self._is_json:
+                lines = b"".join([_text(orjson.loads(line)) for line in lines.splitlines()])
+            _print(lines)
 
-    def _make_template(
+    def _make_line(
         self, route: str, status: int, caller: str, rows: int | None, batch_rows: int | None
-    ) -> tuple[int, bytes]:
-        """The level of such requests, and their line with places for what differs."""
+    ) -> tuple[int, Line]:
+        """The level of such requests, and their line."""
         level = logging.INFO
         if status >= 500:
             level = logging.ERROR
@@ -135,15 +143,15 @@ class RequestLog:
         of_request = {"route": route, "status": status}
         of_model: dict[str, Any] = {"model_version": self._model_version, "caller": caller}
         of_model |= {k: n for k, n in (("rows", rows), ("batch_rows", batch_rows)) if n is not None}
-        parts = (orjson.dumps(part)[1:-1].replace(b"%", b"%%") for part in (first, of_request, of_model))
-        return level, b'{"time":"%%b",%b,"id":"%%b",%b,"duration_ms":%%b,%b}\n' % (*parts,)
+        a, b, c = (orjson.dumps(part).decode()[1:-1] for part in (first, of_request, of_model))
+        return level, ('{"time":"', "", f'",{a},"id":"', "", f'",{b},"duration_ms":', "", f",{c}}}\n")
 
     def _is_drawn(self, status: int) -> bool:
         # A share of successes, and all failures.
         return status >= 400 or random() < self._success_ratio  # noqa: S311
 
-    def _longer(self, template: bytes, record: Record) -> bytes:
-        """A line's template with what only some lines have."""
+    def _longer(self, line: Line, record: Record) -> Line:
+        """A line with what only some lines have."""
         fields: dict[str, Any] = {}
         if context := TRACEPARENT.fullmatch(record.traceparent):
             fields["trace_id"] = context["trace_id"]
@@ -151,32 +159,30 @@ class RequestLog:
             fields["error"] = str(record.error)
             if record.status == 500 and record.error.__cause__:
                 fields["traceback"] = "".join(format_exception(record.error.__cause__))
-        if self._has_payloads and record.inputs is not None:
-            fields["inputs"] = _shortened(record.inputs)
-            if record.result:
-                fields["outputs"] = _shortened(record.result.outputs)
-        rest = orjson.dumps(fields)[1:].replace(b"%", b"%%")
-        return template[:-2] + b"," + rest + b"\n" if fields else template
+        if self._has_payloads:
+            payloads = (("inputs", record.inputs), ("outputs", record.outputs))
+            fields |= {name: _shortened(values) for name, values in payloads if values is not None}
+        return (*line[:-1], f"{line[-1][:-2]},{orjson.dumps(fields).decode()[1:]}\n") if fields else line
 
 
-def _quoted(texts: Sequence[str]) -> list[bytes]:
-    """Texts as JSON has them between its quotes."""
-    document = orjson.dumps(texts)
-    if b"\\" in document:  # one of them may hold what would be taken for the end of another
-        return [orjson.dumps(text)[1:-1] for text in texts]
-    return document[2:-2].split(b'","')
+def _quoted(texts: Sequence[str]) -> Sequence[str]:
+    """Printable texts as JSON has them between its quotes."""
+    together = "".join(texts)
+    if '"' in together or "\\" in together:
+        return [orjson.dumps(text).decode()[1:-1] for text in texts]
+    return texts
 
 
-def _moments(seconds: Array) -> list[bytes]:
+def _moments(seconds: Array) -> list[str]:
     """Times since the epoch in RFC 3339, UTC."""
     moments = (seconds * 1e6).astype("datetime64[us]")
-    return orjson.dumps(moments, option=AS_UTC)[2:-2].split(b'","')
+    return orjson.dumps(moments, option=AS_UTC).decode()[2:-2].split('","')
 
 
-def _milliseconds(seconds: Array) -> list[bytes]:
+def _milliseconds(seconds: Array) -> list[str]:
     """Durations with three decimals at most."""
     milliseconds = np.rint(seconds * 1e6) / 1e3
-    return orjson.dumps(milliseconds, option=AS_UTC)[1:-1].split(b",")
+    return orjson.dumps(milliseconds, option=AS_UTC).decode()[1:-1].split(",")
 
 
 def _floats(numbers: Sequence[float]) -> Array:

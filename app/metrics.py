@@ -8,7 +8,6 @@ https://prometheus.github.io/client_python/multiprocess/
 from collections import Counter as TallyCounter
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from itertools import compress
 from math import nan
 from pathlib import Path
 from resource import RUSAGE_SELF, getpagesize, getrusage
@@ -50,7 +49,7 @@ SECONDS = (
 )
 # What may wait to be counted, of a histogram and of drift: more would be a burden on memory, and counting it
 # on the requests that come meanwhile; less is more work, most of it the same for one value as for a thousand.
-MOST_TALLY_BYTES = 2**15
+MOST_TALLY_BYTES = 2**12
 MOST_DRIFT_BYTES = 2**16
 
 STATM = Path("/proc/self/statm")
@@ -153,23 +152,21 @@ class Metrics:
         durations: dict[tuple[Any, ...], list[float]] = defaultdict(list)
         for record in records:
             durations[record.route, record.status, record.caller, record.error].append(record.duration)
-        results = [record.result for record in records if record.result]
-        answered = records if len(results) == len(records) else [r for r in records if r.result]
+        ran = [record for record in records if record.batch_rows is not None]
+        leaders = [record for record in ran if record.leads]  # one of a batch stands for it
+        tensors = [(record.inputs or {}, record.outputs) for record in ran if record.outputs is not None]
         with self._lock:
             for (route, status, caller, error), some in durations.items():
                 self._outcomes[status, caller, error.reason if error else None] += len(some)
                 if self.counts_http:
                     self._http_of(route, status).add(some)
-            if results:
-                outputs, queued, ran, rows, leads = zip(*results, strict=True)
-                if not all(leads):  # one of a batch stands for it
-                    ran, rows = (*compress(ran, leads),), (*compress(rows, leads),)
-                decoding = [record.decoded - record.arrived for record in answered]
-                encoding = [record.started + record.duration - record.inferred for record in answered]
-                phases = (decoding, queued, ran, encoding, rows)
-                for tally, values in zip(self._phases, phases, strict=True):
-                    tally.add(values)
-                self.drift.add([record.inputs or {} for record in answered], outputs)
+            decode, queue, infer, encode, batch_rows = self._phases
+            decode.add([record.decoded - record.arrived for record in ran])
+            queue.add([record.queue_duration for record in ran])
+            infer.add([record.infer_duration for record in leaders])
+            encode.add([record.started + record.duration - record.inferred for record in ran])
+            batch_rows.add([record.batch_rows or 0 for record in leaders])
+            self.drift.add([inputs for inputs, _ in tensors], [outputs for _, outputs in tensors])
             if self.drift.held_bytes >= MOST_DRIFT_BYTES:
                 self._counts += self.drift.count()
             if self.defer is None:

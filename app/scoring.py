@@ -86,8 +86,10 @@ class Record:
     Attributes:
         duration: seconds from its headers to its reply.
         rows: of the request; None where it could not be read.
-        inputs: name → array, as the model took them; None where they could not be read.
-        result: what became of it at the model; None where it did not get there.
+        inputs: name → array, as the model took them; None where they could not be read, or were not kept.
+        outputs: name → array, list or dict, as the model gave them; None where it did not, or likewise.
+        queue_duration, infer_duration, leads: see `Result`.
+        batch_rows: likewise; None where the request did not get to the model.
         body_bytes: of the request, once it is inflated.
         arrived: when its whole body was there, in seconds of the monotonic clock; NaN where it never was.
         decoded: when the model's inputs were; likewise.
@@ -103,7 +105,11 @@ class Record:
     duration: float = 0.0
     rows: int | None = None
     inputs: Mapping[str, Any] | None = None
-    result: Result | None = None
+    outputs: Mapping[str, Any] | None = None
+    queue_duration: float = 0.0
+    infer_duration: float = 0.0
+    batch_rows: int | None = None
+    leads: bool = True
     arrived: float = math.nan
     decoded: float = math.nan
     inferred: float = math.nan
@@ -180,11 +186,12 @@ class Scorer:
             record.inputs = inputs
             record.rows = _rows(inputs)
             record.decoded = monotonic()
-            record.result = self.batcher.run(inputs, record.rows)
-            if record.result is None:
-                record.result = yield self.batcher.submit(inputs, record.rows, deadline)
+            result: Result = self.batcher.run(inputs, record.rows) or (
+                yield self.batcher.submit(inputs, record.rows, deadline)
+            )
             record.inferred = monotonic()
-            outputs = record.result.outputs
+            outputs, record.queue_duration, record.infer_duration, record.batch_rows, record.leads = result
+            record.outputs = outputs
             if self.model.after:
                 outputs = yield self.threads.after(self.model.after, outputs)
             own, reply = call.encode(outputs, self._about(record.id))
@@ -193,7 +200,7 @@ class Scorer:
                 own, reply = own | {"content-encoding": wanted}, deflate(reply, wanted)
             record.status = 200
             reply_headers = self.headers(ids)
-            reply_headers["x-ms-run-fn-exec-ms"] = f"{record.result.infer_duration * 1000:.3f}"
+            reply_headers["x-ms-run-fn-exec-ms"] = f"{record.infer_duration * 1000:.3f}"
             reply_headers.update(own)
             return Reply(200, reply_headers, reply)
         except RequestError as exc:

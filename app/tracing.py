@@ -82,11 +82,11 @@ def _phases(record: Record) -> Iterator[tuple[str, float, float]]:
     if isnan(record.decoded):
         return
     yield "decode", record.arrived, record.decoded
-    if record.result is None:
+    if record.batch_rows is None:
         return
-    ran = record.decoded + record.result.queue_duration
+    ran = record.decoded + record.queue_duration
     yield "queue", record.decoded, ran
-    yield "infer", ran, ran + record.result.infer_duration
+    yield "infer", ran, ran + record.infer_duration
     yield "encode", record.inferred, record.started + record.duration
 
 

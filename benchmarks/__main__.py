@@ -7,7 +7,6 @@ import signal
 import sys
 import tempfile
 from collections.abc import Sequence
-from contextlib import ExitStack
 from datetime import UTC, datetime
 from itertools import product
 from pathlib import Path
@@ -80,21 +79,16 @@ def run(
     for number in range(runs):
         turn = number % max(1, len(taking_part))
         order = taking_part[turn:] + taking_part[:turn]
-        for group, (label, setup) in product(
-            [order] if suite.is_paired else [[peer] for peer in order], suite.setups.items()
-        ):
-            able = [peer for peer in group if offers(peer, setup)]
-            if not able:
+        for peer, (label, setup) in product(order, suite.setups.items()):
+            if not offers(peer, setup):
                 continue
-            print(f"{name} {number + 1}/{runs} {' '.join(able)} {label}".rstrip(), file=sys.stderr)
-            with ExitStack() as stack:
-                servers = [stack.enter_context(field.serving(peer, setup)) for peer in able]
-                measured = suite.measure(servers, seconds, document)
-            for peer, cells in measured.items():
-                for cell, values in cells.items():
-                    kept = found.setdefault(peer, {}).setdefault(cell_of(label, cell), {})
-                    for metric, value in values.items():
-                        kept.setdefault(metric, []).append(value)
+            print(f"{name} {number + 1}/{runs} {peer} {label}".rstrip(), file=sys.stderr)
+            with field.serving(peer, setup) as server:
+                cells = suite.measure(server, seconds, document)
+            for cell, values in cells.items():
+                kept = found.setdefault(peer, {}).setdefault(cell_of(label, cell), {})
+                for metric, value in values.items():
+                    kept.setdefault(metric, []).append(value)
     return found
 
 

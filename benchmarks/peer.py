@@ -199,10 +199,10 @@ PEERS: Mapping[str, Peer] = {
         formats={"json": Format("/score", _plain, _outputs), "binary": Format("/binary", _raw, _outputs)},
         environ={"MODEL_DIR": "{source}"},
     ),
-    "unobserved": replace(
+    "switched": replace(
         _SCOREBOX,
-        title="Scorebox without metrics, drift and log",
-        start=("{bin}/gunicorn", "benchmarks.unobserved:application()"),
+        title="Scorebox, looked at by turns",
+        start=("{bin}/gunicorn", "benchmarks.switched:application()"),
     ),
     "bare": Peer(
         title="A bare ASGI callable under gunicorn",
@@ -216,4 +216,6 @@ PEERS: Mapping[str, Peer] = {
     ),
 }
 # Not for comparison: they tell what a part of Scorebox costs.
-PARTS = ("unobserved", "bare")
+PARTS = ("switched", "bare")
+# Where the first of them tells of its turns.
+TURNS_PATH = "/turns"

@@ -1,14 +1,15 @@
 """What is measured: one table of suites, each with what is served and what is done to it."""
 
-from collections.abc import Callable, Mapping, Sequence
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from functools import wraps
 from statistics import median
+from urllib.request import urlopen
 
 from benchmarks.errors import BenchmarkError
-from benchmarks.load import Measured, closed_loop
+from benchmarks.load import closed_loop
 from benchmarks.open_loop import open_loop
-from benchmarks.peer import PARTS, PEERS
+from benchmarks.peer import PARTS, PEERS, TURNS_PATH
 from benchmarks.results import Document, capacity
 from benchmarks.server import Server, Setup
 
@@ -18,12 +19,9 @@ BATCHING_CONNECTIONS = (1, 32)
 # Enough at once that every worker gets some.
 CONNECTIONS_A_WORKER = 4
 OBSERVED_CONNECTIONS = 8
-# Short against the changes of a machine that others use too.
-SLICE_S = 1
 
 Values = Mapping[str, float]
-MeasureOne = Callable[[Server, float, Document], Mapping[str, Values]]
-Measure = Callable[[Sequence[Server], float, Document], Mapping[str, Mapping[str, Values]]]
+Measure = Callable[[Server, float, Document], Mapping[str, Values]]
 
 
 @dataclass(frozen=True)
@@ -32,37 +30,21 @@ class Suite:
 
     Attributes:
         setups: label → what is served; each is started anew in each run.
-        measure: servers that run, seconds, the results so far → peer → cell → metric → value.
+        measure: a server that runs, seconds, the results so far → cell → metric → value.
         peers: who takes part; a peer that does not offer a setup's format has an empty cell.
-        is_paired: whether all servers run at once and are measured in turn, instead of one after another.
     """
 
     setups: Mapping[str, Setup]
     measure: Measure
     peers: tuple[str, ...] = tuple(name for name in PEERS if name not in PARTS)
-    is_paired: bool = False
 
 
-def alone(measure: MeasureOne) -> Measure:
-    """A measurement of one server that runs by itself."""
-
-    @wraps(measure)
-    def measured(
-        servers: Sequence[Server], seconds: float, results: Document
-    ) -> Mapping[str, Mapping[str, Values]]:
-        return {server.name: measure(server, seconds, results) for server in servers}
-
-    return measured
-
-
-@alone
 def throughput(server: Server, seconds: float, _results: Document) -> Mapping[str, Values]:
     """Requests a second and latency, by connections."""
     closed_loop(server, max(CONNECTIONS), WARM_S)
     return {str(count): asdict(closed_loop(server, count, seconds)) for count in CONNECTIONS}
 
 
-@alone
 def at_fixed_rate(server: Server, seconds: float, results: Document) -> Mapping[str, Values]:
     """Latency at half of what it can, and at half of what the slowest one can."""
     able = capacity(results)
@@ -77,7 +59,6 @@ def at_fixed_rate(server: Server, seconds: float, results: Document) -> Mapping[
     return cells
 
 
-@alone
 def memory(server: Server, seconds: float, _results: Document) -> Mapping[str, Values]:
     """Memory of all processes, once each has worked."""
     for _ in range(2):
@@ -85,21 +66,18 @@ def memory(server: Server, seconds: float, _results: Document) -> Mapping[str, V
     return {"": {"pss_mb": server.pss_mb()}}
 
 
-@alone
 def batching(server: Server, seconds: float, _results: Document) -> Mapping[str, Values]:
     """Requests a second and latency of a model that takes its time."""
     closed_loop(server, max(BATCHING_CONNECTIONS), WARM_S)
     return {str(count): asdict(closed_loop(server, count, seconds)) for count in BATCHING_CONNECTIONS}
 
 
-@alone
 def picture(server: Server, seconds: float, _results: Document) -> Mapping[str, Values]:
     """One connection: what it takes to read a large request."""
     closed_loop(server, 1, WARM_S)
     return {"": asdict(closed_loop(server, 1, seconds))}
 
 
-@alone
 def overhead(server: Server, seconds: float, _results: Document) -> Mapping[str, Values]:
     """Latency at one connection, and what the model takes by itself on the same core."""
     closed_loop(server, 1, WARM_S)
@@ -107,28 +85,26 @@ def overhead(server: Server, seconds: float, _results: Document) -> Mapping[str,
     return {"": {"whole_ms": found.p50_ms, "own_ms": server.in_process_ms()}}
 
 
-def observed(
-    servers: Sequence[Server], seconds: float, _results: Document
-) -> Mapping[str, Mapping[str, Values]]:
-    """Requests a second and latency, and what share the former are of the other's in the slice beside."""
-    for server in servers:
-        closed_loop(server, OBSERVED_CONNECTIONS, WARM_S)
-    slices: dict[str, list[Measured]] = {server.name: [] for server in servers}
-    for number in range(max(1, round(seconds / SLICE_S))):
-        for server in servers if number % 2 else servers[::-1]:
-            slices[server.name].append(closed_loop(server, OBSERVED_CONNECTIONS, SLICE_S))
-    found: dict[str, dict[str, float]] = {
-        name: {metric: median(asdict(one)[metric] for one in many) for metric in asdict(many[0])}
-        for name, many in slices.items()
-    }
-    if others := slices.get("unobserved"):
-        for name, many in slices.items():
-            shares = [one.rps / other.rps for one, other in zip(many, others, strict=True)]
-            found[name]["share"] = median(shares)
-    return {name: {"": values} for name, values in found.items()}
+def observed(server: Server, seconds: float, _results: Document) -> Mapping[str, Values]:
+    """Requests a second of those turns in which they are looked at, and of the others."""
+    closed_loop(server, OBSERVED_CONNECTIONS, WARM_S)
+    _turns(server)
+    closed_loop(server, OBSERVED_CONNECTIONS, seconds)
+    # In the first and the last of them the load began and ended.
+    turns = _turns(server)[1:-1]
+    pairs = [dict(pair) for pair in zip(turns[::2], turns[1::2], strict=False)]
+    if not pairs:
+        raise BenchmarkError(f"{seconds} s are too short for two turns")
+    seen, unseen = (median(pair[is_on] for pair in pairs) for is_on in (True, False))
+    share = median(pair[True] / pair[False] for pair in pairs)
+    return {"on": {"rps": seen, "share": share}, "off": {"rps": unseen}}
 
 
-@alone
+def _turns(server: Server) -> list[tuple[bool, float]]:
+    with urlopen(f"http://127.0.0.1:{server.port}{TURNS_PATH}") as reply:
+        return [(is_on, rps) for is_on, rps in json.load(reply)]
+
+
 def start(server: Server, _seconds: float, _results: Document) -> Mapping[str, Values]:
     """What the start has told already."""
     return {"": {"first_answer_s": server.first_answer_s}}
@@ -145,7 +121,7 @@ SUITES: Mapping[str, Suite] = {
     ),
     "image": Suite({kind: Setup("image", format=kind) for kind in ("json", "binary")}, picture),
     "start": Suite({"": Setup("trees")}, start),
-    "observed": Suite({"": Setup("trees")}, observed, peers=("scorebox", "unobserved"), is_paired=True),
+    "observed": Suite({"": Setup("trees")}, observed, peers=("switched",)),
     "overhead": Suite(
         {"json": Setup("trees"), "binary": Setup("image", format="binary")},
         overhead,

@@ -9,6 +9,7 @@ import threading
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,6 @@ from flask.testing import FlaskClient
 from onnx import TensorProto
 
 from app import create_app
-from app.batching import Result
 from app.logs import logger
 from app.scoring import Record
 from app.server import announce
@@ -132,14 +132,18 @@ def test_metrics(client: FlaskClient, app: Flask) -> None:
 def test_metrics_of_many(client: FlaskClient, app: Flask) -> None:
     """Of requests counted together one stands for each inference, and the refused have no phases."""
     metrics = app.extensions["scorebox"].metrics
+    times: dict[str, Any] = {
+        "duration": 1.0,
+        "arrived": 1.0,
+        "decoded": 1.125,
+        "infer_duration": 0.5,
+        "inferred": 1.75,
+    }
+    answered = partial(Record, "id", 1.0, "/score", status=200, outputs={}, **times)
+    together = partial(answered, queue_duration=0.25, batch_rows=3)
     leaders = (True, False, False)
-    results = [*(Result({}, 0.25, 0.5, 3, leads) for leads in leaders), Result({}, 0.0, 0.5, 1), None]
-    records = [
-        Record("id", 1.0, "/score", status=200 if result else 400, result=result) for result in results
-    ]
-    for record in records:
-        record.arrived, record.decoded, record.inferred, record.duration = 1.0, 1.125, 1.75, 1.0
-    metrics(records)
+    refused = Record("id", 1.0, "/score", status=400)
+    metrics([*(together(leads=leads) for leads in leaders), answered(batch_rows=1), refused])
     lines = client.get("/metrics").text.splitlines()
     for line in (
         'model_requests_total{caller="anonymous",status="200"} 4.0',

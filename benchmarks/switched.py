@@ -1,0 +1,74 @@
+"""Scorebox whose requests are looked at by turns: what metrics, drift and log cost is the difference.
+
+Both in one process, because two of them differ by as much for no other reason than where their memory lies.
+"""
+
+import asyncio
+import json
+import os
+from collections.abc import Mapping
+from time import monotonic
+from typing import Any
+
+from flask import Flask
+
+from app import create_app
+from app.asgi import Door, Receive, Send
+from app.scoring import Record
+from app.settings import Settings
+from benchmarks.peer import TURNS_PATH
+
+# Short against the changes of a machine that others use too.
+TURN_S = 0.4
+
+
+class Switched(Door):
+    """A door that has requests looked at in every second turn, and tells how many it answered in each."""
+
+    def __init__(self, flask: Flask) -> None:
+        super().__init__(flask)
+        self._turns: list[tuple[bool, float]] = []
+        self._is_on = True
+        self._requests = 0
+        self._since = monotonic()
+
+    def observe_later(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Begins the turns."""
+        super().observe_later(loop)
+        self._loop, self._later = loop, self._scorer.observe
+        self._scorer.observe = self._on
+        loop.call_later(TURN_S, self._switch)
+
+    def _on(self, record: Record) -> None:
+        self._requests += 1
+        self._later(record)
+
+    def _off(self, _record: Record) -> None:
+        self._requests += 1
+
+    def _switch(self) -> None:
+        if self._is_on:  # what was put off is its turn's
+            self.close()
+            self.service.metrics.flush()
+        now = monotonic()
+        self._turns.append((self._is_on, self._requests / (now - self._since)))
+        self._is_on = not self._is_on
+        self._scorer.observe = self._on if self._is_on else self._off
+        self._requests, self._since = 0, now
+        self._loop.call_later(TURN_S, self._switch)
+
+    async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
+        """Tells of the turns since it was last asked: whether looked at, and requests a second."""
+        if scope["type"] != "http" or scope["path"] != TURNS_PATH:
+            await super().__call__(scope, receive, send)
+            return
+        turns, self._turns = self._turns, []
+        body = json.dumps(turns).encode()
+        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+
+def application() -> Switched:
+    """The application of one worker."""
+    return Switched(create_app(Settings.from_environ(os.environ)))
