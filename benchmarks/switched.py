@@ -19,7 +19,7 @@ from app.settings import Settings
 from benchmarks.peer import TURNS_PATH
 
 # Short against the changes of a machine that others use too.
-TURN_S = 0.4
+TURN_S = 0.2
 
 
 class Switched(Door):
