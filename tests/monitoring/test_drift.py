@@ -90,6 +90,8 @@ def test_shift(tmp_path: Path, start_server: StartServer, webhook: tuple[int, "q
             ),
             "every row counted",
         )
+        # Replicas are scraped one by one: the rules may have seen but some of them when the alert fires.
+        wait_for(lambda: len(found.query("version:model_feature:psi1h")) == 26, "every feature's PSI")
         told = next(alert for alert in iter(lambda: alerts.get(timeout=30), None) if is_drift(alert))
         psi = {
             (labels["namespace"], labels["feature"]): value
