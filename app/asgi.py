@@ -141,7 +141,7 @@ class _Later:
             self._tensors_left = self._max_tensors
             self._loop.call_later(LATER_S, self.close)
         if self._tensors_left:
-            self._tensors_left -= 1
+            self._tensors_left -= record.outputs is not None
             self._bytes += record.body_bytes
         else:
             record.inputs = record.outputs = None

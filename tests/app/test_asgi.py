@@ -70,6 +70,24 @@ def test_sample(settings: Settings, log: ReadLog, requests: int) -> None:
 
 
 @pytest.mark.usefixtures("_long")
+def test_sample_beside_refused(settings: Settings) -> None:
+    """Requests that the model did not answer take no place in the sample."""
+    door = Door(create_app(settings))
+
+    async def run() -> None:
+        door.observe_later(asyncio.get_running_loop())
+        for _ in range(REQUESTS):
+            reply = door.answer(door.service.routes["/score"], {}, b"{")
+            assert isinstance(reply, Reply)
+            assert reply.status == 400
+        await answer(door, 3)
+        door.close()
+
+    asyncio.run(run())
+    assert counted(door) == 2 * 3
+
+
+@pytest.mark.usefixtures("_long")
 def test_all_payloads(settings: Settings, log: ReadLog) -> None:
     """A log that shows payloads shows those of all."""
     door = Door(create_app(replace(settings, log_payloads="on")))
