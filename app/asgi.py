@@ -131,15 +131,14 @@ class _Later:
         self._loop, self._observers, self._max_tensors = loop, observers, max_tensors
         self._records: list[Record] = []
         self._bytes = 0
-        self._is_due = False
+        self._timer: asyncio.TimerHandle | None = None
         self._tensors_left = 0
 
     def add(self, record: Record) -> None:
         """Keeps a request until it is shown."""
-        if not self._is_due:
-            self._is_due = True
+        if self._timer is None:
             self._tensors_left = self._max_tensors
-            self._loop.call_later(LATER_S, self.close)
+            self._timer = self._loop.call_later(LATER_S, self.close)
         if self._tensors_left:
             self._tensors_left -= record.outputs is not None
             self._bytes += record.body_bytes
@@ -157,7 +156,9 @@ class _Later:
 
     def close(self) -> None:
         """Shows those that wait."""
-        self._is_due = False
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
         self._show()
 
 

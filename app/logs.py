@@ -34,8 +34,8 @@ MAX_PAYLOAD = 2000
 # The parts of a line: what those of a kind have in common, and every second one is to be filled in.
 Line: TypeAlias = tuple[str, ...]
 TIME, ID, DURATION, PARTS = 1, 3, 5, 7
-# Lines that are written at once. They are of a few hundred bytes, and a pipe takes PIPE_BUF in one piece.
-LINES = 12
+# Lines that are written at once. Of so many, a few hundred bytes each, a pipe takes nearly all in one piece.
+LINES = 16
 
 AS_UTC = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NAIVE_UTC
 

@@ -5,9 +5,12 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
+
+from flask import Flask
 
 from app import create_app
 from app.asgi import Door
@@ -27,12 +30,12 @@ SETTLE_S = 0.2
 SILENCE_S = 2.0
 
 
-def application() -> Door:
+def application(door: Callable[[Flask], Door] = Door) -> Door:
     """The application of one worker; a model that cannot be proven ends the process with exit code 1."""
     try:
         settings = Settings.from_environ(os.environ)
         configure(settings)
-        return Door(create_app(settings))
+        return door(create_app(settings))
     except StartupError as exc:
         refuse(str(exc))
 

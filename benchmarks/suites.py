@@ -14,6 +14,8 @@ from benchmarks.results import Document, capacity
 from benchmarks.server import Server, Setup
 
 WARM_S = 1
+# For a server to tell of its turns.
+TURNS_TIMEOUT_S = 10
 CONNECTIONS = (1, 8, 64)
 BATCHING_CONNECTIONS = (1, 32)
 # Enough at once that every worker gets some.
@@ -101,7 +103,7 @@ def observed(server: Server, seconds: float, _results: Document) -> Mapping[str,
 
 
 def _turns(server: Server) -> list[tuple[bool, float]]:
-    with urlopen(f"http://127.0.0.1:{server.port}{TURNS_PATH}") as reply:
+    with urlopen(f"http://127.0.0.1:{server.port}{TURNS_PATH}", timeout=TURNS_TIMEOUT_S) as reply:
         return [(is_on, rps) for is_on, rps in json.load(reply)]
 
 

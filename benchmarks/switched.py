@@ -6,17 +6,15 @@ A process whose requests are never looked at may be a little faster still than t
 
 import asyncio
 import json
-import os
 from collections.abc import Mapping
 from time import monotonic
 from typing import Any
 
 from flask import Flask
 
-from app import create_app
+from app import server
 from app.asgi import Door, Receive, Send
 from app.scoring import Record
-from app.settings import Settings
 from benchmarks.peer import TURNS_PATH
 
 # Short against the changes of a machine that others use too.
@@ -70,6 +68,6 @@ class Switched(Door):
         await send({"type": "http.response.body", "body": body})
 
 
-def application() -> Switched:
+def application() -> Door:
     """The application of one worker."""
-    return Switched(create_app(Settings.from_environ(os.environ)))
+    return server.application(Switched)

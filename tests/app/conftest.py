@@ -83,10 +83,13 @@ def log(capsys: pytest.CaptureFixture[str]) -> Iterator[ReadLog]:
 
 @contextmanager
 def starting(directory: Path) -> Iterator[StartServer]:
-    """Starts gunicorn with a model, settings given as their variables; ends what it started."""
+    """Starts gunicorn with a model, settings given as their variables; ends what it started.
+
+    Another application than the service's can be named.
+    """
     servers: list[Server] = []
 
-    def start(model_path: Path, **variables: str) -> Server:
+    def start(model_path: Path, application: str | None = None, **variables: str) -> Server:
         log = directory / f"server-{len(servers)}.log"
         environ = os.environ | {
             "HOST": "127.0.0.1",
@@ -99,7 +102,7 @@ def starting(directory: Path) -> Iterator[StartServer]:
         }
         with log.open("w") as output:
             process = subprocess.Popen(
-                [sys.executable, "-m", "gunicorn"],
+                [sys.executable, "-m", "gunicorn", *([application] if application else [])],
                 cwd=ROOT,
                 env=environ,
                 stdout=output,
