@@ -4,9 +4,9 @@ https://asgi.readthedocs.io/en/latest/specs/www.html, HTTP connection scope
 """
 
 import asyncio
-import sys
 from collections.abc import Awaitable, Callable, Generator, Mapping, MutableMapping, Sequence
 from dataclasses import replace
+from math import inf
 from time import monotonic
 from types import CoroutineType
 from typing import Any, TypeAlias, cast
@@ -31,9 +31,10 @@ Steps: TypeAlias = Generator[Wait, Any, Reply]
 LATER_RECORDS = 256
 LATER_BYTES = 2**20
 LATER_S = 0.05
-# Tensors are most of what is kept. Of more requests in LATER_S, the first so many tell what all would: drift
-# is about shares, not numbers.
-MAX_TENSORS = 64
+# Tensors are most of what is kept. Of requests that go on coming, so many a second tell what all would: drift
+# is about shares, not numbers. Of a burst, so many are kept before that.
+TENSORS_PER_S = 320
+MAX_TENSORS = 2048
 
 # Threads for the routes that Flask answers: probes, metrics, the model's description.
 FLASK_THREADS = 4
@@ -60,7 +61,7 @@ class Door:
     def observe_later(self, loop: asyncio.AbstractEventLoop) -> None:
         """Lets the observers look at requests once they are answered, at the latest when the door closes."""
         # A log that shows payloads shows all.
-        max_tensors = sys.maxsize if self.service.settings.log_payloads == "on" else MAX_TENSORS
+        max_tensors = inf if self.service.settings.log_payloads == "on" else MAX_TENSORS
         later = _Later(loop, self._scorer.observers, max_tensors)
         self._scorer.observe, self.close = later.add, later.close
 
@@ -126,20 +127,21 @@ class _Later:
     """
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, observers: Sequence[Observer], max_tensors: int
+        self, loop: asyncio.AbstractEventLoop, observers: Sequence[Observer], max_tensors: float
     ) -> None:
         self._loop, self._observers, self._max_tensors = loop, observers, max_tensors
         self._records: list[Record] = []
         self._bytes = 0
         self._timer: asyncio.TimerHandle | None = None
-        self._tensors_left = 0
+        self._tensors_left = max_tensors
+        self._refilled = monotonic()
 
     def add(self, record: Record) -> None:
         """Keeps a request until it is shown."""
         if self._timer is None:
-            self._tensors_left = self._max_tensors
+            self._refill()
             self._timer = self._loop.call_later(LATER_S, self.close)
-        if self._tensors_left:
+        if self._tensors_left >= 1:
             self._tensors_left -= record.outputs is not None
             self._bytes += record.body_bytes
         else:
@@ -148,6 +150,11 @@ class _Later:
         if len(self._records) == LATER_RECORDS or self._bytes > LATER_BYTES:
             self._bytes = 0
             self._loop.call_soon(self._show)
+
+    def _refill(self) -> None:
+        before, self._refilled = self._refilled, monotonic()
+        left = self._tensors_left + (self._refilled - before) * TENSORS_PER_S
+        self._tensors_left = min(left, self._max_tensors)
 
     def _show(self) -> None:
         records, self._records, self._bytes = self._records, [], 0

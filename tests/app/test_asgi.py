@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from app import create_app
-from app.asgi import LATER_RECORDS, MAX_TENSORS, Door
+from app.asgi import LATER_RECORDS, MAX_TENSORS, TENSORS_PER_S, Door
 from app.scoring import Reply
 from app.settings import Settings
 from tests import models
@@ -58,7 +58,7 @@ def counted(door: Door) -> float | None:
 @pytest.mark.usefixtures("_long")
 @pytest.mark.parametrize("requests", [1, MAX_TENSORS, REQUESTS])
 def test_sample(settings: Settings, log: ReadLog, requests: int) -> None:
-    """Every request is counted and logged; at many a second drift counts the first ones' values."""
+    """Every request is counted and logged; of very many drift counts the first ones' values."""
     door = Door(create_app(settings))
     answer_once(door, requests)
     value = door.service.metrics.registry.get_sample_value
@@ -98,18 +98,24 @@ def test_all_payloads(settings: Settings, log: ReadLog) -> None:
     assert payloads == {('{"x":[[1.0,2.0]]}', '{"y":[[3.0,5.0]]}')}
 
 
-def test_again(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A little later drift counts the first ones again."""
-    later_s = 0.5
-    monkeypatch.setattr("app.asgi.LATER_S", later_s)
+def test_refill(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a burst drift counts as many as the time since then allows."""
+    now = 0.0
+    monkeypatch.setattr("app.asgi.monotonic", lambda: now)
     door = Door(create_app(settings))
 
     async def run() -> None:
+        nonlocal now
         door.observe_later(asyncio.get_running_loop())
         await answer(door, REQUESTS)
-        await asyncio.sleep(2 * later_s)
-        await answer(door, 3)
+        door.close()
+        now += 3.5 / TENSORS_PER_S
+        await answer(door, 5)
+        door.close()
+        assert counted(door) == 2 * (MAX_TENSORS + 3)
+        now += 3600
+        await answer(door, REQUESTS)
         door.close()
 
     asyncio.run(run())
-    assert counted(door) == 2 * (MAX_TENSORS + 3)
+    assert counted(door) == 2 * (MAX_TENSORS + 3 + MAX_TENSORS)
