@@ -112,11 +112,13 @@ def starting(directory: Path) -> Iterator[StartServer]:
         servers.append(Server(process, log))
         return servers[-1]
 
-    yield start
-    for server in servers:
-        if server.process.poll() is None:
-            server.process.kill()
-            server.process.wait()
+    try:
+        yield start
+    finally:
+        for server in servers:
+            if server.process.poll() is None:
+                server.process.kill()
+                server.process.wait()
 
 
 @pytest.fixture
