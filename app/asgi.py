@@ -31,10 +31,10 @@ Steps: TypeAlias = Generator[Wait, Any, Reply]
 LATER_RECORDS = 256
 LATER_BYTES = 2**20
 LATER_S = 0.05
-# Tensors are most of what is kept. Of requests that go on coming, so many a second tell what all would: drift
-# is about shares, not numbers. Of a burst, so many are kept before that.
+# Tensors are most of what is kept, and drift is about shares, not numbers: a token bucket says of how many
+# requests they may be, so that a burst is seen whole, and of what goes on coming a sample.
 TENSORS_PER_S = 320
-MAX_TENSORS = 2048
+BURST_TENSORS = 2048
 
 # Threads for the routes that Flask answers: probes, metrics, the model's description.
 FLASK_THREADS = 4
@@ -61,7 +61,7 @@ class Door:
     def observe_later(self, loop: asyncio.AbstractEventLoop) -> None:
         """Lets the observers look at requests once they are answered, at the latest when the door closes."""
         # A log that shows payloads shows all.
-        max_tensors = inf if self.service.settings.log_payloads == "on" else MAX_TENSORS
+        max_tensors = inf if self.service.settings.log_payloads == "on" else BURST_TENSORS
         later = _Later(loop, self._scorer.observers, max_tensors)
         self._scorer.observe, self.close = later.add, later.close
 

@@ -34,7 +34,7 @@ MAX_PAYLOAD = 2000
 # The parts of a line: what those of a kind have in common, and every second one is to be filled in.
 Line: TypeAlias = tuple[str, ...]
 TIME, ID, DURATION, PARTS = 1, 3, 5, 7
-# Lines that are written at once. Of so many, a few hundred bytes each, a pipe takes nearly all in one piece.
+# Lines written at once: of the usual length they nearly fill PIPE_BUF, which a pipe takes in one piece.
 LINES = 16
 
 AS_UTC = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NAIVE_UTC

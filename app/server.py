@@ -31,7 +31,11 @@ SILENCE_S = 2.0
 
 
 def application(door: Callable[[Flask], Door] = Door) -> Door:
-    """The application of one worker; a model that cannot be proven ends the process with exit code 1."""
+    """The application of one worker; a model that cannot be proven ends the process with exit code 1.
+
+    Args:
+        door: what opens to the service.
+    """
     try:
         settings = Settings.from_environ(os.environ)
         configure(settings)

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from app import create_app
-from app.asgi import LATER_RECORDS, MAX_TENSORS, TENSORS_PER_S, Door
+from app.asgi import BURST_TENSORS, LATER_RECORDS, TENSORS_PER_S, Door
 from app.scoring import Reply
 from app.settings import Settings
 from tests import models
 from tests.app.conftest import ReadLog
 from tests.conftest import write_package
 
-REQUESTS = MAX_TENSORS + LATER_RECORDS
+REQUESTS = BURST_TENSORS + LATER_RECORDS
 BODY = b'{"inputs": [[1, 2]]}'
 
 
@@ -56,7 +56,7 @@ def counted(door: Door) -> float | None:
 
 
 @pytest.mark.usefixtures("_long")
-@pytest.mark.parametrize("requests", [1, MAX_TENSORS, REQUESTS])
+@pytest.mark.parametrize("requests", [1, BURST_TENSORS, REQUESTS])
 def test_sample(settings: Settings, log: ReadLog, requests: int) -> None:
     """Every request is counted and logged; of very many drift counts the first ones' values."""
     door = Door(create_app(settings))
@@ -65,7 +65,7 @@ def test_sample(settings: Settings, log: ReadLog, requests: int) -> None:
     assert value("model_requests_total", {"status": "200", "caller": "anonymous"}) == requests
     assert value("model_encode_duration_seconds_count") == requests
     assert value("model_batch_rows_count") == requests
-    assert counted(door) == 2 * min(requests, MAX_TENSORS)
+    assert counted(door) == 2 * min(requests, BURST_TENSORS)
     assert len({line["id"] for line in log()}) == requests
 
 
@@ -112,10 +112,10 @@ def test_refill(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
         now += 3.5 / TENSORS_PER_S
         await answer(door, 5)
         door.close()
-        assert counted(door) == 2 * (MAX_TENSORS + 3)
+        assert counted(door) == 2 * (BURST_TENSORS + 3)
         now += 3600
         await answer(door, REQUESTS)
         door.close()
 
     asyncio.run(run())
-    assert counted(door) == 2 * (MAX_TENSORS + 3 + MAX_TENSORS)
+    assert counted(door) == 2 * (BURST_TENSORS + 3 + BURST_TENSORS)
