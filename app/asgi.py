@@ -6,7 +6,8 @@ https://asgi.readthedocs.io/en/latest/specs/www.html, HTTP connection scope
 import asyncio
 from collections.abc import Awaitable, Callable, Generator, Mapping, MutableMapping, Sequence
 from dataclasses import replace
-from math import inf
+from math import inf, log1p
+from random import random
 from time import monotonic
 from types import CoroutineType
 from typing import Any, TypeAlias, cast
@@ -25,14 +26,15 @@ Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 Steps: TypeAlias = Generator[Wait, Any, Reply]
 
-# How many requests, bytes of their bodies and seconds counting and logging may be behind. More at once would
-# be less work, but what is kept of them would drive the rest out of the processor's caches. What is kept must
-# also fit where malloc finds it again at once, which GLIBC_TUNABLES in the Dockerfile makes large enough.
-LATER_RECORDS = 256
+# How many requests, bytes of their bodies and seconds counting and logging may be behind. The fewer at once,
+# the more often counting drives what answers out of the processor's caches; the more, the longer others wait
+# for it. What is kept must fit where malloc finds it again at once: see GLIBC_TUNABLES in the Dockerfile.
+LATER_RECORDS = 512
 LATER_BYTES = 2**20
 LATER_S = 0.05
-# Tensors are most of what is kept, and drift is about shares, not numbers: a token bucket says of how many
-# requests they may be, so that a burst is seen whole, and of what goes on coming a sample.
+# Tensors are most of what is kept, and drift is about shares, not numbers. A token bucket says of how many
+# requests they may be: a burst is seen whole, and where more go on coming, the chance of each falls with what
+# is left in the bucket, whatever its place among those that come together.
 TENSORS_PER_S = 320
 BURST_TENSORS = 2048
 
@@ -61,8 +63,8 @@ class Door:
     def observe_later(self, loop: asyncio.AbstractEventLoop) -> None:
         """Lets the observers look at requests once they are answered, at the latest when the door closes."""
         # A log that shows payloads shows all.
-        max_tensors = inf if self.service.settings.log_payloads == "on" else BURST_TENSORS
-        later = _Later(loop, self._scorer.observers, max_tensors)
+        max_tokens = inf if self.service.settings.log_payloads == "on" else 2 * BURST_TENSORS
+        later = _Later(loop, self._scorer.observers, max_tokens)
         self._scorer.observe, self.close = later.add, later.close
 
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
@@ -127,34 +129,45 @@ class _Later:
     """
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, observers: Sequence[Observer], max_tensors: float
+        self, loop: asyncio.AbstractEventLoop, observers: Sequence[Observer], max_tokens: float
     ) -> None:
-        self._loop, self._observers, self._max_tensors = loop, observers, max_tensors
+        self._loop, self._observers, self._max_tokens = loop, observers, max_tokens
         self._records: list[Record] = []
         self._bytes = 0
         self._timer: asyncio.TimerHandle | None = None
-        self._tensors_left = max_tensors
+        self._tokens = max_tokens
         self._refilled = monotonic()
+        # Requests until the next whose tensors are kept.
+        self._gap = 0
 
     def add(self, record: Record) -> None:
         """Keeps a request until it is shown."""
-        if self._timer is None:
-            self._refill()
-            self._timer = self._loop.call_later(LATER_S, self.close)
-        if self._tensors_left >= 1:
-            self._tensors_left -= record.outputs is not None
-            self._bytes += record.body_bytes
-        else:
-            record.inputs = record.outputs = None
         self._records.append(record)
+        if self._timer is None:
+            self._timer = self._loop.call_later(LATER_S, self.close)
+            self._refill()
+        if self._gap:
+            self._gap -= 1
+            record.inputs = record.outputs = None
+        else:
+            self._bytes += _size(record)
+            if record.outputs is not None:
+                self._tokens -= 1
+                self._gap = self._draw()
         if len(self._records) == LATER_RECORDS or self._bytes > LATER_BYTES:
             self._bytes = 0
             self._loop.call_soon(self._show)
 
     def _refill(self) -> None:
         before, self._refilled = self._refilled, monotonic()
-        left = self._tensors_left + (self._refilled - before) * TENSORS_PER_S
-        self._tensors_left = min(left, self._max_tensors)
+        tokens = self._tokens + (self._refilled - before) * TENSORS_PER_S
+        self._tokens = min(tokens, self._max_tokens)
+        self._gap = self._draw()
+
+    def _draw(self) -> int:
+        """How long a gap is, where each request has the same chance to end it."""
+        chance = max(self._tokens, 1) / BURST_TENSORS
+        return int(log1p(-random()) / log1p(-chance)) if chance < 1 else 0  # noqa: S311
 
     def _show(self) -> None:
         records, self._records, self._bytes = self._records, [], 0
@@ -167,6 +180,12 @@ class _Later:
             self._timer.cancel()
             self._timer = None
         self._show()
+
+
+def _size(record: Record) -> int:
+    """The bytes of a request's body, and of the arrays that it was answered with."""
+    outputs = record.outputs.values() if record.outputs else ()
+    return record.body_bytes + sum(value.nbytes for value in outputs if isinstance(value, np.ndarray))
 
 
 async def _drive(steps: Steps, wait: Wait | None, receive: Receive) -> Reply:

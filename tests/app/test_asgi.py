@@ -1,14 +1,17 @@
 """The event loop's door shows observers each request, and the tensors of as many as drift needs."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from app import create_app
-from app.asgi import BURST_TENSORS, LATER_RECORDS, TENSORS_PER_S, Door
-from app.scoring import Reply
+from app.asgi import BURST_TENSORS, LATER_RECORDS, LATER_S, TENSORS_PER_S, Door
+from app.scoring import Record, Reply
 from app.settings import Settings
 from tests import models
 from tests.app.conftest import ReadLog
@@ -49,23 +52,36 @@ def answer_once(door: Door, requests: int) -> None:
     asyncio.run(run())
 
 
-def counted(door: Door) -> float | None:
+def counted(door: Door) -> float:
     """How many values of the output were counted."""
     labels = {"output": "y", "bin": "0..100"}
-    return door.service.metrics.registry.get_sample_value("model_output_bin_total", labels)
+    return door.service.metrics.registry.get_sample_value("model_output_bin_total", labels) or 0.0
+
+
+def watched(settings: Settings) -> tuple[Door, list[Record]]:
+    """A door, and the requests that its observer was shown."""
+    app = create_app(settings)
+    seen: list[Record] = []
+
+    def observe(records: Sequence[Record]) -> None:
+        seen.extend(records)
+
+    app.extensions["scorebox"].scorer.observers = [observe]
+    return Door(app), seen
 
 
 @pytest.mark.usefixtures("_long")
 @pytest.mark.parametrize("requests", [1, BURST_TENSORS, REQUESTS])
 def test_sample(settings: Settings, log: ReadLog, requests: int) -> None:
-    """Every request is counted and logged; of very many drift counts the first ones' values."""
+    """Every request is counted and logged; of very many drift counts a burst and some more."""
     door = Door(create_app(settings))
     answer_once(door, requests)
     value = door.service.metrics.registry.get_sample_value
     assert value("model_requests_total", {"status": "200", "caller": "anonymous"}) == requests
     assert value("model_encode_duration_seconds_count") == requests
     assert value("model_batch_rows_count") == requests
-    assert counted(door) == 2 * min(requests, BURST_TENSORS)
+    values = counted(door)
+    assert values == 2 * requests if requests <= BURST_TENSORS else 2 * BURST_TENSORS <= values < 2 * requests
     assert len({line["id"] for line in log()}) == requests
 
 
@@ -98,8 +114,30 @@ def test_all_payloads(settings: Settings, log: ReadLog) -> None:
     assert payloads == {('{"x":[[1.0,2.0]]}', '{"y":[[3.0,5.0]]}')}
 
 
+def test_fair_sample(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of requests that come thirty together the last are as likely in the sample as the first."""
+    now = 0.0
+    monkeypatch.setattr("app.asgi.monotonic", lambda: now)
+    together, tick_s, ticks, unsettled = 30, 0.025, 400, 200
+    door, seen = watched(settings)
+
+    async def run() -> None:
+        nonlocal now
+        door.observe_later(asyncio.get_running_loop())
+        for _ in range(ticks):
+            await answer(door, together)
+            door.close()
+            now += tick_s
+
+    asyncio.run(run())
+    kept = np.array([record.inputs is not None for record in seen]).reshape(ticks, together)[unsettled:]
+    first, last = kept[:, :10].sum(), kept[:, -10:].sum()
+    assert 0.7 < last / first < 1.4
+    assert 0.8 < kept.sum() / (TENSORS_PER_S * tick_s * len(kept)) < 1.25
+
+
 def test_refill(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After a burst drift counts as many as the time since then allows."""
+    """When requests have been few for a while a burst is counted whole again."""
     now = 0.0
     monkeypatch.setattr("app.asgi.monotonic", lambda: now)
     door = Door(create_app(settings))
@@ -107,15 +145,87 @@ def test_refill(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     async def run() -> None:
         nonlocal now
         door.observe_later(asyncio.get_running_loop())
-        await answer(door, REQUESTS)
+        await answer(door, 2 * REQUESTS)
         door.close()
-        now += 3.5 / TENSORS_PER_S
-        await answer(door, 5)
+        before = counted(door)
+        now += 2 * BURST_TENSORS / TENSORS_PER_S
+        await answer(door, BURST_TENSORS)
         door.close()
-        assert counted(door) == 2 * (BURST_TENSORS + 3)
-        now += 3600
-        await answer(door, REQUESTS)
+        assert counted(door) == before + 2 * BURST_TENSORS
+
+    asyncio.run(run())
+
+
+def test_shown_in_time(settings: Settings) -> None:
+    """A request is shown without another coming after it."""
+    door, seen = watched(settings)
+
+    async def run() -> None:
+        door.observe_later(asyncio.get_running_loop())
+        await answer(door, 1)
+        assert not seen
+        await asyncio.sleep(4 * LATER_S)
+        assert len(seen) == 1
+        await answer(door, 1)
+        await asyncio.sleep(4 * LATER_S)
+        assert len(seen) == 2
+
+    asyncio.run(run())
+
+
+@pytest.mark.usefixtures("_long")
+def test_shown_when_many(settings: Settings) -> None:
+    """So many requests are shown at once, however fast they come."""
+    door, seen = watched(settings)
+
+    async def run() -> None:
+        door.observe_later(asyncio.get_running_loop())
+        await answer(door, LATER_RECORDS - 1)
+        await asyncio.sleep(0)
+        assert not seen
+        await answer(door, 1)
+        await asyncio.sleep(0)
+        assert len(seen) == LATER_RECORDS
+
+    asyncio.run(run())
+
+
+@pytest.mark.usefixtures("_long")
+def test_shown_when_large(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests whose bodies and outputs are large are shown sooner."""
+    monkeypatch.setattr("app.asgi.LATER_BYTES", 3 * len(BODY))
+    door, seen = watched(settings)
+
+    async def run() -> None:
+        door.observe_later(asyncio.get_running_loop())
+        await answer(door, 2)
+        await asyncio.sleep(0)
+        assert not seen
+        await answer(door, 1)  # with the outputs it is more than three bodies
+        await asyncio.sleep(0)
+        assert len(seen) == 3
+
+    asyncio.run(run())
+
+
+def test_close_ends_timer(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A closed door leaves nothing to the loop."""
+    door, seen = watched(settings)
+    timers: list[asyncio.TimerHandle] = []
+
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        call_later = loop.call_later
+
+        def noted(*args: Any) -> asyncio.TimerHandle:
+            timers.append(call_later(*args))
+            return timers[-1]
+
+        monkeypatch.setattr(loop, "call_later", noted)
+        door.observe_later(loop)
+        await answer(door, 1)
         door.close()
 
     asyncio.run(run())
-    assert counted(door) == 2 * (BURST_TENSORS + 3 + BURST_TENSORS)
+    assert len(seen) == 1
+    assert [timer.cancelled() for timer in timers] == [True]
