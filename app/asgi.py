@@ -26,15 +26,16 @@ Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 Steps: TypeAlias = Generator[Wait, Any, Reply]
 
-# How many requests, bytes of their bodies and seconds counting and logging may be behind. The fewer at once,
-# the more often counting drives what answers out of the processor's caches; the more, the longer others wait
-# for it. What is kept must fit where malloc finds it again at once: see GLIBC_TUNABLES in the Dockerfile.
+# How many requests, bytes of their bodies and outputs, and seconds counting and logging may be behind. The
+# fewer at once, the more often counting drives what answers out of the processor's caches; the more, the
+# longer others wait for it. What is kept must fit where malloc finds it again at once: see GLIBC_TUNABLES in
+# the Dockerfile.
 LATER_RECORDS = 512
 LATER_BYTES = 2**20
 LATER_S = 0.05
-# Tensors are most of what is kept, and drift is about shares, not numbers. A token bucket says of how many
-# requests they may be: a burst is seen whole, and where more go on coming, the chance of each falls with what
-# is left in the bucket, whatever its place among those that come together.
+# Tensors are most of what is kept, and drift is about shares, not numbers. A token bucket of twice a burst
+# says of how many requests they may be. Down to its half all are kept; from there the chance of each falls
+# with what is left, whatever its place among those that come together.
 TENSORS_PER_S = 320
 BURST_TENSORS = 2048
 
