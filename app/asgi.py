@@ -18,7 +18,8 @@ from flask import Flask
 
 from app.call import Body
 from app.errors import DeadlineExceeded, InvalidRequest, RequestError
-from app.scoring import Observer, Read, Record, Reply, Route, Wait, show
+from app.records import Record, Records
+from app.scoring import Observer, Read, Reply, Route, Wait, show
 from app.service import Service
 
 Message: TypeAlias = MutableMapping[str, Any]
@@ -133,7 +134,7 @@ class _Later:
         self, loop: asyncio.AbstractEventLoop, observers: Sequence[Observer], max_tokens: float
     ) -> None:
         self._loop, self._observers, self._max_tokens = loop, observers, max_tokens
-        self._records: list[Record] = []
+        self._records = Records()
         self._bytes = 0
         self._timer: asyncio.TimerHandle | None = None
         self._tokens = max_tokens
@@ -143,19 +144,20 @@ class _Later:
 
     def add(self, record: Record) -> None:
         """Keeps a request until it is shown."""
-        self._records.append(record)
+        records = self._records
+        records.add(record)
         if self._timer is None:
             self._timer = self._loop.call_later(LATER_S, self.close)
             self._refill()
         if self._gap:
             self._gap -= 1
-            record.inputs = record.outputs = None
         else:
+            records.keep_tensors(record)
             self._bytes += _size(record)
             if record.outputs is not None:
                 self._tokens -= 1
                 self._gap = self._draw()
-        if len(self._records) == LATER_RECORDS or self._bytes > LATER_BYTES:
+        if len(records.ids) == LATER_RECORDS or self._bytes > LATER_BYTES:
             self._bytes = 0
             self._loop.call_soon(self._show)
 
@@ -171,8 +173,8 @@ class _Later:
         return int(log1p(-random()) / log1p(-chance)) if chance < 1 else 0  # noqa: S311
 
     def _show(self) -> None:
-        records, self._records, self._bytes = self._records, [], 0
-        if records:
+        records, self._records, self._bytes = self._records, Records(), 0
+        if records.ids:
             show(self._observers, records)
 
     def close(self) -> None:

@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from random import random
 from select import PIPE_BUF
-from struct import pack
 from time import monotonic, time
 from traceback import format_exception
 from typing import Any, TypeAlias
@@ -17,7 +16,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import orjson
 
-from app.scoring import Record
+from app.errors import RequestError
+from app.records import Records, Tensors
 from app.settings import Settings
 from app.tensors import Array, to_json
 
@@ -33,7 +33,7 @@ MAX_PAYLOAD = 2000
 
 # The parts of a line: what those of a kind have in common, and every second one is to be filled in.
 Line: TypeAlias = tuple[str, ...]
-TIME, ID, DURATION, PARTS = 1, 3, 5, 7
+TIME, ID, DURATION, END, PARTS = 1, 3, 5, 6, 7
 # Lines written at once: of the usual length they nearly fill PIPE_BUF, which a pipe takes in one piece.
 LINES = 16
 
@@ -96,33 +96,28 @@ class RequestLog:
         self._is_json = is_json(settings)
         self._describe = lru_cache(maxsize=1024)(self._make_line)
 
-    def __call__(self, records: Sequence[Record]) -> None:
+    def __call__(self, records: Records) -> None:
         """Logs requests; those that succeeded perhaps not, see the settings."""
         epoch = time() - monotonic()
         least = logger.getEffectiveLevel()
-        kind: tuple[Any, ...] | None = None
-        level, line = logging.NOTSET, Line()
+        places: list[int] = []
         parts: list[str] = []
-        ids, started, lasted = [], [], []
-        for record in records:
-            last = kind
-            kind = (record.route, record.status, record.caller, record.rows, record.batch_rows)
-            if kind != last:
-                level, line = self._describe(*kind)
-            if level < least or (self._success_ratio < 1 and not self._is_drawn(record.status)):
-                continue
-            has_more = record.error or record.traceparent or self._has_payloads
-            parts += self._longer(line, record) if has_more else line
-            ids.append(record.id)
-            started.append(record.started)
-            lasted.append(record.duration)
-        if not parts:
+        for kind, begin, end in records.runs():
+            level, line = self._describe(*kind[:5])
+            if level >= least:
+                some = self._drawn(kind.status, range(begin, end))
+                places += some
+                parts += line * len(some)
+        if not places:
             return
         # Number by number and line by line they would take half as long again.
-        durations = _floats(lasted)
-        parts[TIME::PARTS] = _moments(_floats(started) + durations + epoch)
+        ids, started, durations = records.ids, records.times.started, records.times.duration
+        if len(places) < len(ids):
+            ids, started, durations = [ids[place] for place in places], started[places], durations[places]
+        parts[TIME::PARTS] = _moments(started + durations + epoch)
         parts[ID::PARTS] = _quoted(ids)
         parts[DURATION::PARTS] = _milliseconds(durations)
+        self._lengthen(parts, places, records)
         # A few at a time use the same memory, which stays in the processor's caches.
         for begin in range(0, len(parts), LINES * PARTS):
             lines = "".join(parts[begin : begin + LINES * PARTS]).encode()
@@ -146,23 +141,39 @@ class RequestLog:
         a, b, c = (orjson.dumps(part).decode()[1:-1] for part in (first, of_request, of_model))
         return level, ('{"time":"', "", f'",{a},"id":"', "", f'",{b},"duration_ms":', "", f",{c}}}\n")
 
-    def _is_drawn(self, status: int) -> bool:
-        # A share of successes, and all failures.
-        return status >= 400 or random() < self._success_ratio  # noqa: S311
+    def _drawn(self, status: int, places: Sequence[int]) -> Sequence[int]:
+        """A share of successes, and all failures."""
+        if self._success_ratio == 1 or status >= 400:
+            return places
+        return [place for place in places if random() < self._success_ratio]  # noqa: S311
 
-    def _longer(self, line: Line, record: Record) -> Line:
-        """A line with what only some lines have."""
-        fields: dict[str, Any] = {}
-        if context := TRACEPARENT.fullmatch(record.traceparent):
-            fields["trace_id"] = context["trace_id"]
-        if record.error:
-            fields["error"] = str(record.error)
-            if record.status == 500 and record.error.__cause__:
-                fields["traceback"] = "".join(format_exception(record.error.__cause__))
-        if self._has_payloads:
-            payloads = (("inputs", record.inputs), ("outputs", record.outputs))
-            fields |= {name: _shortened(values) for name, values in payloads if values is not None}
-        return (*line[:-1], f"{line[-1][:-2]},{orjson.dumps(fields).decode()[1:]}\n") if fields else line
+    def _lengthen(self, parts: list[str], places: Sequence[int], records: Records) -> None:
+        """Adds to lines what only some have."""
+        errors = {
+            n: kind.error for kind, begin, end in records.runs() for n in range(begin, end) if kind.error
+        }
+        tensors = records.tensors if self._has_payloads else {}
+        if not (errors or records.traceparents or tensors):
+            return
+        for end, place in zip(range(END, len(parts), PARTS), places, strict=True):
+            trace = records.traceparents.get(place, "")
+            if fields := _more(trace, errors.get(place), tensors.get(place)):
+                parts[end] = f"{parts[end][:-2]},{orjson.dumps(fields).decode()[1:]}\n"
+
+
+def _more(traceparent: str, error: RequestError | None, tensors: Tensors | None) -> dict[str, Any]:
+    """What only some requests have to say."""
+    fields: dict[str, Any] = {}
+    if context := TRACEPARENT.fullmatch(traceparent):
+        fields["trace_id"] = context["trace_id"]
+    if error:
+        fields["error"] = str(error)
+        if error.status == 500 and error.__cause__:
+            fields["traceback"] = "".join(format_exception(error.__cause__))
+    if tensors:
+        payloads = tensors._asdict().items()
+        fields |= {name: _shortened(values) for name, values in payloads if values is not None}
+    return fields
 
 
 def _quoted(texts: Sequence[str]) -> Sequence[str]:
@@ -183,11 +194,6 @@ def _milliseconds(seconds: Array) -> list[str]:
     """Durations with three decimals at most."""
     milliseconds = np.rint(seconds * 1e6) / 1e3
     return orjson.dumps(milliseconds, option=AS_UTC).decode()[1:-1].split(",")
-
-
-def _floats(numbers: Sequence[float]) -> Array:
-    """As `np.array`, which takes four times as long for a list."""
-    return np.frombuffer(pack(f"{len(numbers)}d", *numbers))
 
 
 def _text(fields: dict[str, Any]) -> bytes:

@@ -6,7 +6,6 @@ https://prometheus.github.io/client_python/multiprocess/
 """
 
 from collections import Counter as TallyCounter
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from math import nan
 from pathlib import Path
@@ -22,7 +21,7 @@ from prometheus_flask_exporter import PrometheusMetrics
 
 from app.batching import Batcher
 from app.drift import Drift
-from app.scoring import Record
+from app.records import Records
 from app.selftest import Proven
 
 # From 10 µs: the tree models that this serves answer in tens of microseconds, large networks in seconds.
@@ -147,26 +146,24 @@ class Metrics:
     def _histogram(self, name: str, help_text: str, buckets: Sequence[float]) -> Histogram:
         return Histogram(name, help_text, buckets=buckets, registry=self.registry)
 
-    def __call__(self, records: Sequence[Record]) -> None:
+    def __call__(self, records: Records) -> None:
         """Counts scored requests."""
-        durations: dict[tuple[Any, ...], list[float]] = defaultdict(list)
-        for record in records:
-            durations[record.route, record.status, record.caller, record.error].append(record.duration)
-        ran = [record for record in records if record.batch_rows is not None]
-        leaders = [record for record in ran if record.leads]  # one of a batch stands for it
-        tensors = [(record.inputs or {}, record.outputs) for record in ran if record.outputs is not None]
+        times = records.times
+        tensors = [(given, got) for given, got in records.tensors.values() if got is not None]
+        decode, queue, infer, encode, batch_rows = self._phases
         with self._lock:
-            for (route, status, caller, error), some in durations.items():
-                self._outcomes[status, caller, error.reason if error else None] += len(some)
+            for kind, begin, end in records.runs():
+                reason = kind.error.reason if kind.error else None
+                self._outcomes[kind.status, kind.caller, reason] += end - begin
                 if self.counts_http:
-                    self._http_of(route, status).add(some)
-            decode, queue, infer, encode, batch_rows = self._phases
-            decode.add([record.decoded - record.arrived for record in ran])
-            queue.add([record.queue_duration for record in ran])
-            infer.add([record.infer_duration for record in leaders])
-            encode.add([record.started + record.duration - record.inferred for record in ran])
-            batch_rows.add([record.batch_rows or 0 for record in leaders])
-            self.drift.add([inputs for inputs, _ in tensors], [outputs for _, outputs in tensors])
+                    self._http_of(kind.route, kind.status).add(times.duration[begin:end].tobytes())
+                if kind.batch_rows is not None and kind.leads:  # one of a batch stands for it
+                    infer.add(times.infer_duration[begin:end].tobytes())
+                    batch_rows.add(pack("d", kind.batch_rows) * (end - begin))
+            decode.add((times.decoded - times.arrived).tobytes())
+            queue.add(times.queue_duration.tobytes())
+            encode.add((times.started + times.duration - times.inferred).tobytes())
+            self.drift.add([given for given, _ in tensors], [got for _, got in tensors])
             if self.drift.held_bytes >= MOST_DRIFT_BYTES:
                 self._counts += self.drift.count()
             if self.defer is None:
@@ -237,18 +234,19 @@ class _Tally:
         self._counts = np.zeros(len(self._bounds), np.int64)
         self._sum = 0.0
 
-    def add(self, values: Sequence[float]) -> None:
-        """Takes observations, none of them NaN."""
-        self._held += pack(f"{len(values)}d", *values)
+    def add(self, values: bytes) -> None:
+        """Takes observations, of which NaN is none, as the bytes of float64."""
+        self._held += values
         if len(self._held) >= MOST_TALLY_BYTES:
             self._count()
 
     def _count(self) -> None:
-        values, self._held = np.frombuffer(self._held), bytearray()
-        self._sum += float(values.sum())
         # A bucket holds what is at most its bound, and the last bound is infinite. To look for a few bounds
-        # among sorted values is less work than to look for each value among the bounds.
-        self._counts += np.diff(np.sort(values).searchsorted(self._bounds, "right"), prepend=0)
+        # among sorted values, NaN at their end, is less work than to look for each value among the bounds.
+        ordered, self._held = np.sort(np.frombuffer(self._held)), bytearray()
+        up_to = ordered.searchsorted(self._bounds, "right")
+        self._counts += np.diff(up_to, prepend=0)
+        self._sum += float(ordered[: up_to[-1]].sum())
 
     def flush(self) -> int:
         """Hands on what was taken; returns how many observations."""

@@ -5,7 +5,6 @@ authentication, limits, errors, ids and observers exist once.
 """
 
 import logging
-import math
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -15,7 +14,6 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 import orjson
 
-from app.auth import ANONYMOUS
 from app.batching import Batcher, Result
 from app.call import Codec
 from app.callers import Callers
@@ -23,6 +21,7 @@ from app.errors import BodyTooLarge, RequestError, UnsupportedMediaType
 from app.ids import OWN, read_ids
 from app.inflate import CODINGS, deflate, inflate
 from app.protocols import open_inference, score
+from app.records import Record, Records
 from app.served import Served, TransformThreads
 from app.settings import Settings
 from app.signature import shown
@@ -79,50 +78,11 @@ class Reply(NamedTuple):
     body: bytes
 
 
-@dataclass(slots=True)
-class Record:
-    """What the observers see of one scored request.
-
-    Attributes:
-        duration: seconds from its headers to its reply.
-        rows: of the request; None where it could not be read.
-        inputs: name → array, as the model took them; None where they could not be read, or were not kept.
-        outputs: name → array, list or dict, as the model gave them; None where it did not, or likewise.
-        queue_duration, infer_duration, leads: see `Result`.
-        batch_rows: likewise; None where the request did not get to the model.
-        body_bytes: of the request, once it is inflated.
-        arrived: when its whole body was there, in seconds of the monotonic clock; NaN where it never was.
-        decoded: when the model's inputs were; likewise.
-        inferred: when the model's outputs were; likewise.
-        traceparent: as the request had it, which may be anything.
-    """
-
-    id: str
-    started: float
-    route: str
-    caller: str = ANONYMOUS
-    status: int = 500
-    duration: float = 0.0
-    rows: int | None = None
-    inputs: Mapping[str, Any] | None = None
-    outputs: Mapping[str, Any] | None = None
-    queue_duration: float = 0.0
-    infer_duration: float = 0.0
-    batch_rows: int | None = None
-    leads: bool = True
-    arrived: float = math.nan
-    decoded: float = math.nan
-    inferred: float = math.nan
-    error: RequestError | None = None
-    traceparent: str = ""
-    body_bytes: int = 0
-
-
 Wait: TypeAlias = Read | Future[Any]
-Observer = Callable[[Sequence[Record]], None]
+Observer = Callable[[Records], None]
 
 
-def show(observers: Sequence[Observer], records: Sequence[Record]) -> None:
+def show(observers: Sequence[Observer], records: Records) -> None:
     """Lets observers look at requests; one that fails costs neither the others nor an answer."""
     for observe in observers:
         try:
@@ -150,7 +110,7 @@ class Scorer:
     observe: Callable[[Record], None] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.observe = lambda record: show(self.observers, [record])
+        self.observe = lambda record: show(self.observers, Records([record]))
 
     def answer(self, route: Route, headers: Mapping[str, str]) -> Generator[Wait, Any, Reply]:
         """The way of one request; what goes wrong with it becomes the reply.

@@ -4,7 +4,7 @@ Imported only where OTEL_EXPORTER_OTLP_ENDPOINT is set. The other variables of O
 https://opentelemetry.io/docs/specs/semconv/http/http-spans/, "HTTP server"
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from math import isnan
 from threading import Thread
 from time import monotonic, time
@@ -17,7 +17,7 @@ from opentelemetry.trace import SpanKind, Status, StatusCode, set_span_in_contex
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from opentelemetry.util.types import AttributeValue
 
-from app.scoring import Record
+from app.records import Record, Records
 from app.served import Served
 
 # A collector that does not answer shall not hold up the end of a worker.
@@ -39,7 +39,7 @@ class Tracing:
             "scorebox.model.digest": model.package.digest,
         }
 
-    def __call__(self, records: Sequence[Record]) -> None:
+    def __call__(self, records: Records) -> None:
         """Makes the spans of requests, which are over."""
         for record in records:
             self._trace(record)

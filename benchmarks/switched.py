@@ -14,7 +14,7 @@ from flask import Flask
 
 from app import server
 from app.asgi import Door, Receive, Send
-from app.scoring import Record
+from app.records import Record
 from benchmarks.peer import TURNS_PATH
 
 # Short against the changes of a machine that others use too.

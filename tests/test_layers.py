@@ -25,7 +25,7 @@ LAYERS = [
     {"app.selftest"},
     {"app.batching"},
     {"app.protocols"},
-    {"app.call", "app.npy", "app.drift"},
+    {"app.call", "app.npy", "app.drift", "app.records"},
     {"app.served", "app.callers"},
     {"app.model", "app.auth", "app.ids", "app.inflate"},
     {"app.tensors"},

@@ -10,7 +10,8 @@ from werkzeug.exceptions import HTTPException
 from app.errors import RequestError
 from app.ids import OWN, read_ids
 from app.logs import logger
-from app.scoring import Record, Reply
+from app.records import Record, Records
+from app.scoring import Reply
 from app.service import Service
 
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
@@ -39,7 +40,7 @@ def init_app(app: Flask, service: Service) -> None:
                 response.headers.setdefault(name, value)
             g.record.status = response.status_code
             g.record.duration = monotonic() - g.record.started
-            service.log_request([g.record])
+            service.log_request(Records([g.record]))
         return response
 
     @app.errorhandler(RequestError)

@@ -1,7 +1,6 @@
 """The event loop's door shows observers each request, and the tensors of as many as drift needs."""
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,8 @@ import pytest
 
 from app import create_app
 from app.asgi import BURST_TENSORS, LATER_RECORDS, LATER_S, TENSORS_PER_S, Door
-from app.scoring import Record, Reply
+from app.records import Record, Records
+from app.scoring import Reply
 from app.settings import Settings
 from tests import models
 from tests.app.conftest import ReadLog
@@ -63,7 +63,7 @@ def watched(settings: Settings) -> tuple[Door, list[Record]]:
     app = create_app(settings)
     seen: list[Record] = []
 
-    def observe(records: Sequence[Record]) -> None:
+    def observe(records: Records) -> None:
         seen.extend(records)
 
     app.extensions["scorebox"].scorer.observers = [observe]

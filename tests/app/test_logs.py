@@ -7,7 +7,7 @@ import pytest
 
 from app.errors import InferenceFailed, InvalidRequest, RequestError
 from app.logs import RequestLog
-from app.scoring import Record
+from app.records import Record, Records
 from app.settings import Settings
 from tests.app.conftest import ReadLog
 
@@ -39,7 +39,7 @@ def test_together(log: ReadLog, together: int) -> None:
     records += [record(number, id_, InferenceFailed("failed")) for number, id_ in enumerate(HOSTILE[5:])]
     log_request = RequestLog(Settings(log_format="json"), "7")
     for begin in range(0, len(records), together):
-        log_request(records[begin : begin + together])
+        log_request(Records(records[begin : begin + together]))
     lines = log()
     assert len(lines) == len(records)
     for line, one in zip(lines, records, strict=True):
@@ -67,7 +67,7 @@ def test_together(log: ReadLog, together: int) -> None:
 def test_share(log: ReadLog) -> None:
     """With a ratio of 0 only failures are logged; where there are none, nothing is."""
     log_request = RequestLog(Settings(log_format="json", log_success_ratio=0), "7")
-    log_request([record(1, "a")])
+    log_request(Records([record(1, "a")]))
     assert log() == []
-    log_request([record(1, "a"), record(2, "b", InvalidRequest("wrong")), record(3, "c")])
+    log_request(Records([record(1, "a"), record(2, "b", InvalidRequest("wrong")), record(3, "c")]))
     assert [line["id"] for line in log()] == ["b"]

@@ -21,7 +21,7 @@ from onnx import TensorProto
 
 from app import create_app
 from app.logs import logger
-from app.scoring import Record
+from app.records import Record, Records
 from app.server import announce
 from app.settings import Settings
 from model_loader.package import digest_of
@@ -143,7 +143,7 @@ def test_metrics_of_many(client: FlaskClient, app: Flask) -> None:
     together = partial(answered, queue_duration=0.25, batch_rows=3)
     leaders = (True, False, False)
     refused = Record("id", 1.0, "/score", status=400)
-    metrics([*(together(leads=leads) for leads in leaders), answered(batch_rows=1), refused])
+    metrics(Records([*(together(leads=leads) for leads in leaders), answered(batch_rows=1), refused]))
     lines = client.get("/metrics").text.splitlines()
     for line in (
         'model_requests_total{caller="anonymous",status="200"} 4.0',
@@ -241,7 +241,7 @@ def test_log_as_text(
 def test_log_of_many(app: Flask, log: ReadLog) -> None:
     """Lines that come together are all written, none torn."""
     records = [Record(f"{number}", time.monotonic(), "/score", status=200) for number in range(500)]
-    app.extensions["scorebox"].log_request(records)
+    app.extensions["scorebox"].log_request(Records(records))
     assert [line["id"] for line in log()] == [record.id for record in records]
 
 
