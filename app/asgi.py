@@ -37,7 +37,7 @@ LATER_S = 0.05
 # Tensors are most of what is kept, and drift is about shares, not numbers. A token bucket of twice a burst
 # says of how many requests they may be. Down to its half all are kept; from there the chance of each falls
 # with what is left, whatever its place among those that come together.
-TENSORS_PER_S = 320
+TENSORS_PER_S = 100
 BURST_TENSORS = 2048
 
 # Threads for the routes that Flask answers: probes, metrics, the model's description.
