@@ -150,7 +150,10 @@ class RequestLog:
     def _lengthen(self, parts: list[str], places: Sequence[int], records: Records) -> None:
         """Adds to lines what only some have."""
         errors = {
-            n: kind.error for kind, begin, end in records.runs() for n in range(begin, end) if kind.error
+            place: kind.error
+            for kind, begin, end in records.runs()
+            if kind.error
+            for place in range(begin, end)
         }
         tensors = records.tensors if self._has_payloads else {}
         if not (errors or records.traceparents or tensors):

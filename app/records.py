@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from struct import Struct
 from typing import Any, NamedTuple
 
@@ -23,9 +24,9 @@ class Record:
         rows: of the request; None where it could not be read.
         inputs: name → array, as the model took them; None where they could not be read, or were not kept.
         outputs: name → array, list or dict, as the model gave them; None where it did not, or likewise.
-        queue_duration, infer_duration: see `Result`; NaN where the request did not get to the model.
-        batch_rows: likewise; None there.
-        leads: likewise.
+        queue_duration, infer_duration: see `Result`; NaN where the model did not answer.
+        batch_rows: see `Result`; None where the model did not answer.
+        leads: see `Result`.
         body_bytes: of the request, once it is inflated.
         arrived: when its whole body was there, in seconds of the monotonic clock; NaN where it never was.
         decoded: when the model's inputs were; likewise.
@@ -91,7 +92,7 @@ _TIMES = Struct(f"{len(Times._fields)}d")
 class Records:
     """Requests in the order in which they ended.
 
-    By columns they take a fifth of the memory, which the requests that come meanwhile want too, and are
+    By columns they take half the memory, which the requests that come meanwhile want too, and are
     counted and logged without a look at each.
 
     Attributes:
@@ -115,7 +116,7 @@ class Records:
 
     def add(self, record: Record) -> None:
         """Takes what is known of a request, but for its tensors."""
-        # A plain tuple, which is made and compared faster than a Kind.
+        # A plain tuple, which is made faster than a Kind.
         kind = (
             record.route,
             record.status,
@@ -150,7 +151,7 @@ class Records:
             self.tensors[len(self.ids) - 1] = Tensors(record.inputs, record.outputs)
 
     def __iter__(self) -> Iterator[Record]:
-        """Each, for those who look at one after the other."""
+        """Each without its `body_bytes`, for those who look at one after the other."""
         rows = _TIMES.iter_unpack(b"".join(self._times))
         for kind, begin, end in self.runs():
             for place in range(begin, end):
@@ -166,7 +167,8 @@ class Records:
 
     def runs(self) -> Iterator[tuple[Kind, int, int]]:
         """The kinds of requests that follow each other, the place of the first and that after the last."""
-        return zip(self._kinds, self._begins, [*self._begins[1:], len(self.ids)], strict=True)
+        bounds = pairwise([*self._begins, len(self.ids)])
+        return ((kind, begin, end) for kind, (begin, end) in zip(self._kinds, bounds, strict=True))
 
     @cached_property
     def times(self) -> Times:

@@ -14,7 +14,7 @@ from benchmarks.results import Document, capacity
 from benchmarks.server import Server, Setup
 
 WARM_S = 1
-# Until a burst is over, of which drift counts all, and not a sample.
+# Drift counts all of a burst: until it is over a request costs more than it goes on to.
 OBSERVED_WARM_S = 5
 # For a server to tell of its turns.
 TURNS_TIMEOUT_S = 10

@@ -36,8 +36,8 @@ class Switched(Door):
 
     def observe_later(self, loop: asyncio.AbstractEventLoop) -> None:
         """Begins the turns."""
-        # The turns without fill the bucket of drift's sample too.
-        asgi.TENSORS_PER_S = asgi.TENSORS_PER_S // 2
+        # The turns without fill the bucket of the sample too: half the rate gives the others what is usual.
+        asgi.TENSORS_PER_S //= 2
         super().observe_later(loop)
         self._loop, self._later = loop, self._scorer.observe
         loop.call_later(TURN_S, self._switch)

@@ -118,6 +118,7 @@ def test_fair_sample(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Non
     """Of requests that come thirty together the last are as likely in the sample as the first."""
     now = 0.0
     monkeypatch.setattr("app.asgi.monotonic", lambda: now)
+    # The chance settles sooner.
     monkeypatch.setattr("app.asgi.BURST_TENSORS", 256)
     together, tick_s, ticks, unsettled = 30, 10 / TENSORS_PER_S, 400, 100
     door, seen = watched(settings)

@@ -62,6 +62,11 @@ def test_columns() -> None:
     assert columns.tensors == {place: Tensors({"x": 1}, {"y": 2}) for place in (0, 1, 3)}
 
 
+def test_none() -> None:
+    """Of no requests there is nothing."""
+    assert [*Records().runs()] == [*Records()] == []
+
+
 def test_tensors_not_kept() -> None:
     """Tensors are not held by themselves."""
     columns = Records()

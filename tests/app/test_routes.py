@@ -130,29 +130,38 @@ def test_metrics(client: FlaskClient, app: Flask) -> None:
 
 
 def test_metrics_of_many(client: FlaskClient, app: Flask) -> None:
-    """Of requests counted together one stands for each inference, and the refused have no phases."""
+    """Of requests counted together one stands for each inference, and those not answered have no phases."""
     metrics = app.extensions["scorebox"].metrics
+    metrics.counts_http = True
     times: dict[str, Any] = {
         "duration": 1.0,
         "arrived": 1.0,
         "decoded": 1.125,
+        "queue_duration": 0.0,
         "infer_duration": 0.5,
         "inferred": 1.75,
     }
     answered = partial(Record, "id", 1.0, "/score", status=200, outputs={}, **times)
     together = partial(answered, queue_duration=0.25, batch_rows=3)
-    leaders = (True, False, False)
     refused = Record("id", 1.0, "/score", status=400)
-    metrics(Records([*(together(leads=leads) for leads in leaders), answered(batch_rows=1), refused]))
+    failed = Record("id", 1.0, "/score", status=500, arrived=1.0, decoded=1.125)
+    leads, follows = together(leads=True), together(leads=False)
+    metrics(Records([leads, follows, refused, follows, failed, answered(batch_rows=1)]))
     lines = client.get("/metrics").text.splitlines()
     for line in (
         'model_requests_total{caller="anonymous",status="200"} 4.0',
         'model_requests_total{caller="anonymous",status="400"} 1.0',
+        'model_requests_total{caller="anonymous",status="500"} 1.0',
+        'flask_http_request_total{method="POST",status="200"} 4.0',
+        'flask_http_request_total{method="POST",status="400"} 1.0',
+        'flask_http_request_total{method="POST",status="500"} 1.0',
         "model_decode_duration_seconds_count 4.0",
         "model_decode_duration_seconds_sum 0.5",
+        "model_queue_duration_seconds_count 4.0",
         "model_queue_duration_seconds_sum 0.75",
         "model_infer_duration_seconds_count 2.0",
         "model_infer_duration_seconds_sum 1.0",
+        "model_encode_duration_seconds_count 4.0",
         "model_encode_duration_seconds_sum 1.0",
         "model_batch_rows_count 2.0",
         "model_batch_rows_sum 4.0",
