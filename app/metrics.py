@@ -150,12 +150,9 @@ class Metrics:
     def __call__(self, records: Records) -> None:
         """Counts scored requests."""
         times, runs = records.times, [*records.runs()]
-        # One of a batch stands for it.
+        # One of a batch stands for it; None becomes NaN.
         led_rows = np.repeat(
-            [
-                nan if kind.batch_rows is None or not kind.leads else float(kind.batch_rows)
-                for kind, _, _ in runs
-            ],
+            np.array([kind.batch_rows if kind.leads else None for kind, _, _ in runs], float),
             [end - begin for _, begin, end in runs],
         )
         tensors = [(given, got) for given, got in records.tensors.values() if got is not None]

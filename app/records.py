@@ -172,6 +172,6 @@ class Records:
 
     @cached_property
     def times(self) -> Times:
-        """Of all; after that no more can be added."""
+        """Of all that were there when this was first asked for."""
         rows = np.frombuffer(b"".join(self._times)).reshape(-1, len(Times._fields))
         return Times(*rows.T)

@@ -70,4 +70,4 @@ def test_share(log: ReadLog) -> None:
     log_request(Records([record(1, "a")]))
     assert log() == []
     log_request(Records([record(1, "a"), record(2, "b", InvalidRequest("wrong")), record(3, "c")]))
-    assert [line["id"] for line in log()] == ["b"]
+    assert [(line["id"], line["error"]) for line in log()] == [("b", "wrong")]
