@@ -74,10 +74,10 @@ ReadLog = Callable[[], list[Any]]
 
 
 @pytest.fixture
-def log(capsys: pytest.CaptureFixture[str]) -> Iterator[ReadLog]:
+def log(capfd: pytest.CaptureFixture[str]) -> Iterator[ReadLog]:
     """Reads the log lines of requests, of every level, since it was asked last."""
     logger.setLevel(logging.DEBUG)
-    yield lambda: [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    yield lambda: [json.loads(line) for line in capfd.readouterr().out.splitlines()]
     logger.setLevel(logging.NOTSET)
 
 

@@ -1,12 +1,17 @@
 """The log of requests: many at once say what each would say."""
 
+import fcntl
+import logging
+import os
+import sys
 from datetime import UTC, datetime
 from time import monotonic
 
 import pytest
 
+from app.asgi import LATER_RECORDS
 from app.errors import InferenceFailed, InvalidRequest, RequestError
-from app.logs import RequestLog
+from app.logs import PIPE_BYTES, RequestLog, configure
 from app.records import Record, Records
 from app.settings import Settings
 from tests.app.conftest import ReadLog
@@ -71,3 +76,22 @@ def test_share(log: ReadLog) -> None:
     assert log() == []
     log_request(Records([record(1, "a"), record(2, "b", InvalidRequest("wrong")), record(3, "c")]))
     assert [(line["id"], line["error"]) for line in log()] == [("b", "wrong")]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets a program choose a pipe's size")
+def test_late_reader(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who collects the log may be late by several batches before an answer waits for it."""
+    for logger in map(logging.getLogger, ("scorebox", "gunicorn.error", "opentelemetry")):
+        for attribute in ("handlers", "propagate", "level"):
+            monkeypatch.setattr(logger, attribute, getattr(logger, attribute))
+    settings = Settings(log_format="json")
+    reader, writer = os.pipe()
+    with os.fdopen(reader, "rb") as collected, os.fdopen(writer, "w") as output:
+        monkeypatch.setattr(sys, "stdout", output)
+        configure(settings)
+        assert fcntl.fcntl(writer, fcntl.F_GETPIPE_SZ) == PIPE_BYTES
+        log_request = RequestLog(settings, "7")
+        for _ in range(4):
+            log_request(Records([record(number, f"{number:032x}") for number in range(LATER_RECORDS)]))
+        output.close()
+        assert len(collected.readlines()) == 4 * LATER_RECORDS

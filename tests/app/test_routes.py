@@ -238,12 +238,12 @@ def test_log_line_of_odd_id(client: FlaskClient, log: ReadLog, id_: str) -> None
 
 
 def test_log_as_text(
-    settings: Settings, door: MakeClient, log: ReadLog, capsys: pytest.CaptureFixture[str]
+    settings: Settings, door: MakeClient, log: ReadLog, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """For people a request is a line of text, which nothing that a client sends can break."""
     client = door(create_app(replace(settings, log_format="text")))
     client.post("/score", json={"inputs": [["a\nlevel=critical", 1]]}, headers={"x-request-id": "abc-1"})
-    line = capsys.readouterr().out
+    line = capfd.readouterr().out
     assert re.fullmatch(r"\d\d:\d\d:\d\d request id=abc-1 route=/score status=400 .*\n", line)
 
 
