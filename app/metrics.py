@@ -47,10 +47,9 @@ SECONDS = (
     5,
     10,
 )
-# What may wait to be counted, of a histogram and of drift: more would be a burden on memory, and counting it
+# What may wait to be counted, of a histogram or of drift: more would be a burden on memory, and counting it
 # on the requests that come meanwhile; less is more work, most of it the same for one value as for a thousand.
-MOST_TALLY_BYTES = 2**12
-MOST_DRIFT_BYTES = 2**16
+MOST_BYTES = 2**16
 
 STATM = Path("/proc/self/statm")
 
@@ -171,7 +170,7 @@ class Metrics:
             encode.add(times.started + times.duration - times.inferred)
             batch_rows.add(led_rows)
             self.drift.add([given for given, _ in tensors], [got for _, got in tensors])
-            if self.drift.held_bytes >= MOST_DRIFT_BYTES:
+            if self.drift.held_bytes >= MOST_BYTES:
                 self._counts += self.drift.count()
             if self.defer is None:
                 self.flush()
@@ -238,13 +237,14 @@ class _Tally:
         self._histogram = histogram
         self._bounds = np.array(histogram._upper_bounds)
         self._held = bytearray()
-        self._counts = np.zeros(len(self._bounds), np.int64)
+        # How many lie up to each bound.
+        self._up_to = np.zeros(len(self._bounds), np.int64)
         self._sum = 0.0
 
     def add(self, values: Array) -> None:
         """Takes observations, of which NaN is none, as float64."""
         self._held += values.tobytes()
-        if len(self._held) >= MOST_TALLY_BYTES:
+        if len(self._held) >= MOST_BYTES:
             self._count()
 
     def _count(self) -> None:
@@ -252,16 +252,16 @@ class _Tally:
         # among sorted values, NaN at their end, is less work than to look for each value among the bounds.
         ordered, self._held = np.sort(np.frombuffer(self._held)), bytearray()
         up_to = ordered.searchsorted(self._bounds, "right")
-        self._counts += np.diff(up_to, prepend=0)
+        self._up_to += up_to
         self._sum += float(ordered[: up_to[-1]].sum())
 
     def flush(self) -> int:
         """Hands on what was taken; returns how many observations."""
         self._count()
-        counts, self._counts = self._counts.tolist(), np.zeros_like(self._counts)
-        for bucket, number in zip(self._histogram._buckets, counts, strict=True):
+        numbers = np.diff(self._up_to, prepend=0).tolist()
+        for bucket, number in zip(self._histogram._buckets, numbers, strict=True):
             if number:
                 bucket.inc(number)
         self._histogram._sum.inc(self._sum)
-        self._sum = 0.0
-        return sum(counts)
+        self._up_to[:], self._sum = 0, 0.0
+        return sum(numbers)
