@@ -134,48 +134,60 @@ class _Later:
         self, loop: asyncio.AbstractEventLoop, observers: Sequence[Observer], max_tokens: float
     ) -> None:
         self._loop, self._observers, self._max_tokens = loop, observers, max_tokens
-        self._records = Records()
+        self._records: list[Record] = []
         self._bytes = 0
         self._timer: asyncio.TimerHandle | None = None
         self._tokens = max_tokens
         self._refilled = monotonic()
-        # Requests until the next whose tensors are kept.
-        self._gap = 0
+        # Which of those that wait is the next whose tensors are kept, counted from 1.
+        self._next_kept = 0
+        # How many come before it, and before the last that may wait: of them nothing is kept but the record.
+        self._plain = 0
 
     def add(self, record: Record) -> None:
         """Keeps a request until it is shown."""
-        records = self._records
-        records.add(record)
+        self._records.append(record)
+        if self._plain:
+            self._plain -= 1
+            record.inputs = record.outputs = None
+        else:
+            self._look_at(record)
+
+    def _look_at(self, record: Record) -> None:
+        """Does what only some are due: the first, those whose tensors are kept, the last that may wait."""
+        number = len(self._records)
         if self._timer is None:
             self._timer = self._loop.call_later(LATER_S, self.close)
             self._refill()
-        if self._gap:
-            self._gap -= 1
+            self._next_kept = number + self._gap()
+        if number < self._next_kept:
+            record.inputs = record.outputs = None
         else:
-            records.keep_tensors(record)
             self._bytes += _size(record)
             if record.outputs is not None:
                 self._tokens -= 1
-                self._gap = self._draw()
-        if len(records.ids) == LATER_RECORDS or self._bytes > LATER_BYTES:
+                self._next_kept = number + 1 + self._gap()
+        if number == LATER_RECORDS or self._bytes > LATER_BYTES:
             self._bytes = 0
             self._loop.call_soon(self._show)
+        self._plain = max(0, min(self._next_kept, LATER_RECORDS) - number - 1)
 
     def _refill(self) -> None:
         before, self._refilled = self._refilled, monotonic()
         tokens = self._tokens + (self._refilled - before) * TENSORS_PER_S
         self._tokens = min(tokens, self._max_tokens)
-        self._gap = self._draw()
 
-    def _draw(self) -> int:
-        """How long a gap is, where each request has the same chance to end it."""
+    def _gap(self) -> int:
+        """How many are passed over, where each request has the same chance to be kept."""
         chance = max(self._tokens, 1) / BURST_TENSORS
         return int(log1p(-random()) / log1p(-chance)) if chance < 1 else 0  # noqa: S311
 
     def _show(self) -> None:
-        records, self._records, self._bytes = self._records, Records(), 0
-        if records.ids:
-            show(self._observers, records)
+        records, self._records, self._bytes = self._records, [], 0
+        self._next_kept -= len(records)
+        self._plain = 0
+        if records:
+            show(self._observers, Records(records))
 
     def close(self) -> None:
         """Shows those that wait."""

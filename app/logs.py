@@ -110,7 +110,7 @@ class RequestLog:
         least = logger.getEffectiveLevel()
         places: list[int] = []
         parts: list[str] = []
-        for kind, begin, end in records.runs():
+        for kind, begin, end in records.runs:
             level, line = self._describe(*kind[:5])
             if level >= least:
                 some = self._drawn(kind.status, range(begin, end))
@@ -159,7 +159,7 @@ class RequestLog:
         """Adds to lines what only some have."""
         errors = {
             place: kind.error
-            for kind, begin, end in records.runs()
+            for kind, begin, end in records.runs
             if kind.error
             for place in range(begin, end)
         }

@@ -148,7 +148,7 @@ class Metrics:
 
     def __call__(self, records: Records) -> None:
         """Counts scored requests."""
-        times, runs = records.times, [*records.runs()]
+        times, runs = records.times, records.runs
         # One of a batch stands for it; None becomes NaN.
         led_rows = np.repeat(
             np.array([kind.batch_rows if kind.leads else None for kind, _, _ in runs], float),

@@ -1,10 +1,10 @@
 """What observers see of requests that are over: of one a record, of several their columns."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
+from itertools import groupby
 from struct import Struct
 from typing import Any, NamedTuple
 
@@ -90,49 +90,29 @@ _TIMES = Struct(f"{len(Times._fields)}d")
 
 
 class Records:
-    """Requests in the order in which they ended.
-
-    By columns they take half the memory, which the requests that come meanwhile want too, and are
-    counted and logged without a look at each.
+    """Requests in the order in which they ended, and their columns, which take no look at each.
 
     Attributes:
         ids: of all.
+        times: of all.
+        runs: the kinds of requests that follow each other, the place of the first and that after the last.
         traceparents: by the request's place; of those that had one.
         tensors: likewise; of those that they were kept of.
     """
 
-    def __init__(self, records: Iterable[Record] = ()) -> None:
-        self.ids: list[str] = []
-        self.traceparents: dict[int, str] = {}
-        self.tensors: dict[int, Tensors] = {}
-        self._times: list[bytes] = []
-        # Of requests that follow each other, and the place of the first.
-        self._kind: Kind | None = None
-        self._kinds: list[Kind] = []
-        self._begins: list[int] = []
-        for record in records:
-            self.add(record)
-            self.keep_tensors(record)
+    def __init__(self, records: Sequence[Record]) -> None:
+        self._records = records
 
-    def add(self, record: Record) -> None:
-        """Takes what is known of a request, but for its tensors."""
-        # A plain tuple, which is made faster than a Kind.
-        kind = (
-            record.route,
-            record.status,
-            record.caller,
-            record.rows,
-            record.batch_rows,
-            record.leads,
-            record.error,
-        )
-        if kind != self._kind:
-            self._kind = Kind(*kind)
-            self._kinds.append(self._kind)
-            self._begins.append(len(self.ids))
-        if record.traceparent:
-            self.traceparents[len(self.ids)] = record.traceparent
-        self._times.append(
+    def __iter__(self) -> Iterator[Record]:
+        return iter(self._records)
+
+    @cached_property
+    def ids(self) -> Sequence[str]:
+        return [record.id for record in self._records]
+
+    @cached_property
+    def times(self) -> Times:
+        rows = [
             _TIMES.pack(
                 record.started,
                 record.duration,
@@ -142,36 +122,39 @@ class Records:
                 record.infer_duration,
                 record.inferred,
             )
-        )
-        self.ids.append(record.id)
-
-    def keep_tensors(self, record: Record) -> None:
-        """Takes the tensors of the request that was taken last."""
-        if record.inputs is not None:
-            self.tensors[len(self.ids) - 1] = Tensors(record.inputs, record.outputs)
-
-    def __iter__(self) -> Iterator[Record]:
-        """Each without its `body_bytes`, for those who look at one after the other."""
-        rows = _TIMES.iter_unpack(b"".join(self._times))
-        for kind, begin, end in self.runs():
-            for place in range(begin, end):
-                inputs, outputs = self.tensors.get(place, (None, None))
-                yield Record(
-                    self.ids[place],
-                    **Times(*next(rows))._asdict(),
-                    **kind._asdict(),
-                    inputs=inputs,
-                    outputs=outputs,
-                    traceparent=self.traceparents.get(place, ""),
-                )
-
-    def runs(self) -> Iterator[tuple[Kind, int, int]]:
-        """The kinds of requests that follow each other, the place of the first and that after the last."""
-        bounds = pairwise([*self._begins, len(self.ids)])
-        return ((kind, begin, end) for kind, (begin, end) in zip(self._kinds, bounds, strict=True))
+            for record in self._records
+        ]
+        return Times(*np.frombuffer(b"".join(rows)).reshape(-1, len(Times._fields)).T)
 
     @cached_property
-    def times(self) -> Times:
-        """Of all that were there when this was first asked for."""
-        rows = np.frombuffer(b"".join(self._times)).reshape(-1, len(Times._fields))
-        return Times(*rows.T)
+    def runs(self) -> Sequence[tuple[Kind, int, int]]:
+        # Plain tuples, which are made faster than a Kind.
+        kinds = (
+            (
+                record.route,
+                record.status,
+                record.caller,
+                record.rows,
+                record.batch_rows,
+                record.leads,
+                record.error,
+            )
+            for record in self._records
+        )
+        runs, end = [], 0
+        for kind, alike in groupby(kinds):
+            begin, end = end, end + len([*alike])
+            runs.append((Kind(*kind), begin, end))
+        return runs
+
+    @cached_property
+    def traceparents(self) -> Mapping[int, str]:
+        return {place: record.traceparent for place, record in enumerate(self._records) if record.traceparent}
+
+    @cached_property
+    def tensors(self) -> Mapping[int, Tensors]:
+        return {
+            place: Tensors(record.inputs, record.outputs)
+            for place, record in enumerate(self._records)
+            if record.inputs is not None
+        }

@@ -176,8 +176,10 @@ def test_shown_in_time(settings: Settings) -> None:
 
 
 @pytest.mark.usefixtures("_long")
-def test_shown_when_many(settings: Settings) -> None:
-    """So many requests are shown at once, however fast they come."""
+@pytest.mark.parametrize("burst", [BURST_TENSORS, LATER_RECORDS // 32])
+def test_shown_when_many(settings: Settings, monkeypatch: pytest.MonkeyPatch, burst: int) -> None:
+    """So many requests are shown at once, however fast they come and however few keep their tensors."""
+    monkeypatch.setattr("app.asgi.BURST_TENSORS", burst)
     door, seen = watched(settings)
 
     async def run() -> None:
@@ -188,6 +190,9 @@ def test_shown_when_many(settings: Settings) -> None:
         await answer(door, 1)
         await asyncio.sleep(0)
         assert len(seen) == LATER_RECORDS
+        await answer(door, LATER_RECORDS)
+        await asyncio.sleep(0)
+        assert len(seen) == 2 * LATER_RECORDS
 
     asyncio.run(run())
 

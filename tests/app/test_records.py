@@ -30,50 +30,38 @@ FAULT = InvalidRequest("wrong")
 REFUSED = Record("b", 2.0, "/score", status=400, error=FAULT)
 
 
-def test_round_trip() -> None:
-    """Each comes out as it went in, whatever came before it."""
-    records = [
-        ANSWERED,
-        replace(ANSWERED, id="c", started=3.0),
-        REFUSED,
-        replace(ANSWERED, id="d", outputs=None, traceparent=""),
-        replace(ANSWERED, id="e", rows=1),
-        replace(REFUSED, id="f", error=InvalidRequest("wrong")),
-        replace(REFUSED, id="g", error=None, status=404),
-    ]
-    columns = Records(records)
-    assert [str(each) for each in columns] == [
-        str(record) for record in records
-    ]  # NaN is not equal to itself
-    assert [each.error is record.error for each, record in zip(columns, records, strict=True)] == [True] * 7
+RECORDS = [
+    ANSWERED,
+    replace(ANSWERED, id="c", started=3.0),
+    REFUSED,
+    replace(ANSWERED, id="d", outputs=None, traceparent=""),
+    replace(ANSWERED, id="e", rows=1),
+    replace(REFUSED, id="f", error=InvalidRequest("wrong")),
+    replace(REFUSED, id="g", error=None, status=404),
+]
 
 
 def test_columns() -> None:
-    """What is the same for requests that follow each other is there once, times for each."""
-    columns = Records([ANSWERED, replace(ANSWERED, id="c", started=3.0), REFUSED, ANSWERED])
-    assert [(kind.status, begin, end) for kind, begin, end in columns.runs()] == [
-        (200, 0, 2),
-        (400, 2, 3),
-        (200, 3, 4),
-    ]
-    assert columns.ids == ["a", "c", "b", "a"]
-    assert columns.times.started.tolist() == [1.0, 3.0, 2.0, 1.0]
-    np.testing.assert_array_equal(columns.times.inferred, [1.375, 1.375, np.nan, 1.375])
-    assert columns.tensors == {place: Tensors({"x": 1}, {"y": 2}) for place in (0, 1, 3)}
+    """Each column says of each request what its record does."""
+    columns = Records(RECORDS)
+    assert [*columns] == RECORDS
+    assert columns.ids == ["a", "c", "b", "d", "e", "f", "g"]
+    for name, values in columns.times._asdict().items():
+        np.testing.assert_array_equal(values, [getattr(record, name) for record in RECORDS])
+    assert columns.traceparents == dict.fromkeys((0, 1, 4), "00-1")
+    both = Tensors({"x": 1}, {"y": 2})
+    assert columns.tensors == {0: both, 1: both, 3: Tensors({"x": 1}, None), 4: both}
+
+
+def test_runs() -> None:
+    """What is the same for requests that follow each other is there once; two errors are never the same."""
+    runs = Records(RECORDS).runs
+    assert [(begin, end) for _, begin, end in runs] == [(0, 2), (2, 3), (3, 4), (4, 5), (5, 6), (6, 7)]
+    for kind, begin, end in runs:
+        for record in RECORDS[begin:end]:
+            assert all(getattr(record, name) is value for name, value in kind._asdict().items())
 
 
 def test_none() -> None:
     """Of no requests there is nothing."""
-    assert [*Records().runs()] == [*Records()] == []
-
-
-def test_tensors_not_kept() -> None:
-    """Tensors are not held by themselves."""
-    columns = Records()
-    columns.add(ANSWERED)
-    columns.add(ANSWERED)
-    columns.keep_tensors(ANSWERED)
-    columns.add(REFUSED)
-    columns.keep_tensors(REFUSED)
-    assert columns.tensors.keys() == {1}
-    assert [each.inputs for each in columns] == [None, {"x": 1}, None]
+    assert [*Records([]).runs] == [*Records([])] == []
