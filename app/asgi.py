@@ -139,22 +139,20 @@ class _Later:
         self._timer: asyncio.TimerHandle | None = None
         self._tokens = max_tokens
         self._refilled = monotonic()
-        # Which of those that wait is the next whose tensors are kept, counted from 1.
-        self._next_kept = 0
-        # How many come before it, and before the last that may wait: of them nothing is kept but the record.
-        self._plain = 0
+        # Which of those that wait, counted from 1, is the next whose tensors are kept; and the next that
+        # there is anything to do for.
+        self._next_kept = self._due = 0
 
     def add(self, record: Record) -> None:
         """Keeps a request until it is shown."""
         self._records.append(record)
-        if self._plain:
-            self._plain -= 1
+        if len(self._records) < self._due:
             record.inputs = record.outputs = None
         else:
             self._look_at(record)
 
     def _look_at(self, record: Record) -> None:
-        """Does what only some are due: the first, those whose tensors are kept, the last that may wait."""
+        """Does what is due to the first, to those whose tensors are kept, and to the last that may wait."""
         number = len(self._records)
         if self._timer is None:
             self._timer = self._loop.call_later(LATER_S, self.close)
@@ -170,7 +168,7 @@ class _Later:
         if number == LATER_RECORDS or self._bytes > LATER_BYTES:
             self._bytes = 0
             self._loop.call_soon(self._show)
-        self._plain = max(0, min(self._next_kept, LATER_RECORDS) - number - 1)
+        self._due = max(number + 1, min(self._next_kept, LATER_RECORDS))
 
     def _refill(self) -> None:
         before, self._refilled = self._refilled, monotonic()
@@ -185,7 +183,7 @@ class _Later:
     def _show(self) -> None:
         records, self._records, self._bytes = self._records, [], 0
         self._next_kept -= len(records)
-        self._plain = 0
+        self._due = 0
         if records:
             show(self._observers, Records(records))
 

@@ -39,7 +39,7 @@ TIME, ID, DURATION, END, PARTS = 1, 3, 5, 6, 7
 # Lines written at once: of the usual length they nearly fill PIPE_BUF, which a pipe takes in one piece.
 LINES = 16
 # Of the pipe to whoever collects the log. Requests that are logged together are more than the usual 64 KiB,
-# and whoever writes to a full pipe waits, and answers with it. More than this Linux leaves to root.
+# and whoever writes to a full pipe waits, and the answers with it. More than this Linux leaves to root.
 PIPE_BYTES = 2**20
 
 AS_UTC = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NAIVE_UTC
@@ -83,7 +83,7 @@ def is_json(settings: Settings) -> bool:
 def configure(settings: Settings) -> None:
     """Sends our lines, and the warnings of gunicorn and OpenTelemetry, to standard output."""
     if sys.platform == "linux":
-        with suppress(OSError):  # not a pipe, or the user has too many large ones
+        with suppress(OSError):  # not a pipe, or there are too many large ones
             fcntl.fcntl(sys.stdout, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(JsonFormatter() if is_json(settings) else TextFormatter())
@@ -217,7 +217,7 @@ def _text(fields: dict[str, Any]) -> bytes:
 
 
 def _print(lines: bytes) -> None:
-    begin = 0
+    output, begin = sys.stdout.fileno(), 0
     # A full disk, or a reader that has gone, shall not cost an answer.
     with suppress(OSError):
         while begin < len(lines):
@@ -225,7 +225,7 @@ def _print(lines: bytes) -> None:
             end = len(lines)
             if end - begin > PIPE_BUF:
                 end = lines.rfind(b"\n", begin, begin + PIPE_BUF) + 1 or lines.find(b"\n", begin) + 1
-            begin += os.write(sys.stdout.fileno(), lines[begin:end])
+            begin += os.write(output, lines[begin:end])
 
 
 def _shortened(values: Mapping[str, Any]) -> str:

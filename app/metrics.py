@@ -47,9 +47,10 @@ SECONDS = (
     5,
     10,
 )
-# What may wait to be counted, of a histogram or of drift: more would be a burden on memory, and counting it
+# What may wait to be counted, of a histogram and of drift: more would be a burden on memory, and counting it
 # on the requests that come meanwhile; less is more work, most of it the same for one value as for a thousand.
-MOST_BYTES = 2**16
+MOST_TALLY_BYTES = 2**13
+MOST_DRIFT_BYTES = 2**16
 
 STATM = Path("/proc/self/statm")
 
@@ -170,7 +171,7 @@ class Metrics:
             encode.add(times.started + times.duration - times.inferred)
             batch_rows.add(led_rows)
             self.drift.add([given for given, _ in tensors], [got for _, got in tensors])
-            if self.drift.held_bytes >= MOST_BYTES:
+            if self.drift.held_bytes >= MOST_DRIFT_BYTES:
                 self._counts += self.drift.count()
             if self.defer is None:
                 self.flush()
@@ -244,7 +245,7 @@ class _Tally:
     def add(self, values: Array) -> None:
         """Takes observations, of which NaN is none, as float64."""
         self._held += values.tobytes()
-        if len(self._held) >= MOST_BYTES:
+        if len(self._held) >= MOST_TALLY_BYTES:
             self._count()
 
     def _count(self) -> None:

@@ -90,7 +90,10 @@ _TIMES = Struct(f"{len(Times._fields)}d")
 
 
 class Records:
-    """Requests in the order in which they ended, and their columns, which take no look at each.
+    """Requests in the order in which they ended, and their columns, for those who would not look at each.
+
+    Columns are made when they are first asked for. To pack each request as it ends would take half the
+    memory, but more time: from one to the next the processor's caches forget the code.
 
     Attributes:
         ids: of all.

@@ -86,13 +86,29 @@ def test_sample(settings: Settings, log: ReadLog, requests: int) -> None:
 
 
 @pytest.mark.usefixtures("_long")
+def test_sample_of_several_shown(settings: Settings) -> None:
+    """A burst is counted whole that is shown in several parts."""
+    door = Door(create_app(settings))
+
+    async def run() -> None:
+        door.observe_later(asyncio.get_running_loop())
+        for _ in range(BURST_TENSORS // LATER_RECORDS):
+            await answer(door, LATER_RECORDS)
+            await asyncio.sleep(0)
+        door.close()
+
+    asyncio.run(run())
+    assert counted(door) == 2 * BURST_TENSORS
+
+
+@pytest.mark.usefixtures("_long")
 def test_sample_beside_refused(settings: Settings) -> None:
     """Requests that the model did not answer take no place in the sample."""
     door = Door(create_app(settings))
 
     async def run() -> None:
         door.observe_later(asyncio.get_running_loop())
-        for _ in range(REQUESTS):
+        for _ in range(2 * BURST_TENSORS):
             reply = door.answer(door.service.routes["/score"], {}, b"{")
             assert isinstance(reply, Reply)
             assert reply.status == 400
@@ -158,19 +174,22 @@ def test_refill(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     asyncio.run(run())
 
 
-def test_shown_in_time(settings: Settings) -> None:
-    """A request is shown without another coming after it."""
+@pytest.mark.parametrize("burst", [BURST_TENSORS, 16])
+def test_shown_in_time(settings: Settings, monkeypatch: pytest.MonkeyPatch, burst: int) -> None:
+    """A request is shown without another coming after it, whether the next in the sample is near or far."""
+    monkeypatch.setattr("app.asgi.BURST_TENSORS", burst)
+    monkeypatch.setattr("app.asgi.random", lambda: 0.999)
     door, seen = watched(settings)
 
     async def run() -> None:
         door.observe_later(asyncio.get_running_loop())
-        await answer(door, 1)
+        await answer(door, 40)
         assert not seen
         await asyncio.sleep(4 * LATER_S)
-        assert len(seen) == 1
+        assert len(seen) == 40
         await answer(door, 1)
         await asyncio.sleep(4 * LATER_S)
-        assert len(seen) == 2
+        assert len(seen) == 41
 
     asyncio.run(run())
 

@@ -1,10 +1,12 @@
 """The log of requests: many at once say what each would say."""
 
 import fcntl
+import json
 import logging
 import os
 import sys
 from datetime import UTC, datetime
+from select import PIPE_BUF
 from time import monotonic
 
 import pytest
@@ -95,3 +97,34 @@ def test_late_reader(monkeypatch: pytest.MonkeyPatch) -> None:
             log_request(Records([record(number, f"{number:032x}") for number in range(LATER_RECORDS)]))
         output.close()
         assert len(collected.readlines()) == 4 * LATER_RECORDS
+
+
+@pytest.mark.parametrize("most", [7, 1000, 2**20])
+def test_whole_lines(log: ReadLog, monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+    """Lines go out whole, since workers share a pipe; what is not taken at once is written on."""
+    write, pieces = os.write, []
+
+    def noted(output: int, data: bytes) -> int:
+        pieces.append(data)
+        return write(output, data[:most])
+
+    monkeypatch.setattr(os, "write", noted)
+    ids = [f"{number}" * (1 + number % 90) for number in range(1000)] + ["long" * PIPE_BUF] + ["a", "b"] * 40
+    RequestLog(Settings(log_format="json"), "7")(Records([record(0, id_) for id_ in ids]))
+    assert [line["id"] for line in log()] == ids
+    if most >= max(map(len, pieces)):
+        assert all(piece.endswith(b"\n") for piece in pieces)
+        assert [len(piece) > PIPE_BUF for piece in pieces].count(True) == 1
+
+
+@pytest.mark.usefixtures("log")
+@pytest.mark.parametrize("is_read", [False, True])
+def test_nobody_reads(monkeypatch: pytest.MonkeyPatch, is_read: bool) -> None:
+    """A log that cannot be written costs its lines, and nothing else."""
+    reader, writer = os.pipe()
+    with os.fdopen(reader, "rb") as collected, os.fdopen(writer, "w") as output:
+        monkeypatch.setattr(sys, "stdout", output)
+        if not is_read:
+            collected.close()
+        RequestLog(Settings(log_format="json"), "7")(Records([record(0, "a")]))
+        assert not is_read or json.loads(collected.readline())["id"] == "a"

@@ -18,9 +18,11 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from onnx import TensorProto
+from prometheus_client import CollectorRegistry, Histogram, generate_latest
 
 from app import create_app
 from app.logs import logger
+from app.metrics import SECONDS
 from app.records import Record, Records
 from app.server import announce
 from app.settings import Settings
@@ -167,6 +169,29 @@ def test_metrics_of_many(client: FlaskClient, app: Flask) -> None:
         "model_batch_rows_sum 4.0",
     ):
         assert line in lines, line
+
+
+@pytest.mark.parametrize("most_bytes", [8, 64, 2**20])
+def test_metrics_put_by(app: Flask, monkeypatch: pytest.MonkeyPatch, most_bytes: int) -> None:
+    """However many may wait, a histogram says what it would if it had seen them one by one."""
+    monkeypatch.setattr("app.metrics.MOST_TALLY_BYTES", most_bytes)
+    metrics = app.extensions["scorebox"].metrics
+    metrics.defer = lambda _flush: None
+    registry, name = CollectorRegistry(), "model_infer_duration_seconds"
+    one_by_one = Histogram(name, "", buckets=SECONDS, registry=registry)
+    record = partial(Record, "id", 1.0, "/score", status=200, outputs={}, batch_rows=1, inferred=1.75)
+    refused = Record("id", 1.0, "/score", status=400)
+    for durations in ([0.25], [0.0, 2**-15, 0.5, 3.0, 99.0], [0.25, 2**-9, 10.0]):
+        for part in (durations, durations[:2]):
+            metrics(Records([*(record(infer_duration=each) for each in part), refused]))
+            for each in part:
+                one_by_one.observe(each)
+        metrics.flush()
+        counted, expected = (
+            re.findall(rf"^{name}_(?!created).*", generate_latest(each).decode(), re.MULTILINE)
+            for each in (metrics.registry, registry)
+        )
+        assert counted == expected
 
 
 def test_made_up_method(client: FlaskClient) -> None:
