@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -199,6 +200,15 @@ def test_module(draft: Path) -> None:
     assert process.communicate(timeout=60)[0].startswith("TIME")
 
 
+@pytest.fixture
+def _interruptible() -> Iterator[None]:
+    """A shell has what it runs in the background ignore Ctrl-C, and who is started from there inherits it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_interruptible")
 def test_interrupted() -> None:
     """Ctrl-C in the middle of a transfer is one word and exit 130, not a traceback."""
     with socket.create_server(("127.0.0.1", 0)) as server:
