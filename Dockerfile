@@ -25,14 +25,14 @@ COPY gunicorn.conf.py ./
 COPY model_loader model_loader
 COPY app app
 # A file that lies beside the code, a key or a note, is none of the service's.
-RUN find . -type f ! -name '*.py' ! -path './app/static/*.js' ! -path './app/static/*.html' \
-      ! -path './app/static/*-LICENSE.txt' -delete && find . -type d -empty -delete && PYTHONHASHSEED=0 python -m compileall -q --invalidation-mode unchecked-hash .
+RUN find . -type f ! -name '*.py' ! -path './app/routes/static/*.js' ! -path './app/routes/static/*.html' \
+      ! -path './app/routes/static/*-LICENSE.txt' -delete && find . -type d -empty -delete && PYTHONHASHSEED=0 python -m compileall -q --invalidation-mode unchecked-hash .
 WORKDIR /out/model/opt/scorebox
 # The baked form goes with it where there is one, which COPY cannot say.
 RUN --mount=target=/context for form in model model.baked; do \
         if [ -d "/context/$form" ]; then cp -r "/context/$form" .; fi; \
       done \
-      && cd /out/application/opt/scorebox && MODEL_PATH=/out/model/opt/scorebox/model python -m app.check \
+      && cd /out/application/opt/scorebox && MODEL_PATH=/out/model/opt/scorebox/model python -m app.commands.check \
       && find /out -exec touch --no-dereference --date=@0 {} + && chmod -R u=rwX,go=rX /out
 
 # Nothing is installed from here on. Removed in a layer of its own, pip would still be in the one below.

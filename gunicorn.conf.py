@@ -18,10 +18,10 @@ try:
 except SettingsError as error:
     sys.exit(f"scorebox: {error}")
 
-wsgi_app = "app.server:application()"
+wsgi_app = "app.serving.lifecycle:application()"
 host = f"[{settings.host}]" if ":" in settings.host else settings.host
 bind = f"{host}:{settings.port}"
-worker_class = "app.worker.Worker"
+worker_class = "app.serving.worker.Worker"
 # The fast lane looks at the state of this parser, to tell whether a request begins.
 http_parser = "python"
 workers = settings.web_concurrency
@@ -66,8 +66,8 @@ def on_reload(_server: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """See `app.server`, which is imported only after the fork: it brings ONNX Runtime."""
-    from app import server
+    """See `app.serving.lifecycle`, which is imported only after the fork: it brings ONNX Runtime."""
+    from app.serving import lifecycle as server
 
     server.post_worker_init(worker)
 
@@ -75,7 +75,7 @@ def post_worker_init(worker: Any) -> None:
 def worker_exit(_server: Any, worker: Any) -> None:
     """Counts and logs what was put off, however the worker ends."""
     if getattr(worker, "asgi", None):
-        from app import server
+        from app.serving import lifecycle as server
 
         server.settle(worker)
 
@@ -84,7 +84,7 @@ def child_exit(_server: Any, worker: Any) -> None:
     """Removes the gauges of a worker that is gone, and its share of the connections."""
     from prometheus_client.multiprocess import mark_process_dead
 
-    from app.worker import forget
+    from app.serving.worker import forget
 
     forget(worker)
     mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]

@@ -5,18 +5,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from app.auth import ApiKeys
-from app.callers import Callers
-from app.logs import RequestLog
-from app.metrics import Metrics
-from app.scoring import Route, Scorer, routes
-from app.selftest import Proven, Sample, prove
-from app.served import Served, TransformThreads
+from app.model.samples import Sample
+from app.model.self_test import Proven, prove
+from app.model.served_model import Served
+from app.model.transform_executor import TransformThreads
+from app.model.warm_up import carried, warm_up
+from app.observability.metrics import Metrics
+from app.observability.request_log import RequestLog
+from app.scoring.api_keys import ApiKeys
+from app.scoring.callers import Callers
+from app.scoring.scorer import Route, Scorer, routes
 from app.settings import Settings
-from app.warmup import carried, warm_up
 
 if TYPE_CHECKING:
-    from app.tracing import Tracing
+    from app.observability.tracing import Tracing
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ def start(settings: Settings) -> Service:
     tracing = None
     if settings.otel_exporter_otlp_endpoint:
         # OpenTelemetry is imported only where it is wanted: it takes as long as the rest of the service.
-        from app.tracing import Tracing
+        from app.observability.tracing import Tracing
 
         tracing = Tracing(proven.model)
     scorer = Scorer(

@@ -11,7 +11,7 @@ from dataclasses import Field, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from app.cgroup import available_cpus
+from app.cpu_quota import available_cpus
 from app.errors import SettingsError
 
 

@@ -13,11 +13,12 @@ from typing import Any
 
 from flask import Flask
 
-from app import asgi, server
-from app.asgi import Door, Receive, Send
-from app.call import Body
-from app.records import Record
-from app.scoring import Reply, Route
+from app.observability.request_record import Record
+from app.protocols.codec import Body
+from app.scoring.scorer import Reply, Route
+from app.serving import lifecycle as server
+from app.serving import observer_buffer
+from app.serving.asgi import Door, Receive, Send
 from benchmarks.peer import TURNS_PATH
 
 # Short against the changes of a machine that others use too; not shorter than metrics put off their files.
@@ -37,7 +38,7 @@ class Switched(Door):
     def observe_later(self, loop: asyncio.AbstractEventLoop) -> None:
         """Begins the turns."""
         # The turns without fill the bucket of the sample too: half the rate gives the others what is usual.
-        asgi.TENSORS_PER_S //= 2
+        observer_buffer.TENSORS_PER_S //= 2
         super().observe_later(loop)
         self._loop, self._later = loop, self._scorer.observe
         loop.call_later(TURN_S, self._switch)

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from model_loader import commands
 from model_loader.errors import LoaderError
-from model_loader.ledger import STAGES
+from model_loader.registry.ledger import STAGES
 
 INTERRUPTED = 130
 VERSION = "latest, a number or a stage"

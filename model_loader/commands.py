@@ -6,22 +6,22 @@ from argparse import Namespace
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from model_loader.bake import bake
-from model_loader.baked import baked_path
-from model_loader.candidate import read_candidate
 from model_loader.errors import PackageError
-from model_loader.gate import check, read_floors
-from model_loader.ledger import Entry, read_ledger
-from model_loader.lock import Lock, read_lock
+from model_loader.optimize import bake
 from model_loader.package import verify_package
-from model_loader.publish import publish
-from model_loader.pull import find_locked, pull
-from model_loader.releases import Release, choose, find, get, names, versions
-from model_loader.signing import verify_signature
-from model_loader.stages import promote, rollback
+from model_loader.package.optimized import baked_path
+from model_loader.registry.draft import read_candidate
+from model_loader.registry.ledger import Entry, read_ledger
+from model_loader.registry.lockfile import Lock, read_lock
+from model_loader.registry.metrics_gate import check, read_floors
+from model_loader.registry.package_signing import verify_signature
+from model_loader.registry.publish import publish
+from model_loader.registry.pull import find_locked, pull
+from model_loader.registry.stages import promote, rollback
+from model_loader.registry.versions import Release, choose, find, get, names, versions
 from model_loader.store import Store, open_store, redact
-from model_loader.tables import number, short, table
-from model_loader.transfer import Progress, silent
+from model_loader.store.transfer import Progress, silent
+from model_loader.text_tables import number, short, table
 
 DEFAULT_STORE = "file:model_store"
 

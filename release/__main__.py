@@ -8,16 +8,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from model_loader.errors import LoaderError
-from model_loader.ledger import STAGES
-from model_loader.tables import table
-from release.canary import NOT_YET, PASS, REJECT, cells, judge, verdict
+from model_loader.registry.ledger import STAGES
+from model_loader.text_tables import table
+from release.canary_gate import NOT_YET, PASS, REJECT, cells, judge, verdict
 from release.errors import NotEnoughData, ReleaseError
-from release.history import FIELDS
 from release.prometheus import Prometheus
-from release.record import PRODUCTION, record
+from release.record_release import PRODUCTION, record
+from release.release_log import FIELDS
 from release.rollback import choose, roll_back
+from release.status import ask, difference, show
 from release.thresholds import Thresholds, read_thresholds
-from release.which import ask, difference, show
 
 CODES = {PASS: 0, REJECT: 1, NOT_YET: 3}
 SECONDS = {"s": 1, "m": 60, "h": 3600}

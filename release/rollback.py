@@ -3,14 +3,14 @@
 from dataclasses import replace
 from pathlib import Path
 
-from model_loader.ledger import author, now
-from model_loader.pull import find_locked
-from release import origin
-from release.cluster import NAME, must_carry, namespace, read_stage
+from model_loader.registry.ledger import author, now
+from model_loader.registry.pull import find_locked
+from release import git_branch as origin
 from release.errors import ReleaseError
-from release.history import FILE, ROLLBACK, Release, before, find, parse
-from release.programs import run
-from release.record import LOCK, PRODUCTION, find_store, lock_text, read_lock, write_down
+from release.kubernetes import NAME, must_carry, namespace, read_stage
+from release.record_release import LOCK, PRODUCTION, find_store, lock_text, read_lock, write_down
+from release.release_log import FILE, ROLLBACK, Release, before, find, parse
+from release.subprocesses import run
 
 ROLLOUT_TIMEOUT = "10m"
 # What KubernetesManifest@1 leaves beside the Deployment while a canary runs.

@@ -7,7 +7,7 @@ from typing import Any
 
 from jsonschema.validators import extend, validator_for
 
-from rehearsal.pipeline import read_document
+from tests.rehearsal.pipeline import read_document
 
 
 def faults(document: Any, schema: Any) -> list[str]:

@@ -7,7 +7,7 @@ from flask import Flask
 from werkzeug.test import EnvironBuilder
 from werkzeug.wrappers import Response
 
-from app.asgi import Door
+from app.serving.asgi import Door
 
 
 class TextResponse(Response):

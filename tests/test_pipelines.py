@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from rehearsal.pipeline import read_document
 from scripts.validate_pipelines import faults
+from tests.rehearsal.pipeline import read_document
 
 ROOT = Path(__file__).parents[1]
 FILES = sorted(ROOT.glob("azure-pipelines*.yml"))

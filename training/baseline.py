@@ -1,6 +1,6 @@
 """The training data's distribution in bins, so that drift can be counted while serving.
 
-`model_loader.baseline` reads it, and says what stands in it.
+`model_loader.package.baseline` reads it, and says what stands in it.
 """
 
 from collections.abc import Sequence

@@ -32,7 +32,7 @@ from sklearn.preprocessing import StandardScaler
 from model_loader.commands import DEFAULT_STORE
 from model_loader.errors import LoaderError
 from model_loader.package import BASELINE_FILE, MANIFEST_FILE, MODEL_FILE, SAMPLES_FILE
-from model_loader.publish import publish
+from model_loader.registry.publish import publish
 from model_loader.store import open_store
 from training.baseline import category_bins, numeric_bins
 from training.data import Data, describe, load, split

@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 import orjson
 
-from app.call import Body, Call, Encoded
 from app.errors import InvalidRequest
-from app.served import Served
-from app.signature import check_names, check_shapes, shown
-from app.tensors import DATATYPES, Array, elements_of, from_json, to_json
+from app.model.served_model import Served
+from app.protocols.codec import Body, Call, Encoded
+from app.tensors.datatypes import DATATYPES, Array, elements_of
+from app.tensors.from_json import from_json
+from app.tensors.io_spec import check_names, check_shapes, shown
+from app.tensors.to_json import to_json
 from model_loader.package import TensorSpec
 
 MEDIA_TYPES: tuple[str, ...] = ("application/json", "application/octet-stream")
@@ -50,7 +52,7 @@ def datatype(spec: TensorSpec) -> str | None:
 
 
 def decode(body: Body, headers: Mapping[str, str], model: Served) -> Call:
-    """Reads a request's body; see `app.call.Codec`."""
+    """Reads a request's body; see `app.protocols.codec.Codec`."""
     for spec in (*model.inputs.values(), *model.outputs.values()):
         if not datatype(spec):
             raise InvalidRequest(
@@ -229,7 +231,7 @@ def _encode(
     outputs: Mapping[str, Any],
     about: Mapping[str, str],
 ) -> Encoded:
-    """The reply; see `app.call.Call`."""
+    """The reply; see `app.protocols.codec.Call`."""
     tensors, parts = [], []
     for output in wanted:
         array = np.asarray(outputs[output.name], order="C")

@@ -12,12 +12,15 @@ from typing import Any
 import numpy as np
 import orjson
 
-from app import large, npy
-from app.call import Body, Call, Encoded
 from app.errors import InvalidRequest
-from app.served import Served
-from app.signature import check_shapes, shown, single_input
-from app.tensors import DATATYPES, inputs_from_json, to_json
+from app.model.served_model import Served
+from app.protocols import npy
+from app.protocols.codec import Body, Call, Encoded
+from app.tensors import fast_json as large
+from app.tensors.datatypes import DATATYPES
+from app.tensors.from_json import inputs_from_json
+from app.tensors.io_spec import check_shapes, shown, single_input
+from app.tensors.to_json import to_json
 from model_loader.package import TensorSpec
 
 MEDIA_TYPES: tuple[str, ...] = ("application/json", npy.MEDIA_TYPE)
@@ -27,7 +30,7 @@ _MEMBERS = {"inputs", "instances", "signature_name"}
 
 
 def decode(body: Body, headers: Mapping[str, str], model: Served) -> Call:
-    """Reads a request's body; see `app.call.Codec`."""
+    """Reads a request's body; see `app.protocols.codec.Codec`."""
     as_npy = npy.MEDIA_TYPE in headers.get("accept", "")
     if headers.get("content-type", "").startswith(npy.MEDIA_TYPE):
         spec = single_input(model.inputs)
@@ -73,7 +76,7 @@ def decode_json(
 
 
 def _large(body: bytes, specs: Mapping[str, TensorSpec]) -> dict[str, Any] | None:
-    """The document if it is one that `app.large` reads."""
+    """The document if it is one that `app.tensors.fast_json` reads."""
     dtypes = {name: DATATYPES[spec.datatype] for name, spec in specs.items() if spec.datatype in DATATYPES}
     single = single_input(specs)
     return large.loads(body, dtypes, single.name if single else None)
@@ -153,7 +156,7 @@ def _pick(instances: Any, names: Sequence[str], kind: str) -> list[Any]:
 
 
 def encode(rows: int | None, outputs: Mapping[str, Any], about: Mapping[str, str]) -> Encoded:
-    """The reply; see `app.call.Call`.
+    """The reply; see `app.protocols.codec.Call`.
 
     Args:
         rows: how many instances there were; None where the request was columnar.

@@ -7,13 +7,13 @@ from typing import cast
 import orjson
 from flask import Blueprint, Response, abort, g, request
 
-from app.assets import asset
 from app.errors import InvalidRequest
-from app.openapi import document
+from app.openapi.document import document
+from app.openapi.downgrade import to_2_0, to_3_0
+from app.routes.static_files import asset
 from app.service import Service
-from app.swagger import to_2_0, to_3_0
 
-STATIC = Path(__file__).parents[1] / "static"
+STATIC = Path(__file__).parent / "static"
 ASSETS = {"docs.js": "text/javascript", "rapidoc-min.js": "text/javascript"}
 
 # The page runs and asks nothing but what comes from here, so that it works without a network, and nothing

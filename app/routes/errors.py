@@ -8,10 +8,10 @@ from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException
 
 from app.errors import RequestError
-from app.ids import OWN, read_ids
-from app.logs import logger
-from app.records import Record, Records
-from app.scoring import Reply
+from app.observability.logging import logger
+from app.observability.request_record import Record, Records
+from app.scoring.request_ids import OWN, read_ids
+from app.scoring.scorer import Reply
 from app.service import Service
 
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}

@@ -1,4 +1,4 @@
-"""`/`: a sign of life for a probe; for a browser the page, see `app/static/home.html`."""
+"""`/`: a sign of life for a probe; for a browser the page, see `app/routes/static/home.html`."""
 
 import base64
 import hashlib
@@ -7,9 +7,9 @@ from pathlib import Path
 
 from flask import Blueprint, Response, request
 
-from app.assets import asset
+from app.routes.static_files import asset
 
-PAGE = Path(__file__).parents[1] / "static/home.html"
+PAGE = Path(__file__).parent / "static/home.html"
 
 
 def blueprint() -> Blueprint:

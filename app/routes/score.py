@@ -10,14 +10,14 @@ from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import ClientDisconnected
 
 from app.errors import DeadlineExceeded, InvalidRequest, ModelNotFound, RequestError
-from app.scoring import Read, Reply, Wait
+from app.scoring.scorer import Read, Reply, Wait
 from app.service import Service
 
 CHUNK_BYTES = 64 * 1024
 
 
 def blueprint(service: Service) -> Blueprint:
-    """The door to scoring; the way of a request is in `app.scoring`."""
+    """The door to scoring; the way of a request is in `app.scoring.scorer`."""
     routes = Blueprint("score", __name__)
 
     def score(**_names: str) -> Response:

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from app.logs import logger
+from app.observability.logging import logger
 
 ROOT = Path(__file__).parents[2]
 START_TIMEOUT_S = 30

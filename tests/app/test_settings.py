@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from app.cgroup import available_cpus
+from app.cpu_quota import available_cpus
 from app.errors import SettingsError
 from app.settings import Settings
 

@@ -49,7 +49,7 @@ def tag(clone: Path) -> Iterator[str]:
     name = f"scorebox-{uuid4().hex[:8]}"
     (clone / ".env").write_text(f"SECRET={CANARY}\n")
     (clone / "app/keys.pem").write_text(CANARY)
-    (clone / "app/static/keys.pem").write_text(CANARY)
+    (clone / "app/routes/static/keys.pem").write_text(CANARY)
     secrets = {
         "AZURE_CLIENT_SECRET": CANARY,
         "AZURE_STORAGE_KEY": CANARY,
@@ -105,7 +105,7 @@ def test_labels_of_work_in_progress(clone: Path, tmp_path: Path, tag: str) -> No
 
 def test_self_test_without_network(tag: str) -> None:
     """The model, baked, answers its samples with nothing writable, no capability and no network."""
-    printed = docker("run", "--rm", *HARDENED, "--network", "none", tag, "python", "-m", "app.check")
+    printed = docker("run", "--rm", *HARDENED, "--network", "none", tag, "python", "-m", "app.commands.check")
     assert re.fullmatch(r"wine/2@sha256:[0-9a-f]{64} answers its 8 samples, baked", printed)
 
 

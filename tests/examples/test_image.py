@@ -222,7 +222,7 @@ def test_why_the_graph_reads_no_jpeg() -> None:
     """The decoder ends the process on what is no image; once it refuses it, the graph may read JPEG."""
     code = """if True:
         import sys, numpy, onnx, onnxruntime
-        from model_loader.extensions import register_extensions
+        from model_loader.package.custom_ops import register_extensions
 
         options = onnxruntime.SessionOptions()
         register_extensions(options)

@@ -9,11 +9,11 @@ import pytest
 from azure.storage.blob import ContainerClient
 
 from model_loader.__main__ import main
-from model_loader.blob_store import EMULATOR_ACCOUNT, EMULATOR_KEY
-from model_loader.publish import publish
-from model_loader.pull import pull
-from model_loader.releases import Release
+from model_loader.registry.publish import publish
+from model_loader.registry.pull import pull
+from model_loader.registry.versions import Release
 from model_loader.store import Store, open_store
+from model_loader.store.blob_store import EMULATOR_ACCOUNT, EMULATOR_KEY
 from tests.model_loader.drafts import write_draft
 from tests.model_loader.seen import Loader, Result, Snapshot, snapshot
 

@@ -7,9 +7,9 @@ import sys
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
-from model_loader.publish import publish
-from model_loader.pull import pull
-from model_loader.releases import find
+from model_loader.registry.publish import publish
+from model_loader.registry.pull import pull
+from model_loader.registry.versions import find
 from model_loader.store import open_store
 from tests.model_loader.faults import Mortal, die
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from model_loader.__main__ import build_parser
-from model_loader.releases import Release
+from model_loader.registry.versions import Release
 from tests.model_loader.drafts import write_draft
 from tests.model_loader.seen import ROOT, Loader, Snapshot, start
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from rehearsal.errors import RehearsalError
-from rehearsal.expressions import evaluate
+from tests.rehearsal.errors import RehearsalError
+from tests.rehearsal.expressions import evaluate
 
 CONTEXT = {
     "variables": {"Build.SourceBranch": "refs/heads/main", "x": "it's"},

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from rehearsal.errors import RehearsalError
-from rehearsal.pipeline import read_pipeline
-from rehearsal.runner import Run
+from tests.rehearsal.errors import RehearsalError
+from tests.rehearsal.pipeline import read_pipeline
+from tests.rehearsal.runner import Run
 
 HEAD = "variables: {who: world}\nstages:\n"
 

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from model_loader.publish import publish
-from model_loader.releases import find
-from model_loader.stages import promote
+from model_loader.registry.publish import publish
+from model_loader.registry.stages import promote
+from model_loader.registry.versions import find
 from model_loader.store import open_store
 from release.__main__ import main
-from release.history import Release
-from release.record import lock_text
+from release.record_release import lock_text
+from release.release_log import Release
 from tests.e2e.conftest import engine, missing
 from tests.model_loader.drafts import write_draft
 from tests.model_loader.seen import Result

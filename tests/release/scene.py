@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from model_loader.ledger import read_ledger
+from model_loader.registry.ledger import read_ledger
 from model_loader.store import open_store
 
 KUBECTL = Path(__file__).with_name("kubectl.py")

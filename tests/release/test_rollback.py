@@ -5,7 +5,7 @@ import json
 import pytest
 
 from release.errors import ReleaseError
-from release.history import Release, before, find, parse
+from release.release_log import Release, before, find, parse
 from tests.release.conftest import release
 from tests.release.scene import Scene
 

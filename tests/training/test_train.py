@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 
 from model_loader.package import read_package, verify_package
-from model_loader.publish import publish
+from model_loader.registry.publish import publish
 from model_loader.store import open_store
 from training.data import Data, load, split
 from training.train import SAMPLE_ROWS, SEED, check_samples, git_commit, make_model, train

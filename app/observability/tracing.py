@@ -1,0 +1,94 @@
+"""Traces: a span of each scored request and of its phases, sent as OTLP over HTTP.
+
+Imported only where OTEL_EXPORTER_OTLP_ENDPOINT is set. The other variables of OpenTelemetry's SDK hold too.
+https://opentelemetry.io/docs/specs/semconv/http/http-spans/, "HTTP server"
+"""
+
+from collections.abc import Iterator
+from math import isnan
+from threading import Thread
+from time import monotonic, time
+
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import SERVICE_NAME, Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.trace import SpanKind, Status, StatusCode, set_span_in_context
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from opentelemetry.util.types import AttributeValue
+
+from app.model.served_model import Served
+from app.observability.request_record import Record, Records
+
+# A collector that does not answer shall not hold up the end of a worker.
+CLOSE_S = 2
+
+
+class Tracing:
+    """Makes spans of scored requests: an observer. They are sent from a thread of its own."""
+
+    def __init__(self, model: Served) -> None:
+        resource = Resource({SERVICE_NAME: "scorebox"}).merge(Resource.create())
+        self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+        self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+        self._tracer = self._provider.get_tracer("scorebox")
+        self._propagator = TraceContextTextMapPropagator()
+        self._model = {
+            "scorebox.model.name": model.name,
+            "scorebox.model.version": model.version,
+            "scorebox.model.digest": model.package.digest,
+        }
+
+    def __call__(self, records: Records) -> None:
+        """Makes the spans of requests, which are over."""
+        for record in records:
+            self._trace(record)
+
+    def _trace(self, record: Record) -> None:
+        epoch = time() - monotonic()
+        began, ended = record.started, record.started + record.duration
+        attributes: dict[str, AttributeValue] = {
+            "http.request.method": "POST",
+            "http.route": record.route,
+            "http.response.status_code": record.status,
+            "scorebox.request.id": record.id,
+            "scorebox.caller": record.caller,
+            "scorebox.rows": record.rows or 0,
+            **self._model,
+        }
+        span = self._tracer.start_span(
+            f"POST {record.route}",
+            self._propagator.extract({"traceparent": record.traceparent}),
+            SpanKind.SERVER,
+            attributes,
+            start_time=_ns(epoch + began),
+        )
+        for name, start, end in _phases(record):
+            phase = self._tracer.start_span(name, set_span_in_context(span), start_time=_ns(epoch + start))
+            phase.end(_ns(epoch + end))
+        if record.status >= 500:
+            span.set_status(Status(StatusCode.ERROR, str(record.error)))
+        span.end(_ns(epoch + ended))
+
+    def close(self) -> None:
+        """Sends what is left, if the collector takes it in time."""
+        sender = Thread(target=self._provider.shutdown, daemon=True)
+        sender.start()
+        sender.join(CLOSE_S)
+
+
+def _phases(record: Record) -> Iterator[tuple[str, float, float]]:
+    """Name, start and end of each phase that the request came to, by the monotonic clock."""
+    if isnan(record.decoded):
+        return
+    yield "decode", record.arrived, record.decoded
+    if record.batch_rows is None:
+        return
+    ran = record.decoded + record.queue_duration
+    yield "queue", record.decoded, ran
+    yield "infer", ran, ran + record.infer_duration
+    yield "encode", record.inferred, record.started + record.duration
+
+
+def _ns(seconds: float) -> int:
+    return int(seconds * 1e9)

@@ -1,0 +1,48 @@
+"""Model outputs to JSON values."""
+
+from typing import Any
+
+import numpy as np
+
+from app.tensors.datatypes import Array, all_finite
+
+
+def to_json(value: Any, *, finite: bool = False) -> Any:
+    """What orjson writes, with OPT_SERIALIZE_NUMPY, for an output of ONNX Runtime.
+
+    Args:
+        value: an array of any of the DATATYPES, a sequence (list) or a map (dict) of these, or None.
+        finite: whether to take all numbers for finite; orjson writes `null` for those that are not.
+
+    Returns:
+        an array that orjson can write as it stands, or the same as nested lists, where NaN and the
+        infinities are strings.
+    """
+    if isinstance(value, list):
+        return [to_json(item, finite=finite) for item in value]
+    if isinstance(value, dict):
+        return {str(key): to_json(np.asarray(item), finite=finite) for key, item in value.items()}
+    if value is None:
+        return None
+    return _array_to_json(value, finite=finite)
+
+
+def _array_to_json(array: Array, *, finite: bool) -> Any:
+    if array.dtype.kind in "OUS":
+        return array.tolist()
+    if array.dtype.type.__module__ == "ml_dtypes":
+        array = array.astype(np.int8 if array.dtype.name.endswith("int4") else np.float32)
+    if not finite and array.dtype.kind == "f" and not all_finite(array):
+        flat = [element if np.isfinite(element) else _spelled(element) for element in array.ravel()]
+        spelled = np.empty(len(flat), object)
+        spelled[:] = flat
+        return spelled.reshape(array.shape).tolist()
+    if array.ndim == 0:
+        return array[()] if array.dtype.kind == "f" else array.item()
+    return np.asarray(array, order="C")
+
+
+def _spelled(element: Any) -> str:
+    if np.isnan(element):
+        return "NaN"
+    return "Infinity" if element > 0 else "-Infinity"

@@ -1,0 +1,66 @@
+"""Model packages on disk: manifest, IO specs, verification. The only part of the loader the service imports.
+
+A package is a directory: `model.onnx`, the external data files it names, `manifest.json` and, optionally,
+`samples.json` and `baseline.json`. The manifest lists the sha256 of every file, so the sha256 of the
+manifest, the digest, identifies the whole package.
+"""
+
+from model_loader.errors import PackageError
+from model_loader.package.io_spec import DATATYPES, Session, Signature, TensorSpec, read_signature
+from model_loader.package.manifest import (
+    ABOUT,
+    BASELINE_FILE,
+    MANIFEST_FILE,
+    MODEL_FILE,
+    NAME,
+    SAMPLES_FILE,
+    SCHEMA,
+    SIGNATURE_FILE,
+    VERIFIED_FILE,
+    FileEntry,
+    Manifest,
+    check_path,
+    encode,
+    is_number,
+    parse_manifest,
+    parse_metrics,
+)
+from model_loader.package.verify import (
+    Package,
+    bare_package,
+    digest_of,
+    hash_file,
+    read_package,
+    verify_package,
+)
+
+__all__ = [
+    "ABOUT",
+    "BASELINE_FILE",
+    "DATATYPES",
+    "MANIFEST_FILE",
+    "MODEL_FILE",
+    "NAME",
+    "SAMPLES_FILE",
+    "SCHEMA",
+    "SIGNATURE_FILE",
+    "VERIFIED_FILE",
+    "FileEntry",
+    "Manifest",
+    "Package",
+    "PackageError",
+    "Session",
+    "Signature",
+    "TensorSpec",
+    "bare_package",
+    "check_path",
+    "digest_of",
+    "encode",
+    "hash_file",
+    "is_number",
+    "parse_manifest",
+    "parse_metrics",
+    "read_package",
+    "read_signature",
+    "verify_package",
+]

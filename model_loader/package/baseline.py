@@ -1,0 +1,152 @@
+"""`baseline.json`: the training data's distribution in bins, which serving counts drift by.
+
+    {"rows": 133,
+     "features": {"alcohol": {"edges": [11.03, …, 14.83], "shares": [0.1, …]}, …},
+     "outputs": {"label": {"categories": [0, 1, 2], "shares": [0.33, …]}, …}}
+
+A feature is a column of the input, by its name in the manifest's `features`, or an input by its name; an
+output goes by its name in the graph. n + 1 ascending `edges` make n bins, `edges[i] <= value < edges[i + 1]`,
+the last one with its upper edge; each of the `categories` is a bin. `shares` are what is expected of each.
+"""
+
+import json
+import math
+from collections.abc import Set
+from ctypes import c_float
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from model_loader.errors import PackageError
+from model_loader.package.manifest import BASELINE_FILE, is_number
+from model_loader.package.verify import Package
+
+# Two bins more, which are expected to stay empty: NaN, and what none of the others holds.
+MISSING, OUTSIDE = "missing", "outside"
+
+# Each bin is a time series in every replica.
+MAX_BINS = 10_000
+MAX_LABEL_CHARACTERS = 100
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """The expected distribution of one feature or output.
+
+    Attributes:
+        edges: of numeric bins, in the value's unit; empty where there are categories.
+        categories: each of them a bin; empty where there are edges.
+        shares: expected of each bin, without `missing` and `outside`; they add up to 1.
+    """
+
+    name: str
+    edges: tuple[float, ...]
+    categories: tuple[Any, ...]
+    shares: tuple[float, ...]
+
+    @property
+    def bins(self) -> tuple[str, ...]:
+        """The names of all bins, `missing` and `outside` last."""
+        ranges = (f"{_short(low)}..{_short(high)}" for low, high in pairwise(self.edges))
+        return (*ranges, *map(_text, self.categories), MISSING, OUTSIDE)
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """What a model's inputs and outputs looked like in training."""
+
+    features: tuple[Distribution, ...]
+    outputs: tuple[Distribution, ...]
+
+
+def read_baseline(package: Package, features: Set[str], outputs: Set[str]) -> Baseline | None:
+    """The package's baseline; None where it has none.
+
+    Args:
+        features: the names that a feature may have: the columns', and the inputs'.
+        outputs: the names of the model's outputs.
+
+    Raises:
+        PackageError: the file is not a baseline, or not this model's.
+    """
+    path = package.path / BASELINE_FILE
+    if package.path.is_file() or not path.is_file():
+        return None
+    try:
+        document = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as exc:
+        raise PackageError(f"{package}: {BASELINE_FILE} is not JSON: {exc}") from exc
+    return parse_baseline(document, features, outputs)
+
+
+def parse_baseline(document: Any, features: Set[str], outputs: Set[str]) -> Baseline:
+    """A baseline from its JSON; see `read_baseline`."""
+    if not isinstance(document, dict):
+        raise PackageError(f"{BASELINE_FILE}: expected an object")
+    baseline = Baseline(
+        _distributions("feature", document.get("features", {}), features),
+        _distributions("output", document.get("outputs", {}), outputs),
+    )
+    bins = sum(len(distribution.bins) for distribution in (*baseline.features, *baseline.outputs))
+    if not 0 < bins <= MAX_BINS:
+        raise PackageError(f"{BASELINE_FILE}: expected 1 to {MAX_BINS} bins, got {bins}")
+    return baseline
+
+
+def _distributions(kind: str, members: Any, names: Set[str]) -> tuple[Distribution, ...]:
+    if not isinstance(members, dict):
+        raise PackageError(f"{BASELINE_FILE}: expected {kind}s to be an object")
+    for name in members:
+        if name not in names:
+            raise PackageError(
+                f"{BASELINE_FILE}: {kind} '{name}' is none of the model's, {', '.join(sorted(names))}"
+            )
+    return tuple(
+        _distribution(f"{BASELINE_FILE}: {kind} '{name}'", name, value) for name, value in members.items()
+    )
+
+
+def _distribution(where: str, name: str, value: Any) -> Distribution:
+    match value:
+        case {"edges": [_, _, *_] as edges, "shares": [*shares], **rest} if not rest:
+            categories: list[Any] = []
+            if not all(map(is_number, edges)) or not all(
+                float(low) < float(high) for low, high in pairwise(edges)
+            ):
+                raise PackageError(f"{where}: expected edges to be ascending numbers")
+        case {"categories": [_, *_] as categories, "shares": [*shares], **rest} if not rest:
+            edges = []
+            if not all(isinstance(item, str | int | float) for item in categories):
+                raise PackageError(f"{where}: expected categories to be strings, numbers or booleans")
+        case _:
+            raise PackageError(f"{where}: expected shares, and either two or more edges or categories")
+    if len(set(categories)) != len(categories):
+        raise PackageError(f"{where}: expected different categories, got {categories!r}")
+    distribution = Distribution(name, tuple(map(float, edges)), tuple(categories), tuple(shares))
+    _check(where, distribution)
+    return distribution
+
+
+def _check(where: str, distribution: Distribution) -> None:
+    shares, bins = distribution.shares, distribution.bins
+    if not all(is_number(share) and share >= 0 for share in shares) or not math.isclose(
+        sum(shares), 1, abs_tol=1e-6
+    ):
+        raise PackageError(f"{where}: expected shares to be numbers that add up to 1")
+    if len(shares) != len(bins) - 2:
+        raise PackageError(f"{where}: expected a share for each of {len(bins) - 2} bins, got {len(shares)}")
+    if len(set(bins)) != len(bins) or max(map(len, bins)) > MAX_LABEL_CHARACTERS:
+        raise PackageError(
+            f"{where}: expected bins of different names, of at most {MAX_LABEL_CHARACTERS} characters, "
+            f"beside {MISSING} and {OUTSIDE}"
+        )
+
+
+def _short(edge: float) -> str:
+    """With as few digits as tell it from its neighbours, which for most are those of a 32-bit float."""
+    read = (lambda text: c_float(float(text)).value) if c_float(edge).value == edge else float
+    return next(text for digits in range(6, 18) if read(text := f"{edge:.{digits}g}") == edge)
+
+
+def _text(category: Any) -> str:
+    return str(category).lower() if isinstance(category, bool) else str(category)

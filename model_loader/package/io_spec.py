@@ -1,0 +1,110 @@
+"""A model's inputs and outputs: names, datatypes and shapes, read from its graph."""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from model_loader.errors import PackageError
+
+# ONNX Runtime's names of the tensor types, and the ones the Open Inference Protocol gives them.
+DATATYPES = {
+    "bool": "BOOL",
+    "uint8": "UINT8",
+    "uint16": "UINT16",
+    "uint32": "UINT32",
+    "uint64": "UINT64",
+    "int8": "INT8",
+    "int16": "INT16",
+    "int32": "INT32",
+    "int64": "INT64",
+    "float16": "FP16",
+    "bfloat16": "BF16",
+    "float": "FP32",
+    "double": "FP64",
+    "string": "STRING",
+    "uint4": "UINT4",
+    "int4": "INT4",
+    "float8e4m3fn": "FP8E4M3FN",
+    "float8e4m3fnuz": "FP8E4M3FNUZ",
+    "float8e5m2": "FP8E5M2",
+    "float8e5m2fnuz": "FP8E5M2FNUZ",
+}
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One input or output of a model.
+
+    Attributes:
+        name: as in the ONNX graph.
+        datatype: `FP32` and so on for a tensor; `seq(FP32)`, `map(INT64, FP32)`, `optional(FP32)` around one.
+        shape: a number, a symbol or None (any size) a dimension; None where the model does not tell, which
+            ONNX Runtime does not distinguish from a scalar.
+        optional: whether a request may leave it out, as the model has a default for it.
+    """
+
+    name: str
+    datatype: str
+    shape: tuple[int | str | None, ...] | None
+    optional: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """As it stands in the manifest."""
+        spec: dict[str, Any] = {"name": self.name, "datatype": self.datatype, "shape": self.shape}
+        return spec | {"optional": True} if self.optional else spec
+
+
+class _Node(Protocol):
+    name: str
+    type: str
+    shape: list[int | str | None]
+
+
+class Session(Protocol):
+    """The part of `onnxruntime.InferenceSession` that tells a model's signature."""
+
+    def get_inputs(self) -> list[_Node]: ...
+    def get_outputs(self) -> list[_Node]: ...
+    def get_overridable_initializers(self) -> list[_Node]: ...
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What a model takes and gives, read from its graph."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+def read_signature(session: Session) -> Signature:
+    """The signature of the model in `session`.
+
+    Raises:
+        PackageError: the model uses a type that ONNX Runtime cannot feed or fetch.
+    """
+    return Signature(
+        inputs=(
+            *(_spec(node) for node in session.get_inputs()),
+            *(_spec(node, optional=True) for node in session.get_overridable_initializers()),
+        ),
+        outputs=tuple(_spec(node) for node in session.get_outputs()),
+    )
+
+
+def _spec(node: _Node, *, optional: bool = False) -> TensorSpec:
+    datatype = _datatype(node.type, node.name)
+    shape = tuple(node.shape) or None
+    return TensorSpec(node.name, datatype, shape, optional or datatype.startswith("optional("))
+
+
+def _datatype(onnx_type: str, name: str) -> str:
+    """`seq(map(int64,tensor(float)))` → `seq(map(INT64, FP32))`."""
+    outer, _, inner = onnx_type.removesuffix(")").partition("(")
+    if outer == "tensor" and inner in DATATYPES:
+        return DATATYPES[inner]
+    if outer in ("seq", "optional"):
+        return f"{outer}({_datatype(inner, name)})"
+    if outer == "map":
+        key, _, value = inner.partition(",")
+        if key in DATATYPES:
+            return f"map({DATATYPES[key]}, {_datatype(value, name)})"
+    raise PackageError(f"'{name}' has the type {onnx_type}, which cannot be served")

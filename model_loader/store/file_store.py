@@ -1,0 +1,88 @@
+"""A store in a directory: what Blob storage promises, kept with renames and a lock."""
+
+import hashlib
+import io
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from model_loader.errors import ConflictError, NotFoundError, StoreError
+from model_loader.store.atomic import alone, replacing
+
+CHUNK_BYTES = 1024 * 1024
+
+
+class FileStore:
+    """The directory `root` as a `Store`; it comes into being with the first object."""
+
+    def __init__(self, root: Path, url: str) -> None:
+        self.url = url
+        self._root = root
+
+    def names(self, prefix: str) -> list[str]:
+        """All objects under `prefix`; hidden files are none of ours."""
+        with self._border(prefix):
+            try:
+                return sorted(self._walk(self._locate(prefix)))
+            except FileNotFoundError:
+                return []
+
+    def read(self, name: str) -> tuple[bytes, str] | None:
+        """The content of an object, and its hash as the ETag."""
+        with self._border(name):
+            try:
+                content = self._locate(name).read_bytes()
+            except FileNotFoundError:
+                return None
+        return content, hashlib.sha256(content).hexdigest()
+
+    def write(self, name: str, content: bytes, etag: str | None) -> None:
+        """Compares and swaps under the lock of the store, which every writer takes."""
+        with self._border(name):
+            self._root.mkdir(parents=True, exist_ok=True)
+            with alone(self._root):
+                _, found = self.read(name) or (b"", None)
+                if found != etag:
+                    raise ConflictError(f"{name} in the store {self.url} was written by somebody else")
+                self.upload(name, io.BytesIO(content))
+
+    def upload(self, name: str, source: BinaryIO) -> None:
+        """Copies `source` to a hidden file, which becomes the object when it is whole."""
+        with self._border(name):
+            target = self._locate(name)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(target) as file:
+                shutil.copyfileobj(source, file, CHUNK_BYTES)
+
+    def download(self, name: str, target: BinaryIO) -> None:
+        """Copies an object into `target`."""
+        with self._border(name):
+            source = self._locate(name).open("rb")
+        with source:
+            shutil.copyfileobj(source, target, CHUNK_BYTES)
+
+    def _walk(self, directory: Path) -> Iterator[str]:
+        for entry in directory.iterdir():
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir() and not entry.is_symlink():
+                yield from self._walk(entry)
+            else:
+                yield entry.relative_to(self._root).as_posix()
+
+    def _locate(self, name: str) -> Path:
+        path = self._root / name
+        if not path.resolve().is_relative_to(self._root.resolve()):
+            raise StoreError(f"{name} leads out of the store {self.url}")
+        return path
+
+    @contextmanager
+    def _border(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError as exc:
+            raise NotFoundError(f"{name} is not in the store {self.url}") from exc
+        except OSError as exc:
+            raise StoreError(f"store {self.url}: {name or 'its directory'}: {exc.strerror}") from exc

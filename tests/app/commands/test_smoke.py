@@ -1,0 +1,188 @@
+"""The smoke test against real services: right ones pass, and every kind of wrong one is told."""
+
+import http.server
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from app.commands.smoke import main
+from model_loader.package import read_package
+from tests import models
+from tests.app.conftest import StartServer
+from tests.conftest import write_package
+
+SAMPLE = {"inputs": {"x": [[1, 2]]}, "outputs": {"y": [[3, 5]]}}
+
+
+@pytest.fixture
+def arguments(package: Path, tmp_path: Path) -> list[str]:
+    """The package that should be served, and the lock that names it."""
+    lock = tmp_path / "model.lock"
+    lock.write_text(json.dumps({"digest": read_package(package).digest}))
+    return ["--model", str(package), "--lock", str(lock)]
+
+
+def test_right(
+    package: Path, arguments: list[str], start_server: StartServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two replicas that serve the locked model pass."""
+    servers = [start_server(package, WEB_CONCURRENCY="1").wait_until_ready() for _ in range(2)]
+    urls = [f"http://127.0.0.1:{server.port}" for server in servers]
+    assert main([*urls, "--wait", "10", *arguments]) == 0
+    assert "samples right" in capsys.readouterr().out
+
+
+def test_with_key(
+    package: Path,
+    arguments: list[str],
+    start_server: StartServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A service that wants a key is checked with API_KEY."""
+    keys = tmp_path / "keys"
+    keys.write_text("smoke:2c70e12b7a0646f92279f427c7b38e7334d8e5389cff167a1dc30e73f826b683\n")  # of "key"
+    server = start_server(package, WEB_CONCURRENCY="1", API_KEYS_FILE=str(keys)).wait_until_ready()
+    url = f"http://127.0.0.1:{server.port}"
+    assert main([url, *arguments]) == 1
+    assert "expected status 200, got 401" in capsys.readouterr().err
+    monkeypatch.setenv("API_KEY", "key")
+    assert main([url, *arguments]) == 0
+
+
+def test_another_model(
+    arguments: list[str], tmp_path: Path, start_server: StartServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A service with another model than the lock's is told by its digest."""
+    other = write_package(tmp_path / "other", models.affine(), samples=[SAMPLE], version=4)
+    server = start_server(other, WEB_CONCURRENCY="1").wait_until_ready()
+    assert main([f"http://127.0.0.1:{server.port}", *arguments]) == 1
+    assert "expected tiny/3@sha256:" in (printed := capsys.readouterr().err)
+    assert "got tiny/4@sha256:" in printed
+
+
+def test_lock_of_another_package(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A package that is not the locked one cannot be what services are held against."""
+    (tmp_path / "model.lock").write_text('{"digest": "sha256:0"}')
+    assert main(["http://127.0.0.1:1", *arguments]) == 1
+    assert "says sha256:0" in capsys.readouterr().err
+
+
+def test_nobody_answers(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """A service that does not answer is told within the time to wait."""
+    assert main(["http://127.0.0.1:1", "--wait", "0.3", *arguments]) == 1
+    assert "http://127.0.0.1:1/readyz does not answer" in capsys.readouterr().err
+
+
+class Liar(http.server.BaseHTTPRequestHandler):
+    """A service that says that it carries the model, and answers as it likes."""
+
+    digest = ""
+    answer = b"{}"
+    metrics = b""
+    refusal = 400
+
+    def do_GET(self) -> None:
+        """Readiness, the model, the metrics."""
+        about = {
+            "digest": self.digest,
+            "name": "tiny",
+            "version": "3",
+            "outputs": [{"name": "y", "datatype": "FP32"}],
+        }
+        self.reply(200, self.metrics if self.path == "/metrics" else json.dumps(about).encode())
+
+    def do_POST(self) -> None:
+        """Scoring."""
+        body = self.rfile.read(int(self.headers["content-length"]))
+        self.reply(*((self.refusal, b"no such input") if b"no such input" in body else (200, self.answer)))
+
+    def reply(self, status: int, body: bytes) -> None:
+        """Sends a reply."""
+        self.send_response(status)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        """Says nothing."""
+
+
+@pytest.fixture
+def liar(package: Path) -> Iterator[tuple[str, type[Liar]]]:
+    """The liar's URL, and its class to set what it answers."""
+    handler = type("Handler", (Liar,), {"digest": read_package(package).digest})
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}", handler
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("answer", "refusal", "words"),
+    [
+        ('{"outputs": {"y": [[3, 5], [7, 8]]}}', 400, "sample 0: output 'y': expected [[3, 5], [7, 9]], got"),
+        (
+            '{"outputs": {"y": [[3, 5]]}}',
+            400,
+            "sample 0: output 'y': expected [[3, 5], [7, 9]], got [[3, 5]]",
+        ),
+        ('{"outputs": {"y": [[3, 5], [7, 9]]}}', 200, "a bad request: expected status 400, got 200"),
+        ('{"outputs": {"y": [[3, 5], [7, 9]]}}', 400, "/metrics has no model_info"),
+        ("<html>", 400, "sample 0: expected JSON with outputs, got b'<html>'"),
+        ('{"outputs": {}}', 400, "sample 0: there is no output 'y'"),
+    ],
+)
+def test_wrong(
+    liar: tuple[str, type[Liar]],
+    arguments: list[str],
+    answer: str,
+    refusal: int,
+    words: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Wrong answers, bad requests that are accepted, metrics without the model: each is told."""
+    url, handler = liar
+    handler.answer, handler.refusal = answer.encode(), refusal
+    assert main([url, *arguments]) == 1
+    assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("url", ["foo", "localhost:8080", "http://127.0.0.1:abc", "ftp://127.0.0.1"])
+def test_no_url(arguments: list[str], url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is not a URL is wrong usage."""
+    with pytest.raises(SystemExit) as end:
+        main([url, *arguments])
+    assert end.value.code == 2
+    assert f"not a URL: {url}" in capsys.readouterr().err
+
+
+def test_no_lock(package: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A lock that is not there is told in a sentence."""
+    assert main(["http://127.0.0.1:1", "--model", str(package), "--lock", str(tmp_path / "none")]) == 1
+    assert "cannot be read" in capsys.readouterr().err
+
+
+def test_replicas_that_differ(
+    package: Path,
+    liar: tuple[str, type[Liar]],
+    arguments: list[str],
+    start_server: StartServer,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Replicas that are each right, but do not give the same bytes, are told."""
+    server = start_server(package, WEB_CONCURRENCY="1").wait_until_ready()
+    url, handler = liar
+    handler.answer = b'{"outputs": {"y": [[3, 5], [7, 9]]}}'
+    handler.metrics = f'model_info{{digest="{handler.digest}"}} 1.0'.encode()
+    assert main([url, *arguments]) == 0
+    assert main([f"http://127.0.0.1:{server.port}", url, *arguments]) == 1
+    assert "sample 0: http://127.0.0.1:" in capsys.readouterr().err

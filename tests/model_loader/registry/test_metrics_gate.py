@@ -1,0 +1,152 @@
+"""The gate: floors, comparisons, and the table that is always shown."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from model_loader.errors import GateError
+from model_loader.registry.metrics_gate import check, read_floors
+from tests.model_loader.drafts import write_draft
+from tests.model_loader.seen import Loader
+
+METRICS = {"accuracy": 0.97, "log_loss": 0.1}
+BASELINE = {"accuracy": 0.98, "log_loss": 0.06}
+
+
+@pytest.mark.parametrize(
+    ("metric", "rule", "limit", "passed"),
+    [
+        ("accuracy", "min", 0.97, True),
+        ("accuracy", "min", 0.9701, False),
+        ("log_loss", "max", 0.1, True),
+        ("log_loss", "max", 0.0999, False),
+        ("accuracy", "max_drop", 0.01, True),
+        ("accuracy", "max_drop", 0.0099, False),
+        ("accuracy", "max_rise", 0, True),
+        ("log_loss", "max_rise", 0.04, True),
+        ("log_loss", "max_rise", 0.0399, False),
+        ("log_loss", "max_drop", 0, True),
+        ("f1", "min", 0, False),
+        ("f1", "max_drop", 1, False),
+    ],
+)
+def test_rules(metric: str, rule: str, limit: float, passed: bool) -> None:
+    """A limit that is met exactly is met, in spite of binary fractions; a metric that is missing fails."""
+    (row,) = check({metric: {rule: limit}}, METRICS, BASELINE)
+    assert row.passed is passed
+
+
+@pytest.mark.parametrize(("rule", "result"), [("max_drop", "passed: no baseline"), ("min", "passed")])
+def test_without_baseline(rule: str, result: str) -> None:
+    """There is nothing to compare the first model with, and the table says so; floors hold all the same."""
+    (row,) = check({"accuracy": {rule: 0.01}}, METRICS, {})
+    assert row.passed
+    assert row.result == result
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "gate.toml sets no floor"),
+        ("accuracy = 0.9", r"expected a table \[accuracy\] with min, max, max_drop, max_rise, got 0.9"),
+        ("[accuracy]", r"expected a table \[accuracy\] with min, max, max_drop, max_rise, got {}"),
+        ("[accuracy]\nminimum = 0.9", r"\[accuracy\]: expected min, max, .* a number, got minimum = 0.9"),
+        ("[accuracy]\nmin = '0.9'", r"\[accuracy\]: expected min, max, .* a number, got min = '0.9'"),
+        ("[accuracy]\nmin = true", r"\[accuracy\]: expected min, max, .* a number, got min = True"),
+        ("[accuracy]\nmin = nan", r"\[accuracy\]: expected min, max, .* a number, got min = nan"),
+        ("[accuracy\n", "gate.toml is not TOML"),
+    ],
+)
+def test_bad_floors(text: str, message: str) -> None:
+    """Floors that would hold nothing, or that nobody understands, are refused."""
+    Path("gate.toml").write_text(text)
+    with pytest.raises(GateError, match=message):
+        read_floors(Path("gate.toml"))
+
+
+def test_no_floors() -> None:
+    """Without a file there is nothing to pass."""
+    with pytest.raises(GateError, match=r"no floors at gate.toml: No such file or directory"):
+        read_floors(Path("gate.toml"))
+
+
+@pytest.fixture
+def two(store_url: str, loader: Loader) -> Loader:
+    """A store with tiny/1 in production and a better tiny/2, and floors for them."""
+    Path("gate.toml").write_text("[accuracy]\nmin = 0.9\nmax_drop = 0.01\n\n[log_loss]\nmax_rise = 0.05\n")
+    for metrics in (METRICS, {"accuracy": 0.99, "log_loss": 0.2}):
+        assert loader("publish", write_draft(Path("draft"), metrics=metrics)).code == 0
+    assert loader("promote", "1", "--stage", "production").code == 0
+    return loader
+
+
+def test_table(two: Loader) -> None:
+    """A person sees every metric, rule and value, and on stderr in one line that it is not enough."""
+    result = two("gate")
+    assert result.code == 1
+    assert [line.split() for line in result.out.splitlines()] == [
+        ["METRIC", "RULE", "tiny/2", "production", "RESULT"],
+        ["accuracy", "min", "0.9", "0.99", "0.97", "passed"],
+        ["accuracy", "max_drop", "0.01", "0.99", "0.97", "passed"],
+        ["log_loss", "max_rise", "0.05", "0.2", "0.1", "FAILED"],
+    ]
+    (line,) = result.err.splitlines()
+    assert line.startswith("model_loader: tiny/2@sha256:")
+    assert line.endswith("does not pass gate.toml: 1 of 3 checks failed")
+
+
+def test_json(two: Loader) -> None:
+    """A machine sees the same."""
+    result = two("gate", "--json")
+    assert result.code == 1
+    answer = json.loads(result.out)
+    assert answer["passed"] is False
+    assert answer["candidate"].startswith("tiny/2@sha256:")
+    assert answer["baseline"].startswith("tiny/1@sha256:")
+    assert answer["checks"][2] == {
+        "metric": "log_loss",
+        "rule": "max_rise",
+        "limit": 0.05,
+        "value": 0.2,
+        "baseline": 0.1,
+        "passed": False,
+    }
+
+
+def test_passes(two: Loader) -> None:
+    """What is good enough is told with the same table, and exit 0."""
+    result = two("gate", "--version", "production")
+    assert result.code == 0
+    assert not result.err
+    assert result.out.count("passed") == 3
+
+
+def test_package(two: Loader) -> None:
+    """A package is held against the stage before it is published, and is not published by it."""
+    write_draft(Path("draft"), metrics={"accuracy": 0.8, "log_loss": 0.1})
+    result = two("gate", "--package", "draft")
+    assert result.code == 1
+    assert result.out.splitlines()[1].split() == ["accuracy", "min", "0.9", "0.8", "0.97", "FAILED"]
+    assert result.err.startswith("model_loader: draft does not pass gate.toml: 2 of 3 checks failed")
+    write_draft(Path("draft"), metrics=METRICS)
+    assert two("gate", "--package", "draft").code == 0
+    assert '"version": 2' in two("show", "latest", "--json").out
+
+
+def test_package_without_name(two: Loader) -> None:
+    """A package that does not say which model it is cannot be held against one."""
+    write_draft(Path("draft"), metrics=METRICS)
+    document = json.loads(Path("draft/manifest.json").read_text())
+    Path("draft/manifest.json").write_text(json.dumps({"metrics": document["metrics"]}))
+    result = two("gate", "--package", "draft")
+    assert result.code == 1
+    assert "does not say which model it is: give --name" in result.err
+    assert two("gate", "--package", "draft", "--name", "tiny").code == 0
+
+
+def test_empty_stage(two: Loader) -> None:
+    """A stage that holds nothing yet is no reason to fail."""
+    result = two("gate", "--stage", "staging")
+    assert result.code == 0
+    assert "log_loss  max_rise 0.05  0.2     -        passed: no baseline" in result.out

@@ -1,0 +1,251 @@
+"""Runs a pipeline: its stages, jobs and steps in their order, on one machine that takes each agent's part."""
+
+import os
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.rehearsal.errors import RehearsalError, StepFailed
+from tests.rehearsal.expressions import evaluate
+from tests.rehearsal.pipeline import Job, Phase, Pipeline, Stage, Step
+
+MACRO = re.compile(r"\$\(([A-Za-z_][\w.]*)\)")
+SET_VARIABLE = re.compile(r"##vso\[task\.setvariable variable=(\w+);isOutput=true\](.*)")
+SUCCEEDED, FAILED, SKIPPED = "Succeeded", "Failed", "Skipped"
+
+
+@dataclass
+class Agent:
+    """A machine for one phase.
+
+    Attributes:
+        workspace: Pipeline.Workspace; `s` in it is where the source is checked out.
+        variables: by name, as `$(name)` gives them.
+        env: what the steps' processes see.
+    """
+
+    workspace: Path
+    variables: dict[str, str]
+    env: dict[str, str]
+
+    @property
+    def sources(self) -> Path:
+        """Build.SourcesDirectory."""
+        return self.workspace / "s"
+
+    def expand(self, text: str) -> str:
+        """`text` with the variables that there are in it; others stay as they stand."""
+        return MACRO.sub(lambda match: self.variables.get(match[1], match[0]), text)
+
+
+@dataclass
+class Run:
+    """One run, and what has become of it so far.
+
+    Attributes:
+        tasks: what stands in for each task, by its name.
+        origin: the repository that agents check out.
+        warm: what every agent has already, linked into each checkout: name → path.
+        results: stage → `Succeeded`, `Failed` or `Skipped`.
+        seconds: stage → how long it took.
+        failures: `stage: step: why`.
+        ended: step's title → when it first ended, in seconds since the run began.
+        increments: of the canary, as far as it came.
+    """
+
+    pipeline: Pipeline
+    tasks: Mapping[str, Callable[[Agent, Mapping[str, str]], None]]
+    origin: Path
+    directory: Path
+    warm: Mapping[str, Path]
+    variables: Mapping[str, str]
+    env: Mapping[str, str]
+    say: Callable[[str], None]
+    results: dict[str, str] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    failures: list[str] = field(default_factory=list)
+    ended: dict[str, float] = field(default_factory=dict)
+    increments: list[str] = field(default_factory=list)
+    outputs: dict[str, dict[str, dict[str, str]]] = field(default_factory=dict)
+    log: Path = Path(os.devnull)
+    began: float = 0.0
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether no stage failed."""
+        return FAILED not in self.results.values()
+
+    def start(self) -> "Run":
+        """Runs all stages, and returns when the last has ended."""
+        self.began = time.monotonic()
+        self.log = self.directory / "log"
+        self.log.touch()
+        for stage in self.pipeline.stages:
+            began = time.monotonic()
+            self.results[stage.name] = self._stage(stage)
+            self.seconds[stage.name] = time.monotonic() - began
+            self.say(
+                f"  stage {stage.name}: {self.results[stage.name].lower()}, {self.seconds[stage.name]:.1f} s"
+            )
+        return self
+
+    def _stage(self, stage: Stage) -> str:
+        before = [self.results[name] for name in stage.depends_on]
+        context = {"variables": self.variables, "dependencies": self._dependencies(stage)}
+        if not evaluate(stage.condition, context, _status(set(before) <= {SUCCEEDED})):
+            return SKIPPED
+        self.outputs[stage.name] = {}
+        good = [self._job(stage, job) for job in stage.jobs]
+        return SUCCEEDED if all(good) else FAILED
+
+    def _dependencies(self, stage: Stage) -> dict[str, Any]:
+        """What a stage's condition sees of those before it: outputs by `job.step.variable`."""
+        return {
+            name: {
+                "result": self.results[name],
+                "outputs": {
+                    f"{job}.{key}": value
+                    for job, outputs in self.outputs.get(name, {}).items()
+                    for key, value in outputs.items()
+                },
+            }
+            for name in stage.depends_on
+        }
+
+    def _job(self, stage: Stage, job: Job) -> bool:
+        seen = {
+            name: {other: {"outputs": outputs} for other, outputs in self.outputs.get(name, {}).items()}
+            for name in stage.depends_on
+        }
+        context = {"variables": self.variables, "stageDependencies": seen}
+        variables = {
+            name: str(evaluate(value[2:-1], context, {})) if value.startswith("$[") else value
+            for name, value in job.variables.items()
+        }
+        # What is set for a run comes before what the file says.
+        variables |= {name: value for name, value in self.variables.items() if name in variables}
+        self.outputs[stage.name][job.name] = {}
+        good = True
+        for phase in job.phases:
+            if phase.when == "always" or (phase.when == "success") == good:
+                good &= self._phase(stage, job, phase, variables)
+        return good
+
+    def _phase(self, stage: Stage, job: Job, phase: Phase, variables: Mapping[str, str]) -> bool:
+        workspace = self.directory / "work"
+        shutil.rmtree(workspace, ignore_errors=True)
+        (workspace / "s").mkdir(parents=True)
+        everything = {**self.variables, **variables, **phase.variables}
+        self.increments += [
+            phase.variables[name] for name in ["strategy.increment"] if name in phase.variables
+        ]
+        everything |= {"Pipeline.Workspace": str(workspace), "Build.SourcesDirectory": str(workspace / "s")}
+        agent = Agent(workspace, everything, {**os.environ, **self.env})
+        steps = phase.steps
+        if not job.deployment and all(step.kind != "checkout" for step in steps):
+            raise RehearsalError(f"job {job.name} says nothing of a checkout")
+        if phase.title:
+            self.say(f"  {stage.name} {phase.title}")
+        good = True
+        for step in steps:
+            if not evaluate(step.condition, {"variables": everything}, _status(good)):
+                continue
+            good &= self._step(stage, job, step, agent)
+        return good
+
+    def _step(self, stage: Stage, job: Job, step: Step, agent: Agent) -> bool:
+        began = time.monotonic()
+        agent.env |= {_variable(name): value for name, value in agent.variables.items()}
+        failure = None
+        with self.log.open("a") as log:
+            log.write(f"== {stage.name}: {step.title}\n")
+        try:
+            printed = self._do(step, agent)
+        except StepFailed as exc:
+            failure, printed = str(exc), ""
+        for name, value in SET_VARIABLE.findall(printed):
+            agent.variables[f"{step.name}.{name}"] = value
+            self.outputs[stage.name][job.name][f"{step.name}.{name}"] = value
+        self.ended.setdefault(step.title, time.monotonic() - self.began)
+        said = f"FAILED: {failure}" if failure else "done"
+        seconds = time.monotonic() - began
+        self.say(f"    {step.title} ({_kind(step)}): {said}, {seconds:.1f} s")
+        if failure:
+            self.failures.append(f"{stage.name}: {step.title}: {failure}")
+        return failure is None
+
+    def _do(self, step: Step, agent: Agent) -> str:
+        what = agent.expand(step.what)
+        env = agent.env | {name: agent.expand(value) for name, value in step.env.items()}
+        artifacts = self.directory / "artifacts"
+        match step.kind:
+            case "script":
+                return self._bash(what, agent, env)
+            case "checkout":
+                self._checkout(agent)
+            case "download":
+                shutil.copytree(artifacts / step.artifact, agent.workspace / step.artifact)
+            case "publish":
+                source = agent.sources / what
+                if not source.exists():
+                    raise StepFailed(f"there is no {what} to publish")
+                shutil.rmtree(artifacts / step.artifact, ignore_errors=True)
+                if source.is_dir():
+                    shutil.copytree(source, artifacts / step.artifact)
+                else:
+                    (artifacts / step.artifact).mkdir(parents=True)
+                    shutil.copy(source, artifacts / step.artifact)
+            case _ if what == "AzureCLI@2":
+                inputs = {name: agent.expand(value) for name, value in step.inputs.items()}
+                return self._bash(inputs["inlineScript"], agent, env)
+            case _ if what not in self.tasks:
+                raise RehearsalError(f"nothing stands in for the task {what}")
+            case _:
+                self.tasks[what](agent, {name: agent.expand(value) for name, value in step.inputs.items()})
+        return ""
+
+    def _checkout(self, agent: Agent) -> None:
+        commit = agent.variables["Build.SourceVersion"]
+        sources = str(agent.sources)
+        for command in (
+            ["clone", "--quiet", str(self.origin), sources],
+            ["-C", sources, "checkout", "--quiet", "--detach", commit],
+        ):
+            subprocess.run(["git", *command], check=True)
+        for name, path in self.warm.items():
+            (agent.sources / name).symlink_to(path)
+
+    def _bash(self, script: str, agent: Agent, env: Mapping[str, str]) -> str:
+        done = subprocess.run(
+            ["bash", "-e", "-o", "pipefail", "-c", script],
+            cwd=agent.sources,
+            env=env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        with self.log.open("a") as log:
+            log.write(done.stdout)
+        if done.returncode:
+            lines = [line for line in done.stdout.splitlines() if line.strip()]
+            raise StepFailed(f"exit code {done.returncode}: {lines[-1] if lines else 'nothing printed'}")
+        return done.stdout
+
+
+def _status(good: bool) -> dict[str, bool]:
+    return {"succeeded": good, "failed": not good, "succeededOrFailed": True, "always": True}
+
+
+def _variable(name: str) -> str:
+    """A variable's name in the environment of a step."""
+    return re.sub(r"[. ]", "_", name).upper()
+
+
+def _kind(step: Step) -> str:
+    return step.what if step.kind == "task" else step.kind

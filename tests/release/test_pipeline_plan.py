@@ -1,0 +1,77 @@
+"""Which runs have something to build, and which model."""
+
+from pathlib import Path
+
+import pytest
+
+from model_loader.errors import LoaderError
+from model_loader.registry.lockfile import Lock
+from model_loader.registry.publish import publish
+from model_loader.registry.stages import promote
+from model_loader.registry.versions import find
+from model_loader.store import Store, open_store
+from release.pipeline_plan import plan
+from release.record_release import lock_text
+from tests.model_loader.drafts import write_draft
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """A store with tiny/1 and tiny/2."""
+    monkeypatch.delenv("MODEL_NAME", raising=False)
+    monkeypatch.setenv("MODEL_PUBLISHER", "tester")
+    store = open_store(f"file:{tmp_path}/store")
+    for _ in range(2):
+        publish(write_draft(tmp_path / "draft"), store)
+    return store
+
+
+def locked(path: Path, store: Store, version: str, url: str = "") -> Path:
+    """A lock of tiny in a version."""
+    release = find(store, "tiny", version)
+    lock = Lock("tiny", int(version), release.digest, url or store.url)
+    (path / "model.lock").write_text(lock_text(lock))
+    return path / "model.lock"
+
+
+@pytest.mark.parametrize(
+    ("version", "staged", "reason", "run", "model"),
+    [
+        ("1", None, "IndividualCI", True, "--version 2"),
+        ("1", None, "ResourceTrigger", True, "--version 2"),
+        ("1", None, "Schedule", True, "--version 2"),
+        ("2", None, "IndividualCI", True, "--locked"),
+        ("2", None, "PullRequest", True, "--locked"),
+        ("2", None, "ResourceTrigger", False, "--locked"),
+        ("2", None, "Schedule", False, "--locked"),
+        ("1", "2", "IndividualCI", True, "--locked"),
+        ("1", "2", "Schedule", False, "--locked"),
+        ("1", "1", "Schedule", True, "--version 2"),
+    ],
+)
+def test_plan(
+    store: Store, tmp_path: Path, version: str, staged: str | None, reason: str, run: bool, model: str
+) -> None:
+    """A new model is built by any run, an old one by a commit's only; what was staged once is not new."""
+    if staged:
+        promote(store, "tiny", staged, "staging")
+    assert plan(store.url, locked(tmp_path, store, version), reason)[:2] == (run, model)
+
+
+def test_staged_and_left(store: Store, tmp_path: Path) -> None:
+    """What was staged and replaced since, as by a revert, is not new either."""
+    promote(store, "tiny", "2", "staging")
+    promote(store, "tiny", "1", "staging")
+    assert plan(store.url, locked(tmp_path, store, "1"), "Schedule")[:2] == (False, "--locked")
+
+
+def test_lock_of_another_store(store: Store, tmp_path: Path) -> None:
+    """A fresh clone's lock is of the store in the clone: the pipeline's own store is what is built from."""
+    lock = locked(tmp_path, store, "2", url="file:model_store")
+    assert plan(store.url, lock, "IndividualCI")[:2] == (True, "--version 2")
+
+
+def test_nothing_published(tmp_path: Path, store: Store) -> None:
+    """A store without a model is an error, not nothing new."""
+    with pytest.raises(LoaderError):
+        plan(f"file:{tmp_path}/empty", locked(tmp_path, store, "1"), "Schedule")
