@@ -28,8 +28,8 @@ COPY app app
 RUN find . -type f ! -name '*.py' ! -path './app/routes/static/*.js' ! -path './app/routes/static/*.html' \
       ! -path './app/routes/static/*-LICENSE.txt' -delete && find . -type d -empty -delete && PYTHONHASHSEED=0 python -m compileall -q --invalidation-mode unchecked-hash .
 WORKDIR /out/model/opt/scorebox
-# The baked form goes with it where there is one, which COPY cannot say.
-RUN --mount=target=/context for form in model model.baked; do \
+# The optimized model goes with it where there is one, which COPY cannot say.
+RUN --mount=target=/context for form in model model.optimized; do \
         if [ -d "/context/$form" ]; then cp -r "/context/$form" .; fi; \
       done \
       && cd /out/application/opt/scorebox && MODEL_PATH=/out/model/opt/scorebox/model python -m app.commands.check \

@@ -77,14 +77,14 @@ def worker_exit(_server: Any, worker: Any) -> None:
     if getattr(worker, "asgi", None):
         from app.serving import lifecycle as server
 
-        server.settle(worker)
+        server.flush_observers(worker)
 
 
 def child_exit(_server: Any, worker: Any) -> None:
     """Removes the gauges of a worker that is gone, and its share of the connections."""
     from prometheus_client.multiprocess import mark_process_dead
 
-    from app.serving.worker import forget
+    from app.serving.worker import release_slot
 
-    forget(worker)
+    release_slot(worker)
     mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]

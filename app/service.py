@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from app.model.samples import Sample
-from app.model.self_test import Proven, prove
-from app.model.served_model import Served
-from app.model.transform_executor import TransformThreads
-from app.model.warm_up import carried, warm_up
+from app.model.self_test import VerifiedModel, load_and_verify
+from app.model.served_model import ServedModel
+from app.model.transform_executor import TransformExecutor
+from app.model.warm_up import sample_inputs, warm_up
 from app.observability.metrics import Metrics
 from app.observability.request_log import RequestLog
 from app.scoring.api_keys import ApiKeys
@@ -32,7 +32,7 @@ class Service:
     """
 
     settings: Settings
-    proven: Proven
+    proven: VerifiedModel
     metrics: Metrics
     log_request: RequestLog
     scorer: Scorer
@@ -41,7 +41,7 @@ class Service:
     draining: threading.Event = field(default_factory=threading.Event)
 
     @property
-    def model(self) -> Served:
+    def model(self) -> ServedModel:
         """The model that answers."""
         return self.proven.model
 
@@ -58,10 +58,10 @@ def start(settings: Settings) -> Service:
         StartupError: a setting, the package or the model is not right.
     """
     settings = settings.resolved()
-    proven = prove(settings)
+    proven = load_and_verify(settings)
     batcher = warm_up(proven.model, proven.samples, settings)
     metrics = Metrics(proven, batcher)
-    metrics.drift.try_out(proven.model.model, carried(proven.model, proven.samples))
+    metrics.drift.check_baseline(proven.model.model, sample_inputs(proven.model, proven.samples))
     log_request = RequestLog(settings, proven.model.version)
     tracing = None
     if settings.otel_exporter_otlp_endpoint:
@@ -76,7 +76,7 @@ def start(settings: Settings) -> Service:
         callers=Callers(
             ApiKeys(settings.api_keys_file) if settings.api_keys_file else None, settings.caller_header
         ),
-        threads=TransformThreads(settings.inference_concurrency, settings.max_queue_rows),
+        threads=TransformExecutor(settings.inference_concurrency, settings.max_queue_rows),
         observers=(metrics, log_request) if tracing is None else (metrics, log_request, tracing),
     )
     return Service(settings, proven, metrics, log_request, scorer, routes(proven.model), tracing)

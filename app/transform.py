@@ -29,7 +29,7 @@ from typing import Any
 from model_loader.package import Package, TensorSpec
 
 # Name → array in the spec's dtype and shape; strings in arrays of objects.
-Named = Mapping[str, Any]
+NamedValues = Mapping[str, Any]
 
 
 class Transform:
@@ -44,8 +44,8 @@ class Transform:
 
     inputs: Sequence[TensorSpec] | None = None
     outputs: Sequence[TensorSpec] | None = None
-    before: Callable[[Named], Named] | None = None
-    after: Callable[[Named], Named] | None = None
+    before: Callable[[NamedValues], NamedValues] | None = None
+    after: Callable[[NamedValues], NamedValues] | None = None
 
     def __init__(self, package: Package) -> None:
         """

@@ -112,7 +112,7 @@ _SCOREBOX = Peer(
     prepare=(
         (*_LOADER, "publish", "{source}", "--name", "bench", *_STORE),
         (*_LOADER, "pull", "--output", "{served}", "--lock", "{served}.lock", *_STORE),
-        (*_LOADER, "bake", "{served}"),
+        (*_LOADER, "optimize", "{served}"),
     ),
     environ={
         "HOST": "127.0.0.1",

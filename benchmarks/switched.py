@@ -13,19 +13,19 @@ from typing import Any
 
 from flask import Flask
 
-from app.observability.request_record import Record
+from app.observability.request_record import RequestRecord
 from app.protocols.codec import Body
 from app.scoring.scorer import Reply, Route
 from app.serving import lifecycle as server
 from app.serving import observer_buffer
-from app.serving.asgi import Door, Receive, Send
+from app.serving.asgi import AsgiApp, Receive, Send
 from benchmarks.peer import TURNS_PATH
 
 # Short against the changes of a machine that others use too; not shorter than metrics put off their files.
 TURN_S = 0.5
 
 
-class Switched(Door):
+class Switched(AsgiApp):
     """A door that has requests looked at in every second turn, and tells how many it answered in each."""
 
     def __init__(self, flask: Flask) -> None:
@@ -35,11 +35,11 @@ class Switched(Door):
         self._requests = 0
         self._since = monotonic()
 
-    def observe_later(self, loop: asyncio.AbstractEventLoop) -> None:
+    def enable_buffering(self, loop: asyncio.AbstractEventLoop) -> None:
         """Begins the turns."""
         # The turns without fill the bucket of the sample too: half the rate gives the others what is usual.
         observer_buffer.TENSORS_PER_S //= 2
-        super().observe_later(loop)
+        super().enable_buffering(loop)
         self._loop, self._later = loop, self._scorer.observe
         loop.call_later(TURN_S, self._switch)
 
@@ -50,7 +50,7 @@ class Switched(Door):
         self._requests += 1
         return super().answer(route, headers, body)
 
-    def _off(self, _record: Record) -> None:
+    def _off(self, _record: RequestRecord) -> None:
         pass
 
     def _switch(self) -> None:
@@ -76,6 +76,6 @@ class Switched(Door):
         await send({"type": "http.response.body", "body": body})
 
 
-def application() -> Door:
+def application() -> AsgiApp:
     """The application of one worker."""
     return server.application(Switched)

@@ -74,8 +74,10 @@ def build_parser() -> argparse.ArgumentParser:
         "directory", metavar="DIR", type=Path, nargs="?", default=Path("model"), help="default: model"
     )
 
-    bake = command("bake", commands.run_bake, "write the form of a package that loads fastest, beside it")
-    bake.add_argument(
+    optimize = command(
+        "optimize", commands.run_optimize, "write the form of a package that loads fastest, beside it"
+    )
+    optimize.add_argument(
         "directory", metavar="DIR", type=Path, nargs="?", default=Path("model"), help="default: model"
     )
 

@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from model_loader.errors import PackageError
-from model_loader.optimize import bake
+from model_loader.optimize import optimize
 from model_loader.package import verify_package
-from model_loader.package.optimized import baked_path
+from model_loader.package.optimized import optimized_path
 from model_loader.registry.draft import read_candidate
 from model_loader.registry.ledger import Entry, read_ledger
 from model_loader.registry.lockfile import Lock, read_lock
@@ -80,12 +80,12 @@ def run_verify(args: Namespace) -> Answer:
     return Answer(f"{args.directory} is {package}, whole{signed}", data)
 
 
-def run_bake(args: Namespace) -> Answer:
-    """`bake DIR`."""
+def run_optimize(args: Namespace) -> Answer:
+    """`optimize DIR`."""
     package = verify_package(args.directory)
-    changed = bake(package)
-    path = baked_path(args.directory)
-    text = f"baked {package} into {path}" if changed else f"{path} is {package}, baked already"
+    changed = optimize(package)
+    path = optimized_path(args.directory)
+    text = f"optimized {package} into {path}" if changed else f"{path} is {package}, optimized already"
     return Answer(text, {"digest": package.digest, "changed": changed})
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from model_loader.errors import PackageError
-from model_loader.package import MODEL_FILE, Package, encode, hash_file, read_signature
+from model_loader.package import MODEL_FILE, Package, encode, hash_file, read_model_io
 from model_loader.package.custom_ops import explain, register_extensions
-from model_loader.package.optimized import ALIGNMENT, BAKED_FILE, baked_path, find_baked, recipe
-from model_loader.store.atomic import alone, replace_directory
+from model_loader.package.optimized import ALIGNMENT, OPTIMIZED_FILE, find_optimized, optimized_path, recipe
+from model_loader.store.atomic import exclusive_lock, replace_directory
 
 WEIGHTS_FILE = "weights.bin"
 # Weights of at least so many bytes are shared, the first of these that can be; below a page nothing is.
@@ -23,8 +23,8 @@ _PREPACKED = re.compile(rb"prepacked_\d+\x12.[^|]{1,300}?((?:\|\d+;\d+;\d+)+)", 
 _OFFSET = re.compile(rb"\|(\d+);")
 
 
-def bake(package: Package) -> bool:
-    """Writes the baked form of a package beside it.
+def optimize(package: Package) -> bool:
+    """Writes the optimized model of a package beside it.
 
     Args:
         package: verified.
@@ -40,9 +40,9 @@ def bake(package: Package) -> bool:
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 
     refusals = tuple(e for e in vars(state).values() if isinstance(e, type) and issubclass(e, Exception))
-    target = baked_path(package.path.resolve())
-    with alone(target.parent):
-        if _is_baked(package, onnxruntime.__version__):
+    target = optimized_path(package.path.resolve())
+    with exclusive_lock(target.parent):
+        if _is_optimized(package, onnxruntime.__version__):
             return False
         staging = target.with_name(f".{target.name}")
         shutil.rmtree(staging, ignore_errors=True)
@@ -50,22 +50,22 @@ def bake(package: Package) -> bool:
         try:
             before = _write(package.path / MODEL_FILE, staging / MODEL_FILE)
             after = _session(staging / MODEL_FILE)
-            if read_signature(after) != read_signature(before):
-                raise PackageError(f"{package} cannot be baked: its inputs or outputs would change")
+            if read_model_io(after) != read_model_io(before):
+                raise PackageError(f"{package} cannot be optimized: its inputs or outputs would change")
             files = {file.name: vars(hash_file(file)) for file in sorted(staging.iterdir())}
             note = recipe(package, onnxruntime.__version__) | {"files": files}
-            (staging / BAKED_FILE).write_bytes(encode(note))
+            (staging / OPTIMIZED_FILE).write_bytes(encode(note))
             replace_directory(staging, target)
         except refusals as exc:
-            raise PackageError(f"{package} cannot be baked: {explain(exc)}") from exc
+            raise PackageError(f"{package} cannot be optimized: {explain(exc)}") from exc
         finally:
             shutil.rmtree(staging, ignore_errors=True)
     return True
 
 
-def _is_baked(package: Package, onnxruntime: str) -> bool:
+def _is_optimized(package: Package, onnxruntime: str) -> bool:
     try:
-        return find_baked(package, onnxruntime) is not None
+        return find_optimized(package, onnxruntime) is not None
     except PackageError:
         return False
 

@@ -67,7 +67,7 @@ def read_pods(place: str) -> list[Pod]:
     return sorted(pods, key=lambda pod: pod.name)
 
 
-def must_carry(pods: Sequence[Pod], image: str, model: str) -> None:
+def verify_pods(pods: Sequence[Pod], image: str, model: str) -> None:
     """Makes sure that all pods are ready and carry an image and a model.
 
     Raises:

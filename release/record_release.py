@@ -13,7 +13,7 @@ from model_loader.store import Store, open_store
 from release import git_branch as origin
 from release.errors import ReleaseError
 from release.image_labels import read_labels
-from release.kubernetes import must_carry, read_stage
+from release.kubernetes import read_stage, verify_pods
 from release.release_log import FILE, Release, parse
 
 PRODUCTION = "production"
@@ -32,7 +32,7 @@ def record(image: str, stage: str) -> str:
         LoaderError: the store does not have the model, or refuses.
     """
     model, commit = read_labels(image)
-    must_carry(read_stage(stage), image, model)
+    verify_pods(read_stage(stage), image, model)
     release = Release(now(), commit, image, model, author())
     return write_down(release, stage)
 

@@ -7,7 +7,7 @@ from model_loader.registry.ledger import author, now
 from model_loader.registry.pull import find_locked
 from release import git_branch as origin
 from release.errors import ReleaseError
-from release.kubernetes import NAME, must_carry, namespace, read_stage
+from release.kubernetes import NAME, namespace, read_stage, verify_pods
 from release.record_release import LOCK, PRODUCTION, find_store, lock_text, read_lock, write_down
 from release.release_log import FILE, ROLLBACK, Release, before, find, parse
 from release.subprocesses import run
@@ -46,7 +46,7 @@ def roll_back(release: Release, reason: str | None) -> str:
     find_locked(store, lock)
     try:
         _deploy(tip, release.image, lock_text(lock))
-        must_carry(read_stage(PRODUCTION), release.image, release.model)
+        verify_pods(read_stage(PRODUCTION), release.image, release.model)
     except ReleaseError as exc:
         raise ReleaseError(
             f"{exc}. Ledger, {LOCK} and {FILE} are as they were; scripts/which says what the pods carry. "

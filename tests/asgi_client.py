@@ -7,7 +7,7 @@ from flask import Flask
 from werkzeug.test import EnvironBuilder
 from werkzeug.wrappers import Response
 
-from app.serving.asgi import Door
+from app.serving.asgi import AsgiApp
 
 
 class TextResponse(Response):
@@ -24,7 +24,7 @@ class AsgiClient:
 
     def __init__(self, application: Flask) -> None:
         self.application = application
-        self._door = Door(application)
+        self._door = AsgiApp(application)
 
     def get(self, path: str, **request: Any) -> Response:
         """A GET."""

@@ -4,7 +4,7 @@ import os
 import sys
 
 from app.errors import StartupError
-from app.model.self_test import prove
+from app.model.self_test import load_and_verify
 from app.settings import Settings
 from model_loader.package import SAMPLES_FILE
 
@@ -12,14 +12,14 @@ from model_loader.package import SAMPLES_FILE
 def main() -> int:
     """Loads the model as a worker does, and runs the self-test."""
     try:
-        proven = prove(Settings.from_environ(os.environ).resolved())
+        proven = load_and_verify(Settings.from_environ(os.environ).resolved())
     except StartupError as exc:
         print(f"check: {exc}", file=sys.stderr)
         return 1
     package, samples = proven.model.package, proven.samples
-    form = ", baked" if proven.is_baked else ""
-    if proven.setback:
-        print(f"check: served as published: {proven.setback}", file=sys.stderr)
+    form = ", optimized" if proven.is_optimized else ""
+    if proven.fallback_reason:
+        print(f"check: served as published: {proven.fallback_reason}", file=sys.stderr)
     if samples:
         print(f"{package} answers its {len(samples)} samples{form}")
     else:

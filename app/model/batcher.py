@@ -39,7 +39,7 @@ class Result(NamedTuple):
     queue_duration: float
     infer_duration: float
     batch_rows: int
-    leads: bool = True
+    is_batch_leader: bool = True
 
 
 @dataclass(slots=True)
@@ -209,7 +209,7 @@ class Batcher:
         took = monotonic() - began
         rows = sum(job.rows for job in jobs)
         return [
-            Result(part, began - job.submitted, took, rows, leads=job is jobs[0])
+            Result(part, began - job.submitted, took, rows, is_batch_leader=job is jobs[0])
             for job, part in zip(jobs, parts, strict=True)
         ]
 

@@ -12,16 +12,16 @@ from app.errors import InferenceFailed, ModelError
 from app.model.low_precision import RAW_DATATYPES, from_ort_value, to_ort_value
 from app.settings import Settings
 from model_loader.package import (
+    ModelIO,
     Package,
     PackageError,
-    Signature,
     TensorSpec,
     bare_package,
-    read_signature,
+    read_model_io,
     verify_package,
 )
 from model_loader.package.custom_ops import explain, register_extensions
-from model_loader.package.optimized import find_baked
+from model_loader.package.optimized import find_optimized
 
 # ONNX Runtime's own exceptions have no common base but Exception; the others are what pybind raises.
 ORT_ERRORS: tuple[type[Exception], ...] = (
@@ -34,7 +34,7 @@ ORT_ERRORS: tuple[type[Exception], ...] = (
     ValueError,
     TypeError,
 )
-BAKED_PROVIDERS = ("CPUExecutionProvider",)
+OPTIMIZED_PROVIDERS = ("CPUExecutionProvider",)
 # Of glibc; other C libraries give memory back by themselves.
 _malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
 
@@ -51,7 +51,7 @@ class Model:
     """
 
     def __init__(self, package: Package, session: "ort.InferenceSession") -> None:
-        signature = read_signature(session)
+        signature = read_model_io(session)
         self.package = package
         self.inputs: Mapping[str, TensorSpec] = {spec.name: spec for spec in signature.inputs}
         self.outputs: Mapping[str, TensorSpec] = {spec.name: spec for spec in signature.outputs}
@@ -113,7 +113,7 @@ def _has_rows(spec: TensorSpec) -> bool:
     return "(" not in spec.datatype and spec.shape is not None and not isinstance(spec.shape[0], int)
 
 
-def _check_features(package: Package, signature: Signature) -> None:
+def _check_features(package: Package, signature: ModelIO) -> None:
     """Column names are for one input of two dimensions, as wide as there are names."""
     features = package.manifest.features
     required = [spec for spec in signature.inputs if not spec.optional]
@@ -146,27 +146,27 @@ def load(package: Package, settings: Settings) -> Model:
     Raises:
         ModelError: ONNX Runtime cannot load the model, or it cannot be served.
     """
-    return _model(package, package.model_path, settings, is_baked=False)
+    return _model(package, package.model_path, settings, is_optimized=False)
 
 
-def load_baked(package: Package, settings: Settings) -> Model | None:
-    """Makes a session of a package's baked form; None where it has none, or is to run on other providers.
+def load_optimized(package: Package, settings: Settings) -> Model | None:
+    """Make a session of a package's optimized model; None without one, or for other providers.
 
     Raises:
-        ModelError: it was baked for another machine, or is not what was baked.
+        ModelError: it was optimized for another machine, or is not what was optimized.
     """
-    if package.path.is_file() or settings.providers != BAKED_PROVIDERS:
+    if package.path.is_file() or settings.providers != OPTIMIZED_PROVIDERS:
         return None
     try:
-        file = find_baked(package, ort.__version__)
+        file = find_optimized(package, ort.__version__)
     except PackageError as exc:
         raise ModelError(str(exc)) from exc
-    return _model(package, file, settings, is_baked=True) if file else None
+    return _model(package, file, settings, is_optimized=True) if file else None
 
 
-def _model(package: Package, file: Path, settings: Settings, *, is_baked: bool) -> Model:
+def _model(package: Package, file: Path, settings: Settings, *, is_optimized: bool) -> Model:
     try:
-        model = Model(package, _session(package, file, settings, is_baked=is_baked))
+        model = Model(package, _session(package, file, settings, is_optimized=is_optimized))
     except PackageError as exc:
         raise ModelError(str(exc)) from exc
     if _malloc_trim:
@@ -174,7 +174,9 @@ def _model(package: Package, file: Path, settings: Settings, *, is_baked: bool) 
     return model
 
 
-def _session(package: Package, file: Path, settings: Settings, *, is_baked: bool) -> "ort.InferenceSession":
+def _session(
+    package: Package, file: Path, settings: Settings, *, is_optimized: bool
+) -> "ort.InferenceSession":
     missing = set(settings.providers) - set(ort.get_available_providers())
     if missing:
         raise ModelError(
@@ -186,7 +188,7 @@ def _session(package: Package, file: Path, settings: Settings, *, is_baked: bool
     options.intra_op_num_threads = settings.intra_op_num_threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    if is_baked:
+    if is_optimized:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
         return ort.InferenceSession(str(file), options, providers=list(settings.providers), enable_fallback=0)

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 import orjson
 
 from app.errors import InvalidRequest, ModelError, RequestError
-from app.model.onnx_model import load, load_baked, open_package
+from app.model.onnx_model import load, load_optimized, open_package
 from app.model.samples import Sample, matches, read_samples
-from app.model.served_model import Served
+from app.model.served_model import ServedModel
 from app.settings import Settings
 from app.tensors.from_json import from_json, inputs_from_json
 from app.tensors.to_json import to_json
 
 
-def run(model: Served, samples: Sequence[Sample]) -> None:
+def run(model: ServedModel, samples: Sequence[Sample]) -> None:
     """Runs the model on every sample; this also warms it up.
 
     Raises:
@@ -40,21 +40,21 @@ def run(model: Served, samples: Sequence[Sample]) -> None:
 
 
 @dataclass(frozen=True)
-class Proven:
+class VerifiedModel:
     """A model that answered its samples.
 
     Attributes:
-        setback: why it is not in its baked form, where there is one.
+        setback: why it is not in its optimized model, where there is one.
     """
 
-    model: Served
+    model: ServedModel
     samples: tuple[Sample, ...]
-    is_baked: bool
-    setback: str | None = None
+    is_optimized: bool
+    fallback_reason: str | None = None
 
 
-def prove(settings: Settings) -> Proven:
-    """Loads the model and runs it on its samples: in its baked form, or else as it was published.
+def load_and_verify(settings: Settings) -> VerifiedModel:
+    """Loads the model and runs it on its samples: in its optimized model, or else as it was published.
 
     Args:
         settings: resolved.
@@ -64,17 +64,17 @@ def prove(settings: Settings) -> Proven:
     """
     package = open_package(settings.model_path)
     samples = read_samples(package)
-    setback = None
+    fallback_reason = None
     try:
-        if found := load_baked(package, settings):
-            baked = Served(found)
-            run(baked, samples)
-            return Proven(baked, samples, is_baked=True)
+        if found := load_optimized(package, settings):
+            optimized = ServedModel(found)
+            run(optimized, samples)
+            return VerifiedModel(optimized, samples, is_optimized=True)
     except ModelError as exc:
-        setback = str(exc)
-    model = Served(load(package, settings))
+        fallback_reason = str(exc)
+    model = ServedModel(load(package, settings))
     run(model, samples)
-    return Proven(model, samples, is_baked=False, setback=setback)
+    return VerifiedModel(model, samples, is_optimized=False, fallback_reason=fallback_reason)
 
 
 def _short(text: str) -> str:

@@ -9,13 +9,13 @@ from app.errors import InferenceFailed, ModelError, RequestError
 from app.model.onnx_model import Model
 from app.tensors.datatypes import DATATYPES, INTEGERS, Array
 from app.tensors.io_spec import check_names, check_shapes
-from app.transform import Named, Transform
+from app.transform import NamedValues, Transform
 from model_loader.package import Package, TensorSpec
 
-Half: TypeAlias = Callable[[Named], Named]
+TransformStep: TypeAlias = Callable[[NamedValues], NamedValues]
 
 
-class Served:
+class ServedModel:
     """What requests and replies are made of.
 
     Attributes:
@@ -53,7 +53,7 @@ class Served:
                 f"{self.package}: its samples are in the terms of a transform; app/transform.py has none"
             )
 
-    def infer(self, inputs: Named) -> Named:
+    def infer(self, inputs: NamedValues) -> NamedValues:
         """Answers once, by itself.
 
         Raises:
@@ -67,12 +67,12 @@ def _by_name(specs: Sequence[TensorSpec] | None) -> Mapping[str, TensorSpec]:
     return {spec.name: spec for spec in specs or ()}
 
 
-def _guarded(function: Half | None, specs: Mapping[str, TensorSpec]) -> Half | None:
+def _guarded(function: TransformStep | None, specs: Mapping[str, TensorSpec]) -> TransformStep | None:
     """A half of a transform whose mistakes are told, and whose results are what it says they are."""
     if function is None:
         return None
 
-    def call(values: Named) -> Named:
+    def call(values: NamedValues) -> NamedValues:
         try:
             result = function(values)
         except RequestError:
@@ -87,7 +87,7 @@ def _guarded(function: Half | None, specs: Mapping[str, TensorSpec]) -> Half | N
     return call
 
 
-def _checked(values: Named, specs: Mapping[str, TensorSpec]) -> Named:
+def _checked(values: NamedValues, specs: Mapping[str, TensorSpec]) -> NamedValues:
     check_names(values.keys(), specs)
     checked = {
         name: _array(values[name], spec) if spec.datatype in DATATYPES else values[name]

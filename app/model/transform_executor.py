@@ -5,11 +5,11 @@ from threading import BoundedSemaphore
 from time import monotonic
 
 from app.errors import DeadlineExceeded, QueueFull
-from app.model.served_model import Half
-from app.transform import Named
+from app.model.served_model import TransformStep
+from app.transform import NamedValues
 
 
-class TransformThreads:
+class TransformExecutor:
     """Threads that run a transform: as many at once as the model runs."""
 
     def __init__(self, threads: int, max_waiting: int) -> None:
@@ -21,7 +21,7 @@ class TransformThreads:
         self._before, self._after = (ThreadPoolExecutor(threads, name) for name in ("before", "after"))
         self._places = BoundedSemaphore(max_waiting + threads)
 
-    def before(self, function: Half, inputs: Named, deadline: float) -> Future[Named]:
+    def before(self, function: TransformStep, inputs: NamedValues, deadline: float) -> Future[NamedValues]:
         """Has the model's inputs made of a request's.
 
         Args:
@@ -33,7 +33,7 @@ class TransformThreads:
         if not self._places.acquire(blocking=False):
             raise QueueFull("too many requests wait for what is done before the model")
 
-        def run() -> Named:
+        def run() -> NamedValues:
             if deadline < monotonic():
                 raise DeadlineExceeded("the request's deadline passed before the model ran")
             return function(inputs)
@@ -43,6 +43,6 @@ class TransformThreads:
         future.add_done_callback(lambda _: self._places.release())
         return future
 
-    def after(self, function: Half, outputs: Named) -> Future[Named]:
+    def after(self, function: TransformStep, outputs: NamedValues) -> Future[NamedValues]:
         """Has what is answered made of the model's outputs."""
         return self._after.submit(function, outputs)

@@ -10,7 +10,7 @@ from app.errors import RequestError
 from app.model.batcher import INLINE_S, Batcher, Inputs, kind_of
 from app.model.onnx_model import Model
 from app.model.samples import ATOL, RTOL, Sample, matches
-from app.model.served_model import Served
+from app.model.served_model import ServedModel
 from app.settings import Settings
 from app.tensors.datatypes import DATATYPES
 from app.tensors.from_json import inputs_from_json
@@ -19,7 +19,7 @@ from model_loader.package import TensorSpec
 REPEATS = 5
 
 
-def warm_up(served: Served, samples: Sequence[Sample], settings: Settings) -> Batcher:
+def warm_up(served: ServedModel, samples: Sequence[Sample], settings: Settings) -> Batcher:
     """A batcher that knows the model: a fast one answers inline, one that proves it can is given batches.
 
     Args:
@@ -27,7 +27,7 @@ def warm_up(served: Served, samples: Sequence[Sample], settings: Settings) -> Ba
         settings: resolved.
     """
     model = served.model
-    requests = carried(served, samples) or _random(model)
+    requests = sample_inputs(served, samples) or _random(model)
     rtol = max((sample.rtol for sample in samples), default=RTOL)
     atol = max((sample.atol for sample in samples), default=ATOL)
     is_batched = settings.batching == "on" and proves_batching(model, requests, rtol, atol)
@@ -40,7 +40,7 @@ def warm_up(served: Served, samples: Sequence[Sample], settings: Settings) -> Ba
     )
 
 
-def carried(served: Served, samples: Sequence[Sample]) -> list[Inputs]:
+def sample_inputs(served: ServedModel, samples: Sequence[Sample]) -> list[Inputs]:
     """The model's inputs for each sample."""
     requests: list[Inputs] = [inputs_from_json(sample.inputs, served.inputs) for sample in samples]
     return list(map(served.before, requests)) if served.before else requests

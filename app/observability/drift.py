@@ -51,7 +51,7 @@ class Drift:
         Raises:
             ModelError: the baseline is not one, or not the model's.
         """
-        self.held_bytes = 0
+        self.pending_bytes = 0
         columns = model.package.manifest.features or ()
         names = model.inputs.keys() | set(columns)
         try:
@@ -69,7 +69,7 @@ class Drift:
             for label, share in zip(item.bins, (*item.shares, 0.0, 0.0), strict=True)
         )
 
-    def try_out(self, model: Model, requests: Sequence[Mapping[str, Any]]) -> None:
+    def check_baseline(self, model: Model, requests: Sequence[Mapping[str, Any]]) -> None:
         """Counts what the model makes of some requests, and forgets it.
 
         Raises:
@@ -90,16 +90,16 @@ class Drift:
             outputs: likewise.
         """
         for part in self._parts:
-            self.held_bytes += part.add(inputs if part.is_feature else outputs)
+            self.pending_bytes += part.add(inputs if part.is_feature else outputs)
 
     def count(self) -> Counts:
         """How many of the values put by fall into each of the bins."""
-        self.held_bytes = 0
+        self.pending_bytes = 0
         return np.concatenate([part.count() for part in self._parts] or [np.zeros(0, np.int64)])
 
 
 @dataclass
-class _Part:
+class _ColumnGroup:
     """Distributions that are counted together: of columns of one array, or one of all its values.
 
     Attributes:
@@ -122,8 +122,8 @@ class _Part:
     is_free: bool
     dtype: np.dtype[Any] | None
     edges: Array
-    slots: Array
-    held: bytearray = field(default_factory=bytearray)
+    bin_index: Array
+    pending: bytearray = field(default_factory=bytearray)
     others: list[Any] = field(default_factory=list)
 
     def add(self, named: Sequence[Mapping[str, Any]]) -> int:
@@ -143,7 +143,7 @@ class _Part:
         data = _joined(values)
         if len(data) > MAX_VALUES * self.dtype.itemsize:
             data = b"".join([self._share(value) for value in values])
-        self.held += data
+        self.pending += data
         return len(data)
 
     def _share(self, value: Array) -> bytes:
@@ -153,8 +153,8 @@ class _Part:
 
     def count(self) -> Counts:
         """How many of the values put by fall into each of the distributions' bins."""
-        held, others, self.held, self.others = self.held, self.others, bytearray(), []
-        values = _flat(others) if self.dtype is None else np.frombuffer(held, self.dtype)
+        pending, others, self.pending, self.others = self.pending, self.others, bytearray(), []
+        values = _flat(others) if self.dtype is None else np.frombuffer(pending, self.dtype)
         columns = values[None] if self.columns is None else values.reshape(-1, self.width).T[self.columns]
         if categories := self.distributions[0].categories:
             return _categories(columns, categories)
@@ -164,7 +164,7 @@ class _Part:
         up_to[:, -1] = columns.shape[1]
         for row, column, edges in zip(up_to, ordered, self.edges, strict=True):
             row[1:-1] = column.searchsorted(edges)
-        return np.bincount(self.slots.ravel(), np.diff(up_to).ravel()).astype(np.int64)
+        return np.bincount(self.bin_index.ravel(), np.diff(up_to).ravel()).astype(np.int64)
 
 
 def _joined(arrays: Sequence[Any]) -> bytes:
@@ -177,7 +177,7 @@ def _joined(arrays: Sequence[Any]) -> bytes:
 
 def _parts(
     kind: str, distributions: Sequence[Distribution], model: Model, columns: Sequence[str]
-) -> Iterator[_Part]:
+) -> Iterator[_ColumnGroup]:
     """The columns of numbers as one, since most of the work is the same for one value as for a thousand."""
     specs = model.inputs if kind == "feature" else model.outputs
     required = next((name for name, spec in model.inputs.items() if not spec.optional), "")
@@ -192,10 +192,10 @@ def _parts(
                 f"{model.package}: the baseline has edges for {kind} '{group[0].name}', a string"
             )
         dtype = DATATYPES.get(spec.datatype)
-        edges, slots = _places(group)
+        edges, bin_index = _places(group)
         if dtype == np.float32:
             edges = _rounded_up(edges)
-        yield _Part(
+        yield _ColumnGroup(
             is_feature=kind == "feature",
             source=spec.name,
             distributions=group,
@@ -204,27 +204,27 @@ def _parts(
             is_free=is_wide and not (spec.shape and isinstance(spec.shape[1], int)),
             dtype=None if dtype is None or dtype.kind == "O" else dtype,
             edges=edges,
-            slots=slots,
+            bin_index=bin_index,
         )
 
 
 def _places(distributions: Sequence[Distribution]) -> tuple[Array, Array]:
-    """Edges, and the bin of a value by the number of edges up to it; see `_Part`."""
+    """Edges, and the bin of a value by the number of edges up to it; see `_ColumnGroup`."""
     most = max(len(item.edges) for item in distributions)
     edges = np.full((len(distributions), most + 1), np.inf)
     edges[:, -1] = np.nan
-    slots = np.zeros((len(distributions), most + 2), np.intp)
+    bin_index = np.zeros((len(distributions), most + 2), np.intp)
     begin = 0
     for row, item in enumerate(distributions):
         ranges, missing, outside = max(0, len(item.edges) - 1), len(item.bins) - 2, len(item.bins) - 1
         edges[row, : len(item.edges)] = item.edges
         if item.edges:  # the last bin has its upper edge too
             edges[row, ranges] = np.nextafter(item.edges[-1], np.inf)
-        slots[row] = begin + outside
-        slots[row, 1 : ranges + 1] = begin + np.arange(ranges)
-        slots[row, most + 1] = begin + missing
+        bin_index[row] = begin + outside
+        bin_index[row, 1 : ranges + 1] = begin + np.arange(ranges)
+        bin_index[row, most + 1] = begin + missing
         begin += len(item.bins)
-    return edges, slots
+    return edges, bin_index
 
 
 def _rounded_up(edges: Array) -> Array:

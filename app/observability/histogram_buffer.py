@@ -17,21 +17,21 @@ class HistogramBuffer:
     def __init__(self, histogram: Any) -> None:
         self._histogram = histogram
         self._bounds = np.array(histogram._upper_bounds)
-        self._held = bytearray()
+        self._pending = bytearray()
         # How many lie up to each bound.
         self._up_to = np.zeros(len(self._bounds), np.int64)
         self._sum = 0.0
 
     def add(self, values: Array) -> None:
         """Takes observations, of which NaN is none, as float64."""
-        self._held += values.tobytes()
-        if len(self._held) >= MOST_TALLY_BYTES:
+        self._pending += values.tobytes()
+        if len(self._pending) >= MOST_TALLY_BYTES:
             self._count()
 
     def _count(self) -> None:
         # A bucket holds what is at most its bound, and the last bound is infinite. To look for a few bounds
         # among sorted values, NaN at their end, is less work than to look for each value among the bounds.
-        ordered, self._held = np.sort(np.frombuffer(self._held)), bytearray()
+        ordered, self._pending = np.sort(np.frombuffer(self._pending)), bytearray()
         up_to = ordered.searchsorted(self._bounds, "right")
         self._up_to += up_to
         self._sum += float(ordered[: up_to[-1]].sum())

@@ -20,10 +20,10 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_flask_exporter import PrometheusMetrics
 
 from app.model.batcher import Batcher
-from app.model.self_test import Proven
+from app.model.self_test import VerifiedModel
 from app.observability.drift import Drift
 from app.observability.histogram_buffer import HistogramBuffer
-from app.observability.request_record import Records
+from app.observability.request_record import RecordBatch
 
 # From 10 µs: the tree models that this serves answer in tens of microseconds, large networks in seconds.
 SECONDS = (
@@ -63,7 +63,7 @@ class Metrics:
             sets it that answers them without Flask.
     """
 
-    def __init__(self, proven: Proven, batcher: Batcher) -> None:
+    def __init__(self, proven: VerifiedModel, batcher: Batcher) -> None:
         """
         Raises:
             ModelError: the model's baseline is not one.
@@ -104,12 +104,12 @@ class Metrics:
         self._counts = np.zeros(len(self._bins), np.int64)
         self._describe(proven)
 
-    def _describe(self, proven: Proven) -> None:
+    def _describe(self, proven: VerifiedModel) -> None:
         model, manifest = proven.model, proven.model.package.manifest
         info = self._gauge("model_info", "The model served.", "name", "version", "digest")
         info.labels(manifest.name, model.version, model.package.digest).set(1)
-        baked = self._gauge("model_baked", "1 if the model is served in its baked form, else 0.")
-        baked.set(proven.is_baked)
+        optimized = self._gauge("model_optimized", "1 if the model is served in its optimized model, else 0.")
+        optimized.set(proven.is_optimized)
         if manifest.trained:
             gauge = self._gauge("model_trained_timestamp_seconds", "When the model was trained.")
             gauge.set(manifest.trained.timestamp())
@@ -142,21 +142,21 @@ class Metrics:
     def _histogram(self, name: str, help_text: str, buckets: Sequence[float]) -> Histogram:
         return Histogram(name, help_text, buckets=buckets, registry=self.registry)
 
-    def __call__(self, records: Records) -> None:
+    def __call__(self, records: RecordBatch) -> None:
         """Counts scored requests."""
-        times, runs = records.times, records.runs
+        times, groups = records.times, records.groups
         # One of a batch stands for it; None becomes NaN.
         led_rows = np.repeat(
-            np.array([kind.batch_rows if kind.leads else None for kind, _, _ in runs], float),
-            [end - begin for _, begin, end in runs],
+            np.array([kind.batch_rows if kind.is_batch_leader else None for kind, _, _ in groups], float),
+            [end - begin for _, begin, end in groups],
         )
         tensors = [(given, got) for given, got in records.tensors.values() if got is not None]
         decode, queue, infer, encode, batch_rows = self._phases
         with self._lock:
-            for kind, begin, end in runs:
+            for kind, begin, end in groups:
                 reason = kind.error.reason if kind.error else None
                 self._outcomes[kind.status, kind.caller, reason] += end - begin
-            for (route, status), alike in groupby(runs, lambda run: run[0][:2]) if self.counts_http else ():
+            for (route, status), alike in groupby(groups, lambda run: run[0][:2]) if self.counts_http else ():
                 bounds = [(begin, end) for _, begin, end in alike]
                 self._http_of(route, status).add(times.duration[bounds[0][0] : bounds[-1][1]])
             # NaN, which is not counted, where the model did not answer.
@@ -166,7 +166,7 @@ class Metrics:
             encode.add(times.started + times.duration - times.inferred)
             batch_rows.add(led_rows)
             self.drift.add([given for given, _ in tensors], [got for _, got in tensors])
-            if self.drift.held_bytes >= MOST_DRIFT_BYTES:
+            if self.drift.pending_bytes >= MOST_DRIFT_BYTES:
                 self._counts += self.drift.count()
             if self.defer is None:
                 self.flush()
@@ -178,9 +178,9 @@ class Metrics:
         """Adds `/metrics` and the HTTP metrics to the application."""
 
         @app.before_request
-        def look() -> None:
+        def refresh_gauges() -> None:
             if request.path == "/metrics":
-                self.look()
+                self.refresh_gauges()
 
         PrometheusMetrics(app, registry=self.registry, group_by="url_rule")
         # The exporter keeps no reference to its two metrics, and the fast lane counts in them too.
@@ -211,7 +211,7 @@ class Metrics:
             for index in counts.nonzero()[0].tolist():
                 self._bins[index].inc(float(counts[index]))
 
-    def look(self) -> None:
+    def refresh_gauges(self) -> None:
         """Takes this worker's present memory, CPU time and queue into its gauges."""
         usage = getrusage(RUSAGE_SELF)
         # Only Linux has it; elsewhere the memory is not known.

@@ -19,7 +19,7 @@ import orjson
 
 from app.errors import RequestError
 from app.observability.logging import is_json, logger
-from app.observability.request_record import Records, Tensors
+from app.observability.request_record import RecordBatch, Tensors
 from app.settings import Settings
 from app.tensors.datatypes import Array
 from app.tensors.to_json import to_json
@@ -50,13 +50,13 @@ class RequestLog:
         self._is_json = is_json(settings)
         self._describe = lru_cache(maxsize=1024)(self._make_line)
 
-    def __call__(self, records: Records) -> None:
+    def __call__(self, records: RecordBatch) -> None:
         """Logs requests; those that succeeded perhaps not, see the settings."""
         epoch = time() - monotonic()
         least = logger.getEffectiveLevel()
         places: list[int] = []
         parts: list[str] = []
-        for kind, begin, end in records.runs:
+        for kind, begin, end in records.groups:
             level, line = self._describe(*kind[:5])
             if level >= least:
                 some = self._drawn(kind.status, range(begin, end))
@@ -101,11 +101,11 @@ class RequestLog:
             return places
         return [place for place in places if random() < self._success_ratio]  # noqa: S311
 
-    def _lengthen(self, parts: list[str], places: Sequence[int], records: Records) -> None:
+    def _lengthen(self, parts: list[str], places: Sequence[int], records: RecordBatch) -> None:
         """Adds to lines what only some have."""
         errors = {
             place: kind.error
-            for kind, begin, end in records.runs
+            for kind, begin, end in records.groups
             if kind.error
             for place in range(begin, end)
         }

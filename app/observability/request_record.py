@@ -18,7 +18,7 @@ ANONYMOUS = "anonymous"
 
 
 @dataclass(slots=True)
-class Record:
+class RequestRecord:
     """What is known of one request.
 
     Attributes:
@@ -48,7 +48,7 @@ class Record:
     queue_duration: float = math.nan
     infer_duration: float = math.nan
     batch_rows: int | None = None
-    leads: bool = True
+    is_batch_leader: bool = True
     arrived: float = math.nan
     decoded: float = math.nan
     inferred: float = math.nan
@@ -57,20 +57,20 @@ class Record:
     body_bytes: int = 0
 
 
-class Kind(NamedTuple):
-    """What requests have in common that are counted and logged alike: see `Record`."""
+class RecordKey(NamedTuple):
+    """What requests have in common that are counted and logged alike: see `RequestRecord`."""
 
     route: str
     status: int
     caller: str
     rows: int | None
     batch_rows: int | None
-    leads: bool
+    is_batch_leader: bool
     error: RequestError | None
 
 
 class Times(NamedTuple):
-    """Times of requests as in `Record`, shape (requests,) each."""
+    """Times of requests as in `RequestRecord`, shape (requests,) each."""
 
     started: Array
     duration: Array
@@ -82,7 +82,7 @@ class Times(NamedTuple):
 
 
 class Tensors(NamedTuple):
-    """What the model took and gave, as in `Record`."""
+    """What the model took and gave, as in `RequestRecord`."""
 
     inputs: Mapping[str, Any]
     outputs: Mapping[str, Any] | None
@@ -91,7 +91,7 @@ class Tensors(NamedTuple):
 _TIMES = Struct(f"{len(Times._fields)}d")
 
 
-class Records:
+class RecordBatch:
     """Requests in the order in which they ended, and their columns, for those who would not look at each.
 
     Columns are made when they are first asked for. To pack each request as it ends would take half the
@@ -105,10 +105,10 @@ class Records:
         tensors: likewise; of those that they were kept of.
     """
 
-    def __init__(self, records: Sequence[Record]) -> None:
+    def __init__(self, records: Sequence[RequestRecord]) -> None:
         self._records = records
 
-    def __iter__(self) -> Iterator[Record]:
+    def __iter__(self) -> Iterator[RequestRecord]:
         return iter(self._records)
 
     @cached_property
@@ -132,7 +132,7 @@ class Records:
         return Times(*np.frombuffer(b"".join(rows)).reshape(-1, len(Times._fields)).T)
 
     @cached_property
-    def runs(self) -> Sequence[tuple[Kind, int, int]]:
+    def groups(self) -> Sequence[tuple[RecordKey, int, int]]:
         # Plain tuples, which are made faster than a Kind.
         kinds = (
             (
@@ -141,16 +141,16 @@ class Records:
                 record.caller,
                 record.rows,
                 record.batch_rows,
-                record.leads,
+                record.is_batch_leader,
                 record.error,
             )
             for record in self._records
         )
-        runs, end = [], 0
+        groups, end = [], 0
         for kind, alike in groupby(kinds):
             begin, end = end, end + len([*alike])
-            runs.append((Kind(*kind), begin, end))
-        return runs
+            groups.append((RecordKey(*kind), begin, end))
+        return groups
 
     @cached_property
     def traceparents(self) -> Mapping[int, str]:

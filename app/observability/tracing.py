@@ -17,8 +17,8 @@ from opentelemetry.trace import SpanKind, Status, StatusCode, set_span_in_contex
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from opentelemetry.util.types import AttributeValue
 
-from app.model.served_model import Served
-from app.observability.request_record import Record, Records
+from app.model.served_model import ServedModel
+from app.observability.request_record import RecordBatch, RequestRecord
 
 # A collector that does not answer shall not hold up the end of a worker.
 CLOSE_S = 2
@@ -27,7 +27,7 @@ CLOSE_S = 2
 class Tracing:
     """Makes spans of scored requests: an observer. They are sent from a thread of its own."""
 
-    def __init__(self, model: Served) -> None:
+    def __init__(self, model: ServedModel) -> None:
         resource = Resource({SERVICE_NAME: "scorebox"}).merge(Resource.create())
         self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
         self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
@@ -39,12 +39,12 @@ class Tracing:
             "scorebox.model.digest": model.package.digest,
         }
 
-    def __call__(self, records: Records) -> None:
+    def __call__(self, records: RecordBatch) -> None:
         """Makes the spans of requests, which are over."""
         for record in records:
             self._trace(record)
 
-    def _trace(self, record: Record) -> None:
+    def _trace(self, record: RequestRecord) -> None:
         epoch = time() - monotonic()
         began, ended = record.started, record.started + record.duration
         attributes: dict[str, AttributeValue] = {
@@ -77,7 +77,7 @@ class Tracing:
         sender.join(CLOSE_S)
 
 
-def _phases(record: Record) -> Iterator[tuple[str, float, float]]:
+def _phases(record: RequestRecord) -> Iterator[tuple[str, float, float]]:
     """Name, start and end of each phase that the request came to, by the monotonic clock."""
     if isnan(record.decoded):
         return

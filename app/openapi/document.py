@@ -12,7 +12,7 @@ import orjson
 from app import errors
 from app.errors import InvalidRequest
 from app.model.samples import Sample
-from app.model.served_model import Served
+from app.model.served_model import ServedModel
 from app.openapi import open_inference as openapi_v2
 from app.openapi import score as schemas
 from app.openapi.examples import example
@@ -42,7 +42,7 @@ An unknown route is answered with 404, a method that a route does not take with 
 are those of every error."""
 
 
-def document(model: Served, samples: tuple[Sample, ...], settings: Settings) -> dict[str, Any]:
+def document(model: ServedModel, samples: tuple[Sample, ...], settings: Settings) -> dict[str, Any]:
     """The document, in version 3.1."""
     is_guarded = settings.api_keys_file is not None
     digest = model.package.digest
@@ -82,7 +82,7 @@ def document(model: Served, samples: tuple[Sample, ...], settings: Settings) -> 
     }
 
 
-def _score(model: Served, samples: tuple[Sample, ...]) -> dict[str, Any]:
+def _score(model: ServedModel, samples: tuple[Sample, ...]) -> dict[str, Any]:
     asked, answered = _examples(model, samples)
     operation = {
         "operationId": "score",
@@ -114,7 +114,7 @@ def _npy(*specs: TensorSpec | None) -> dict[str, Any]:
     return {}
 
 
-def _about(model: Served) -> dict[str, Any]:
+def _about(model: ServedModel) -> dict[str, Any]:
     spec = {
         "name": {"type": "string"},
         "datatype": {"type": "string"},
@@ -181,7 +181,7 @@ def _complete(operation: dict[str, Any], *, is_guarded: bool) -> None:
         operation["responses"] |= refusals(errors.Unauthorized)
 
 
-def _examples(model: Served, samples: tuple[Sample, ...]) -> tuple[dict[str, Any], dict[str, Any]]:
+def _examples(model: ServedModel, samples: tuple[Sample, ...]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Examples of requests and of replies, by their form: the first sample, or zeros where there is none."""
     asked: dict[str, Any] = {}
     answered: dict[str, Any] = {}
@@ -200,7 +200,7 @@ def _examples(model: Served, samples: tuple[Sample, ...]) -> tuple[dict[str, Any
     return asked, answered
 
 
-def _bodies(model: Served, samples: tuple[Sample, ...]) -> Iterable[dict[str, Any]]:
+def _bodies(model: ServedModel, samples: tuple[Sample, ...]) -> Iterable[dict[str, Any]]:
     """Requests: that which people start from, then the first sample in the forms that it may have."""
     yield example(model, samples)
     if samples:
@@ -211,7 +211,7 @@ def _bodies(model: Served, samples: tuple[Sample, ...]) -> Iterable[dict[str, An
             yield {"instances": [dict(zip(inputs, row, strict=True)) for row in columns]}
 
 
-def _answer(model: Served, samples: tuple[Sample, ...], rows: int | None) -> bytes | None:
+def _answer(model: ServedModel, samples: tuple[Sample, ...], rows: int | None) -> bytes | None:
     """The reply to the first sample; None where it has not all outputs.
 
     Raises:

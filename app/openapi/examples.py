@@ -5,13 +5,13 @@ from typing import Any
 import orjson
 
 from app.model.samples import Sample
-from app.model.served_model import Served
+from app.model.served_model import ServedModel
 from model_loader.package import TensorSpec
 
 MAX_CURL_CHARACTERS = 1500
 
 
-def example(model: Served, samples: tuple[Sample, ...]) -> dict[str, Any]:
+def example(model: ServedModel, samples: tuple[Sample, ...]) -> dict[str, Any]:
     """The body of a request: the first sample, by column where the model names its columns; else zeros."""
     features = model.features
     if not samples:
@@ -24,7 +24,7 @@ def example(model: Served, samples: tuple[Sample, ...]) -> dict[str, Any]:
     return {"inputs": inputs}
 
 
-def curl(model: Served, samples: tuple[Sample, ...], port: int) -> str:
+def curl(model: ServedModel, samples: tuple[Sample, ...], port: int) -> str:
     """A command for a shell that scores the example, or shows the model where the example is long."""
     body = orjson.dumps(example(model, samples)).decode().replace("'", "'\\''")
     if len(body) > MAX_CURL_CHARACTERS:

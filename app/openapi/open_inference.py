@@ -7,7 +7,7 @@ every input is given once, and what the bytes after the JSON are.
 from typing import Any
 
 from app import errors
-from app.model.served_model import Served
+from app.model.served_model import ServedModel
 from app.openapi.parts import SCORING, get, json, ref, refusals, response
 from app.openapi.score import Schema, closed, name_of
 from app.protocols.open_inference import NAMES, datatype
@@ -20,7 +20,7 @@ The Open Inference Protocol. Every input that has no default is given, once; `da
 the length of the JSON, and the tensors' bytes follow it, each as long as its `binary_data_size`."""
 
 
-def paths(model: Served) -> dict[str, Any]:
+def paths(model: ServedModel) -> dict[str, Any]:
     """Health, metadata and, where the protocol has words for all of the model's types, inference."""
     name = {"const": model.name}
     base, versioned = f"/v2/models/{model.name}", f"/v2/models/{model.name}/versions/{model.version}"
@@ -63,7 +63,7 @@ def paths(model: Served) -> dict[str, Any]:
     return found
 
 
-def _infer(model: Served, id_: str) -> dict[str, Any]:
+def _infer(model: ServedModel, id_: str) -> dict[str, Any]:
     binary = {BINARY: {"schema": {"type": "string", "format": "binary"}}}
     return {
         "operationId": id_,
@@ -79,7 +79,7 @@ def _infer(model: Served, id_: str) -> dict[str, Any]:
     }
 
 
-def _request(model: Served) -> Schema:
+def _request(model: ServedModel) -> Schema:
     flag = {"type": "boolean"}
     output = {
         "type": "object",
@@ -123,7 +123,7 @@ def _tensor(spec: TensorSpec) -> Schema:
     }
 
 
-def _reply(model: Served) -> Schema:
+def _reply(model: ServedModel) -> Schema:
     tensor = {
         "name": {"enum": list(model.outputs)},
         "datatype": {"enum": sorted({NAMES[spec.datatype] for spec in model.outputs.values()})},

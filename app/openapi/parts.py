@@ -35,10 +35,10 @@ def get(id_: str, summary: str, content: Mapping[str, Any], *kinds: type[Request
 
 def refusals(*kinds: type[RequestError]) -> dict[str, Any]:
     """The responses of these errors, by status."""
-    return {str(kind.status): refusal(kind) for kind in kinds}
+    return {str(kind.status): invalid_input(kind) for kind in kinds}
 
 
-def refusal(kind: type[RequestError]) -> dict[str, Any]:
+def invalid_input(kind: type[RequestError]) -> dict[str, Any]:
     """The response of one error."""
     extra = {name: header("", {"const": value}) for name, value in kind.headers.items()}
     return response((kind.__doc__ or "").strip(), json(ref("schemas", "Error")), extra)

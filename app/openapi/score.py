@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import ml_dtypes
 import numpy as np
 
-from app.model.served_model import Served
+from app.model.served_model import ServedModel
 from app.tensors.datatypes import DATATYPES, INTEGERS, NON_FINITE
 from app.tensors.io_spec import describe, single_input
 from model_loader.package import TensorSpec
@@ -23,7 +23,7 @@ Shape: TypeAlias = tuple[int | str | None, ...] | None
 INTEGER_KEY = "^(0|-?[1-9][0-9]{0,19})$"
 
 
-def request(model: Served) -> Schema:
+def request(model: ServedModel) -> Schema:
     """The body of a request."""
     forms = [_form("By columns", "inputs", _columns(model.inputs))]
     rows = _instances(model)
@@ -32,7 +32,7 @@ def request(model: Served) -> Schema:
     return {"oneOf": forms}
 
 
-def reply(model: Served) -> Schema:
+def reply(model: ServedModel) -> Schema:
     """The body of an answer."""
     outputs = {name: _described(spec, _value(spec, taken=False)) for name, spec in model.outputs.items()}
     forms = [_answer("By columns", {"outputs": closed(outputs)}, model)]
@@ -43,14 +43,14 @@ def reply(model: Served) -> Schema:
     return {"oneOf": forms}
 
 
-def error(model: Served) -> Schema:
+def error(model: ServedModel) -> Schema:
     """The body of every error."""
     return _answer(
         "Error", {"error": {"type": "string", "description": "What was expected, what came."}}, model
     )
 
 
-def components(model: Served) -> dict[str, Schema]:
+def components(model: ServedModel) -> dict[str, Schema]:
     """The schemas that the others refer to: of each datatype, alone and in any shape."""
     specs = [*model.inputs.values(), *model.outputs.values()]
     found: dict[str, Schema] = {}
@@ -78,7 +78,7 @@ def _form(title: str, member: str, schema: Schema) -> Schema:
     return {"title": title} | closed({member: schema, "signature_name": passed_over}, [member])
 
 
-def _answer(title: str, members: Mapping[str, Schema], model: Served) -> Schema:
+def _answer(title: str, members: Mapping[str, Schema], model: ServedModel) -> Schema:
     about = {
         "id": {"type": "string", "description": "That of the header `x-request-id`."},
         "model_name": {"const": model.name},
@@ -100,7 +100,7 @@ def _columns(inputs: Mapping[str, TensorSpec]) -> Schema:
     return {"anyOf": [named, bare]}
 
 
-def _instances(model: Served) -> Schema | None:
+def _instances(model: ServedModel) -> Schema | None:
     """The row form; None where the model has none."""
     required = [spec for spec in model.inputs.values() if not spec.optional]
     rows = {spec.name: _row(spec.datatype, spec.shape, taken=True) for spec in model.inputs.values()}
@@ -135,7 +135,7 @@ def _exactly(size: int) -> Schema:
     return {"minItems": size, "maxItems": size}
 
 
-def _items(model: Served, rows: Mapping[str, Schema]) -> list[Schema]:
+def _items(model: ServedModel, rows: Mapping[str, Schema]) -> list[Schema]:
     """The forms that an instance may have."""
     features = model.features
     single = single_input(model.inputs)

@@ -3,13 +3,13 @@
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
-from app.model.served_model import Served
+from app.model.served_model import ServedModel
 
 Body: TypeAlias = bytes | memoryview
 Encoded: TypeAlias = tuple[dict[str, str], bytes]
 
 
-class Call(NamedTuple):
+class DecodedRequest(NamedTuple):
     """One decoded request.
 
     Attributes:
@@ -31,7 +31,7 @@ class Codec(Protocol):
 
     MEDIA_TYPES: tuple[str, ...]
 
-    def decode(self, body: Body, headers: Mapping[str, str], model: Served) -> Call:
+    def decode(self, body: Body, headers: Mapping[str, str], model: ServedModel) -> DecodedRequest:
         """Reads a request's body.
 
         Args:

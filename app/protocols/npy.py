@@ -13,7 +13,7 @@ from numpy.lib import format as npy
 
 from app.errors import InvalidRequest
 from app.tensors.datatypes import DATATYPES, Array, elements_of
-from app.tensors.io_spec import refusal
+from app.tensors.io_spec import invalid_input
 from model_loader.package import TensorSpec
 
 MEDIA_TYPE = "application/x-npy"
@@ -42,10 +42,10 @@ def read(body: bytes | memoryview, spec: TensorSpec) -> Array:
     is_same = dtype == expected or (dtype.kind == "V" and expected and str(dtype) == f"|V{expected.itemsize}")
     is_text = spec.datatype == "STRING" and dtype.kind == "U" and dtype.itemsize
     if not is_text and not is_same:
-        raise refusal(spec, f"an array of {dtype}")
+        raise invalid_input(spec, f"an array of {dtype}")
     count = elements_of(shape)
     if count is None or len(body) - begin != count * dtype.itemsize:
-        raise refusal(spec, f"{len(body) - begin} bytes for shape {list(shape)}")
+        raise invalid_input(spec, f"{len(body) - begin} bytes for shape {list(shape)}")
     array: Array = np.frombuffer(body, dtype if is_text else expected, offset=begin)
     array = array.reshape(shape, order="F" if is_fortran else "C")
     return array.astype(object) if is_text else np.asarray(array, order="C")

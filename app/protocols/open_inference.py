@@ -14,11 +14,11 @@ import numpy as np
 import orjson
 
 from app.errors import InvalidRequest
-from app.model.served_model import Served
-from app.protocols.codec import Body, Call, Encoded
+from app.model.served_model import ServedModel
+from app.protocols.codec import Body, DecodedRequest, Encoded
 from app.tensors.datatypes import DATATYPES, Array, elements_of
 from app.tensors.from_json import from_json
-from app.tensors.io_spec import check_names, check_shapes, shown
+from app.tensors.io_spec import check_names, check_shapes, preview
 from app.tensors.to_json import to_json
 from model_loader.package import TensorSpec
 
@@ -51,7 +51,7 @@ def datatype(spec: TensorSpec) -> str | None:
     return NAMES.get(spec.datatype)
 
 
-def decode(body: Body, headers: Mapping[str, str], model: Served) -> Call:
+def decode(body: Body, headers: Mapping[str, str], model: ServedModel) -> DecodedRequest:
     """Reads a request's body; see `app.protocols.codec.Codec`."""
     for spec in (*model.inputs.values(), *model.outputs.values()):
         if not datatype(spec):
@@ -64,8 +64,8 @@ def decode(body: Body, headers: Mapping[str, str], model: Served) -> Call:
     check_shapes(inputs, model.inputs)
     id_ = document.get("id")
     if id_ is not None and not isinstance(id_, str):
-        raise InvalidRequest(f"expected 'id' to be a string, got {shown(id_)}")
-    return Call(inputs, partial(_encode, model, _wanted(document, model), id_))
+        raise InvalidRequest(f"expected 'id' to be a string, got {preview(id_)}")
+    return DecodedRequest(inputs, partial(_encode, model, _wanted(document, model), id_))
 
 
 def _parts(body: Body, headers: Mapping[str, str]) -> tuple[Mapping[str, Any], memoryview]:
@@ -74,7 +74,7 @@ def _parts(body: Body, headers: Mapping[str, str]) -> tuple[Mapping[str, Any], m
     size = len(body)
     if length is not None:
         if not length.isdecimal() or len(length) > len(str(size)) or int(length) > size:
-            raise InvalidRequest(f"expected {HEADER_LENGTH} of 0 to {size}, got {shown(length)}")
+            raise InvalidRequest(f"expected {HEADER_LENGTH} of 0 to {size}, got {preview(length)}")
         size = int(length)
     try:
         document = orjson.loads(memoryview(body)[:size])
@@ -85,7 +85,7 @@ def _parts(body: Body, headers: Mapping[str, str]) -> tuple[Mapping[str, Any], m
     return document, memoryview(body)[size:]
 
 
-def _inputs(document: Mapping[str, Any], binary: memoryview, model: Served) -> dict[str, Any]:
+def _inputs(document: Mapping[str, Any], binary: memoryview, model: ServedModel) -> dict[str, Any]:
     inputs: dict[str, Any] = {}
     begin = 0
     for tensor in document["inputs"]:
@@ -93,11 +93,11 @@ def _inputs(document: Mapping[str, Any], binary: memoryview, model: Served) -> d
         if not isinstance(name, str):
             raise InvalidRequest("expected every input to be an object with a 'name'")
         if name in inputs:
-            raise InvalidRequest(f"input {shown(name)} is given twice")
+            raise InvalidRequest(f"input {preview(name)} is given twice")
         spec = model.inputs.get(name)
         if spec is None:
             raise InvalidRequest(
-                f"unknown input {shown(name)}; the model has {', '.join(map(repr, model.inputs))}"
+                f"unknown input {preview(name)}; the model has {', '.join(map(repr, model.inputs))}"
             )
         shape = _shape(tensor, spec)
         size = _parameters(tensor).get("binary_data_size")
@@ -107,7 +107,7 @@ def _inputs(document: Mapping[str, Any], binary: memoryview, model: Served) -> d
             if type(size) is not int or not 0 <= size <= len(binary) - begin:
                 raise InvalidRequest(
                     f"input '{name}': expected binary_data_size of 0 to {len(binary) - begin}, the bytes "
-                    f"that are left, got {shown(size)}"
+                    f"that are left, got {preview(size)}"
                 )
             if "data" in tensor:
                 raise InvalidRequest(f"input '{name}' has 'data' and binary_data_size; expected one of them")
@@ -121,7 +121,7 @@ def _inputs(document: Mapping[str, Any], binary: memoryview, model: Served) -> d
 def _shape(tensor: Mapping[str, Any], spec: TensorSpec) -> tuple[int, ...]:
     given = tensor.get("datatype")
     if given != datatype(spec):
-        raise InvalidRequest(f"input '{spec.name}': expected datatype {datatype(spec)}, got {shown(given)}")
+        raise InvalidRequest(f"input '{spec.name}': expected datatype {datatype(spec)}, got {preview(given)}")
     shape = tensor.get("shape")
     if (
         not isinstance(shape, list)
@@ -135,7 +135,7 @@ def _shape(tensor: Mapping[str, Any], spec: TensorSpec) -> tuple[int, ...]:
 def _parameters(document: Mapping[str, Any]) -> Mapping[str, Any]:
     parameters = document.get("parameters")
     if parameters is not None and not isinstance(parameters, dict):
-        raise InvalidRequest(f"expected 'parameters' to be an object, got {shown(parameters)}")
+        raise InvalidRequest(f"expected 'parameters' to be an object, got {preview(parameters)}")
     return parameters or {}
 
 
@@ -200,7 +200,7 @@ def _strings(data: memoryview, spec: TensorSpec, count: int) -> list[str]:
     return elements
 
 
-def _wanted(document: Mapping[str, Any], model: Served) -> list[_Wanted]:
+def _wanted(document: Mapping[str, Any], model: ServedModel) -> list[_Wanted]:
     """The outputs that are asked for, in their order; all of the model's where none is."""
     default = _flag(_parameters(document), "binary_data_output", default=False)
     outputs = document.get("outputs") or [{"name": name} for name in model.outputs]
@@ -211,7 +211,7 @@ def _wanted(document: Mapping[str, Any], model: Served) -> list[_Wanted]:
         name = output.get("name") if isinstance(output, dict) else None
         if not isinstance(name, str) or name not in model.outputs:
             raise InvalidRequest(
-                f"unknown output {shown(name)}; the model has {', '.join(map(repr, model.outputs))}"
+                f"unknown output {preview(name)}; the model has {', '.join(map(repr, model.outputs))}"
             )
         wanted.append(_Wanted(name, _flag(_parameters(output), "binary_data", default=default)))
     return wanted
@@ -220,18 +220,18 @@ def _wanted(document: Mapping[str, Any], model: Served) -> list[_Wanted]:
 def _flag(parameters: Mapping[str, Any], name: str, *, default: bool) -> bool:
     value = parameters.get(name, default)
     if not isinstance(value, bool):
-        raise InvalidRequest(f"expected parameter '{name}' to be true or false, got {shown(value)}")
+        raise InvalidRequest(f"expected parameter '{name}' to be true or false, got {preview(value)}")
     return value
 
 
 def _encode(
-    model: Served,
+    model: ServedModel,
     wanted: Sequence[_Wanted],
     id_: str | None,
     outputs: Mapping[str, Any],
     about: Mapping[str, str],
 ) -> Encoded:
-    """The reply; see `app.protocols.codec.Call`."""
+    """The reply; see `app.protocols.codec.DecodedRequest`."""
     tensors, parts = [], []
     for output in wanted:
         array = np.asarray(outputs[output.name], order="C")

@@ -13,13 +13,13 @@ import numpy as np
 import orjson
 
 from app.errors import InvalidRequest
-from app.model.served_model import Served
+from app.model.served_model import ServedModel
 from app.protocols import npy
-from app.protocols.codec import Body, Call, Encoded
+from app.protocols.codec import Body, DecodedRequest, Encoded
 from app.tensors import fast_json as large
 from app.tensors.datatypes import DATATYPES
 from app.tensors.from_json import inputs_from_json
-from app.tensors.io_spec import check_shapes, shown, single_input
+from app.tensors.io_spec import check_shapes, preview, single_input
 from app.tensors.to_json import to_json
 from model_loader.package import TensorSpec
 
@@ -29,7 +29,7 @@ MEDIA_TYPES: tuple[str, ...] = ("application/json", npy.MEDIA_TYPE)
 _MEMBERS = {"inputs", "instances", "signature_name"}
 
 
-def decode(body: Body, headers: Mapping[str, str], model: Served) -> Call:
+def decode(body: Body, headers: Mapping[str, str], model: ServedModel) -> DecodedRequest:
     """Reads a request's body; see `app.protocols.codec.Codec`."""
     as_npy = npy.MEDIA_TYPE in headers.get("accept", "")
     if headers.get("content-type", "").startswith(npy.MEDIA_TYPE):
@@ -38,9 +38,9 @@ def decode(body: Body, headers: Mapping[str, str], model: Served) -> Call:
             raise InvalidRequest(f"{npy.MEDIA_TYPE} is for a model of one input: use JSON or /v2")
         inputs: Mapping[str, Any] = {spec.name: npy.read(body, spec)}
         check_shapes(inputs, model.inputs)
-        return Call(inputs, _encode_npy if as_npy else partial(encode, None))
+        return DecodedRequest(inputs, _encode_npy if as_npy else partial(encode, None))
     inputs, rows = decode_json(bytes(body), model.inputs, model.features)
-    return Call(inputs, _encode_npy if as_npy else partial(encode, rows))
+    return DecodedRequest(inputs, _encode_npy if as_npy else partial(encode, rows))
 
 
 def decode_json(
@@ -60,7 +60,7 @@ def decode_json(
         raise InvalidRequest("the body is empty; expected a JSON object with 'inputs' or 'instances'")
     if len(body) >= large.LARGE_BYTES and (document := _large(body, specs)):
         try:
-            return _inputs(document, specs, features, plain=True)
+            return _inputs(document, specs, features, all_numeric=True)
         except InvalidRequest:
             pass  # what is wrong is looked for below, in the values as they were sent
     try:
@@ -71,8 +71,8 @@ def decode_json(
         raise InvalidRequest("expected a JSON object with either 'inputs' or 'instances'")
     unknown = document.keys() - _MEMBERS
     if unknown:
-        raise InvalidRequest(f"unknown member {shown(min(unknown))}; expected 'inputs' or 'instances'")
-    return _inputs(document, specs, features, plain=_is_plain(body, document))
+        raise InvalidRequest(f"unknown member {preview(min(unknown))}; expected 'inputs' or 'instances'")
+    return _inputs(document, specs, features, all_numeric=_is_all_numeric(body, document))
 
 
 def _large(body: bytes, specs: Mapping[str, TensorSpec]) -> dict[str, Any] | None:
@@ -87,16 +87,16 @@ def _inputs(
     specs: Mapping[str, TensorSpec],
     features: Sequence[str] | None,
     *,
-    plain: bool,
+    all_numeric: bool,
 ) -> tuple[Mapping[str, Any], int | None]:
     if "inputs" in document:
         values, rows = _columns(document["inputs"], specs), None
     else:
         values, rows = _rows(document["instances"], specs, features), len(document["instances"])
-    return inputs_from_json(values, specs, plain=plain), rows
+    return inputs_from_json(values, specs, all_numeric=all_numeric), rows
 
 
-def _is_plain(body: bytes, document: Mapping[str, Any]) -> bool:
+def _is_all_numeric(body: bytes, document: Mapping[str, Any]) -> bool:
     """Whether there is surely no boolean and no string but the names: told by the bytes, which is fast."""
     ((_, content),) = document.items() if len(document) == 1 else (("", None),)
     names = 1
@@ -148,15 +148,15 @@ def _pick(instances: Any, names: Sequence[str], kind: str) -> list[Any]:
             raise InvalidRequest(f"instance {index}: expected an object of {kind}s")
         for name in names:
             if name not in row:
-                raise InvalidRequest(f"instance {index}: missing {kind} {shown(name)}")
+                raise InvalidRequest(f"instance {index}: missing {kind} {preview(name)}")
         for name in row:
             if name not in names:
-                raise InvalidRequest(f"instance {index}: unknown {kind} {shown(name)}")
+                raise InvalidRequest(f"instance {index}: unknown {kind} {preview(name)}")
     raise InvalidRequest(f"expected every instance to be an object of {kind}s")
 
 
 def encode(rows: int | None, outputs: Mapping[str, Any], about: Mapping[str, str]) -> Encoded:
-    """The reply; see `app.protocols.codec.Call`.
+    """The reply; see `app.protocols.codec.DecodedRequest`.
 
     Args:
         rows: how many instances there were; None where the request was columnar.

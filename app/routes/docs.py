@@ -33,22 +33,22 @@ def blueprint(service: Service) -> Blueprint:
         for version, converted in (("2", to_2_0(ours)), ("3", to_3_0(ours)), ("3.1", ours))
     }
 
-    def shown(version: str) -> Response:
+    def respond(version: str) -> Response:
         # It tells what `/model` does, and has samples in it.
         g.record.caller = service.scorer.callers.caller(cast(Mapping[str, str], request.headers))
         return Response(versions[version], content_type="application/json")
 
     @routes.get("/openapi.json")
     def openapi() -> Response:
-        return shown("3.1")
+        return respond("3.1")
 
     @routes.get("/swagger.json")
     def swagger() -> Response:
         # Azure ML's inference server gives version 2 to who does not say which.
-        asked = request.args.getlist("version") or ["2"]
-        if len(asked) > 1 or asked[0] not in versions:
+        version = request.args.getlist("version") or ["2"]
+        if len(version) > 1 or version[0] not in versions:
             raise InvalidRequest(f"expected version to be one of {', '.join(versions)}")
-        return shown(asked[0])
+        return respond(version[0])
 
     @routes.get("/docs")
     def page() -> Response:

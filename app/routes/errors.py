@@ -9,7 +9,7 @@ from werkzeug.exceptions import HTTPException
 
 from app.errors import RequestError
 from app.observability.logging import logger
-from app.observability.request_record import Record, Records
+from app.observability.request_record import RecordBatch, RequestRecord
 from app.scoring.request_ids import OWN, read_ids
 from app.scoring.scorer import Reply
 from app.service import Service
@@ -28,7 +28,7 @@ def init_app(app: Flask, service: Service) -> None:
         if request.path in service.routes and request.method == "POST":
             return
         g.ids, fault = read_ids(cast(Mapping[str, str], request.headers))
-        g.record = Record(g.ids[OWN], monotonic(), _route())
+        g.record = RequestRecord(g.ids[OWN], monotonic(), _route())
         g.record.traceparent = request.headers.get("traceparent", "")
         if fault:
             raise fault
@@ -40,7 +40,7 @@ def init_app(app: Flask, service: Service) -> None:
                 response.headers.setdefault(name, value)
             g.record.status = response.status_code
             g.record.duration = monotonic() - g.record.started
-            service.log_request(Records([g.record]))
+            service.log_request(RecordBatch([g.record]))
         return response
 
     @app.errorhandler(RequestError)

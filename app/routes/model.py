@@ -27,7 +27,7 @@ def blueprint(service: Service) -> Blueprint:
     )
 
     @routes.get("/model")
-    def show() -> Response:
+    def describe() -> Response:
         g.record.caller = service.scorer.callers.caller(cast(Mapping[str, str], request.headers))
         return Response(body, content_type="application/json")
 

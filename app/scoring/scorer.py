@@ -16,16 +16,16 @@ import orjson
 
 from app.errors import BodyTooLarge, RequestError, UnsupportedMediaType
 from app.model.batcher import Batcher, Result
-from app.model.served_model import Served
-from app.model.transform_executor import TransformThreads
-from app.observability.request_record import Record, Records
+from app.model.served_model import ServedModel
+from app.model.transform_executor import TransformExecutor
+from app.observability.request_record import RecordBatch, RequestRecord
 from app.protocols import open_inference, score
 from app.protocols.codec import Codec
 from app.scoring.callers import Callers
 from app.scoring.compression import CODINGS, deflate, inflate
 from app.scoring.request_ids import OWN, read_ids
 from app.settings import Settings
-from app.tensors.io_spec import shown
+from app.tensors.io_spec import preview
 
 logger = logging.getLogger("scorebox")
 
@@ -46,7 +46,7 @@ class Route:
     rule: str
 
 
-def routes(model: Served) -> Mapping[str, Route]:
+def routes(model: ServedModel) -> Mapping[str, Route]:
     """Path → route: a protocol is a module and a line here."""
     base = f"/v2/models/{model.name}"
     versioned = "/v2/models/<name>/versions/<version>/infer"
@@ -80,10 +80,10 @@ class Reply(NamedTuple):
 
 
 Wait: TypeAlias = Read | Future[Any]
-Observer = Callable[[Records], None]
+Observer = Callable[[RecordBatch], None]
 
 
-def show(observers: Sequence[Observer], records: Records) -> None:
+def show(observers: Sequence[Observer], records: RecordBatch) -> None:
     """Lets observers look at requests; one that fails costs neither the others nor an answer."""
     for observe in observers:
         try:
@@ -102,16 +102,16 @@ class Scorer:
         observe: shows them one, at once; a door may put another in its place, which shows them several later.
     """
 
-    model: Served
+    model: ServedModel
     settings: Settings
     batcher: Batcher
     callers: Callers
-    threads: TransformThreads
+    threads: TransformExecutor
     observers: Sequence[Observer] = ()
-    observe: Callable[[Record], None] = field(init=False)
+    observe: Callable[[RequestRecord], None] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.observe = lambda record: show(self.observers, Records([record]))
+        self.observe = lambda record: show(self.observers, RecordBatch([record]))
 
     def answer(self, route: Route, headers: Mapping[str, str]) -> Generator[Wait, Any, Reply]:
         """The way of one request; what goes wrong with it becomes the reply.
@@ -123,7 +123,7 @@ class Scorer:
             headers: looked up by name in lower case.
         """
         ids, fault = read_ids(headers)
-        record = Record(ids[OWN], monotonic(), route.rule)
+        record = RequestRecord(ids[OWN], monotonic(), route.rule)
         record.traceparent = headers.get("traceparent", "")
         try:
             if fault:
@@ -151,7 +151,13 @@ class Scorer:
                 yield self.batcher.submit(inputs, record.rows, deadline)
             )
             record.inferred = monotonic()
-            outputs, record.queue_duration, record.infer_duration, record.batch_rows, record.leads = result
+            (
+                outputs,
+                record.queue_duration,
+                record.infer_duration,
+                record.batch_rows,
+                record.is_batch_leader,
+            ) = result
             record.outputs = outputs
             if self.model.after:
                 outputs = yield self.threads.after(self.model.after, outputs)
@@ -200,11 +206,11 @@ class Scorer:
             media_type = media_type.partition(";")[0].strip().lower()
             if media_type not in media_types:
                 expected = " or ".join(media_types)
-                raise UnsupportedMediaType(f"expected content-type {expected}, got {shown(media_type)}")
+                raise UnsupportedMediaType(f"expected content-type {expected}, got {preview(media_type)}")
         coding = headers.get("content-encoding", "").strip().lower().replace("identity", "")
         if coding and coding not in CODINGS:
             raise UnsupportedMediaType(
-                f"expected content-encoding {' or '.join(CODINGS)}, got {shown(coding)}"
+                f"expected content-encoding {' or '.join(CODINGS)}, got {preview(coding)}"
             )
         limit = self.settings.max_body_bytes
         length = headers.get("content-length", "")

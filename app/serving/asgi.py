@@ -29,7 +29,7 @@ Steps: TypeAlias = Generator[Wait, Any, Reply]
 FLASK_THREADS = 4
 
 
-class Door:
+class AsgiApp:
     """The ASGI application of a service.
 
     Attributes:
@@ -47,7 +47,7 @@ class Door:
         self._scorer = replace(self.service.scorer)
         self._flask = WSGIMiddleware(flask, workers=FLASK_THREADS)  # type: ignore[arg-type]
 
-    def observe_later(self, loop: asyncio.AbstractEventLoop) -> None:
+    def enable_buffering(self, loop: asyncio.AbstractEventLoop) -> None:
         """Lets the observers look at requests once they are answered, at the latest when the door closes."""
         # A log that shows payloads shows all.
         max_tokens = inf if self.service.settings.log_payloads == "on" else 2 * BURST_TENSORS

@@ -26,7 +26,7 @@ from gunicorn.asgi.protocol import (
 if TYPE_CHECKING:  # the master imports this module, and shall not bring ONNX Runtime
     from app.protocols.codec import Body
     from app.scoring.scorer import Reply, Route
-    from app.serving.asgi import Door
+    from app.serving.asgi import AsgiApp
 
 MAX_HEAD_BYTES = 4096
 # Of one read. The rest of a larger request is read to where it stays.
@@ -45,7 +45,7 @@ _UNUSUAL = {"transfer-encoding", "expect", "upgrade"}
 Head: TypeAlias = tuple[str, dict[str, str], int]
 
 
-def recognise(data: bytes) -> "Head | None":
+def parse_simple_post(data: bytes) -> "Head | None":
     """The head of a plain POST; None for what may be anything else.
 
     Args:
@@ -89,12 +89,12 @@ class _Body:
     timer: asyncio.TimerHandle
 
 
-class Protocol(ASGIProtocol, asyncio.BufferedProtocol):  # type: ignore[misc]
+class ScoringProtocol(ASGIProtocol, asyncio.BufferedProtocol):  # type: ignore[misc]
     """gunicorn's connection, with the fast lane before its parser."""
 
     def __init__(self, worker: Any) -> None:
         super().__init__(worker)
-        self._door: Door = worker.asgi
+        self._door: AsgiApp = worker.asgi
         self._answering: asyncio.Task[Reply] | None = None
         self._head = b""
         self._recognised: Head | None = None
@@ -138,7 +138,7 @@ class Protocol(ASGIProtocol, asyncio.BufferedProtocol):  # type: ignore[misc]
             self._held += data  # pipelined: its turn comes when this one is answered
             self._pause_reading()
             return
-        head = self._recognise(data) if self._is_idle() else None
+        head = self._parse_head(data) if self._is_idle() else None
         route = self._door.service.routes.get(head[0]) if head else None
         if head is None or route is None:
             super().data_received(data)
@@ -149,24 +149,24 @@ class Protocol(ASGIProtocol, asyncio.BufferedProtocol):  # type: ignore[misc]
         if here == size:
             self._answer(route, headers, data[begin:])
         elif here < size <= self._door.service.settings.max_body_bytes:
-            self._hold(route, headers, data[:begin], memoryview(data)[begin:], size)
+            self._start_body(route, headers, data[:begin], memoryview(data)[begin:], size)
         else:
             super().data_received(data)
 
-    def _recognise(self, data: bytes) -> "Head | None":
-        """As `recognise`; but a client's heads are mostly the same, and need no second look."""
+    def _parse_head(self, data: bytes) -> "Head | None":
+        """As `parse_simple_post`; but a client's heads are mostly the same, and need no second look."""
         if not self._head or not data.startswith(self._head):
-            self._recognised = recognise(data)
+            self._recognised = parse_simple_post(data)
             self._head = data[: self._recognised[2]] if self._recognised else b""
         return self._recognised
 
-    def _hold(
+    def _start_body(
         self, route: "Route", headers: dict[str, str], head: bytes, begun: memoryview, size: int
     ) -> None:
         """Has the rest of a body read to its place."""
         place = self._door.place(size)
         place[: len(begun)] = begun
-        timer = self.worker.loop.call_later(HOLD_S, self._give_way)
+        timer = self.worker.loop.call_later(HOLD_S, self._fall_back_to_parser)
         self._body = _Body(route, headers, head, place, place[len(begun) :], timer)
         self._door.in_flight += 1
         self._since = monotonic()
@@ -177,7 +177,7 @@ class Protocol(ASGIProtocol, asyncio.BufferedProtocol):  # type: ignore[misc]
         self._door.in_flight -= 1
         return body
 
-    def _give_way(self) -> None:
+    def _fall_back_to_parser(self) -> None:
         """Leaves a body that takes its time to gunicorn."""
         if self._body:
             body = self._release(self._body)

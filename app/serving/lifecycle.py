@@ -17,7 +17,7 @@ from app.errors import StartupError
 from app.observability.logging import configure, logger
 from app.openapi.examples import curl
 from app.service import Service
-from app.serving.asgi import Door
+from app.serving.asgi import AsgiApp
 from app.settings import Settings
 
 POLL_S = 0.02
@@ -30,7 +30,7 @@ SETTLE_S = 0.2
 SILENCE_S = 2.0
 
 
-def application(door: Callable[[Flask], Door] = Door) -> Door:
+def application(door: Callable[[Flask], AsgiApp] = AsgiApp) -> AsgiApp:
     """The application of one worker; a model that cannot be proven ends the process with exit code 1.
 
     Args:
@@ -41,12 +41,12 @@ def application(door: Callable[[Flask], Door] = Door) -> Door:
         configure(settings)
         return door(create_app(settings))
     except StartupError as exc:
-        refuse(str(exc))
+        abort_startup(str(exc))
 
 
-def refuse(message: str) -> NoReturn:
+def abort_startup(message: str) -> NoReturn:
     """Ends this worker, and by exit code 1 all of them, with one message for all."""
-    if _claim("refused", message):
+    if is_first_worker("refused", message):
         logger.critical(message)
         sys.exit(1)
     # The first one's exit ends them all; a second exit like it would make gunicorn's master trip over it.
@@ -58,16 +58,16 @@ def post_worker_init(worker: Any) -> None:
     """Says what is served, once for all workers, and makes SIGTERM drain this one."""
     service: Service = worker.asgi.service
     package = str(service.model.package)
-    if _claim("serving", package):
+    if is_first_worker("serving", package):
         announce(service, port=worker.sockets[0].getsockname()[1])
     elif (served := _path("serving").read_text()) and served != package:
         # A worker that takes the place of one that died finds what is at MODEL_PATH now.
-        refuse(
+        abort_startup(
             f"{package} is at MODEL_PATH, but this service serves {served}: restart it, or reload by SIGHUP"
         )
 
     _look(worker)
-    worker.asgi.observe_later(worker.loop)
+    worker.asgi.enable_buffering(worker.loop)
     service.metrics.defer = partial(worker.loop.call_later, COUNT_S)
     # What the start made stays, so the collector need not look at it again and again.
     gc.collect()
@@ -77,7 +77,7 @@ def post_worker_init(worker: Any) -> None:
 
 def _look(worker: Any) -> None:
     """Has the gauges show the present, as long as the worker lives."""
-    worker.asgi.service.metrics.look()
+    worker.asgi.service.metrics.refresh_gauges()
     worker.loop.call_later(LOOK_S, _look, worker)
 
 
@@ -88,18 +88,18 @@ def drain(worker: Any) -> None:
     still answered, until those who send them have heard of it; then what is in flight is finished.
     gunicorn's own stop closes kept-alive connections that were not told, and waits for those that idle.
     """
-    door: Door = worker.asgi
+    door: AsgiApp = worker.asgi
     if door.service.draining.is_set():
         return
     door.service.draining.set()
-    worker.stand_back()
+    worker.pause_accepting()
     logger.info("draining")
     worker.loop.call_later(door.service.settings.drain_delay_s, _stop, worker)
 
 
 def _stop(worker: Any) -> None:
     """Accepts no more, so that what is in flight comes to an end; gunicorn's stop would cut it off."""
-    worker.take_all()
+    worker.accept_pending()
     worker.stop_accepting()
     worker.loop.call_later(SETTLE_S, _finish, worker, worker.loop.time() + SILENCE_S)
 
@@ -112,14 +112,14 @@ def _finish(worker: Any, patience: float) -> None:
 
 
 def _quit(worker: Any) -> None:
-    settle(worker)
+    flush_observers(worker)
     service: Service = worker.asgi.service
     if service.tracing:
         service.tracing.close()
     worker.handle_quit_signal()
 
 
-def settle(worker: Any) -> None:
+def flush_observers(worker: Any) -> None:
     """Counts and logs what was put off, and from now on puts off nothing: the loop may be closed already."""
     worker.asgi.service.metrics.defer = None
     worker.asgi.close()
@@ -134,8 +134,8 @@ def announce(service: Service, port: int) -> None:
             "%s has no samples.json: nothing proves its answers",
             service.model.package,
         )
-    if service.proven.setback:
-        logger.warning("served as published, not as baked: %s", service.proven.setback)
+    if service.proven.fallback_reason:
+        logger.warning("served as published, not optimized: %s", service.proven.fallback_reason)
     if not service.model.package.manifest.version:
         logger.warning("a lone file has no manifest: no version, no metrics, no column names, no baseline")
     elif not service.metrics.drift.bins:
@@ -150,7 +150,7 @@ def announce(service: Service, port: int) -> None:
     )
 
 
-def _claim(event: str, text: str) -> bool:
+def is_first_worker(event: str, text: str) -> bool:
     """Whether this worker is the first since the start or reload; `text` is then left for the others."""
     if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:  # not under gunicorn: there are no other workers
         return True

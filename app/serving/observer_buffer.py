@@ -8,7 +8,7 @@ from time import monotonic
 
 import numpy as np
 
-from app.observability.request_record import Record, Records
+from app.observability.request_record import RecordBatch, RequestRecord
 from app.scoring.scorer import Observer, show
 
 # How many requests, bytes of their bodies and outputs, and seconds counting and logging may be behind. The
@@ -35,7 +35,7 @@ class ObserverBuffer:
         self, loop: asyncio.AbstractEventLoop, observers: Sequence[Observer], max_tokens: float
     ) -> None:
         self._loop, self._observers, self._max_tokens = loop, observers, max_tokens
-        self._records: list[Record] = []
+        self._records: list[RequestRecord] = []
         self._bytes = 0
         self._timer: asyncio.TimerHandle | None = None
         self._tokens = max_tokens
@@ -44,7 +44,7 @@ class ObserverBuffer:
         # there is anything to do for.
         self._next_kept = self._due = 0
 
-    def add(self, record: Record) -> None:
+    def add(self, record: RequestRecord) -> None:
         """Keeps a request until it is shown."""
         self._records.append(record)
         if len(self._records) < self._due:
@@ -52,7 +52,7 @@ class ObserverBuffer:
         else:
             self._look_at(record)
 
-    def _look_at(self, record: Record) -> None:
+    def _look_at(self, record: RequestRecord) -> None:
         """Does what is due to the first, to those whose tensors are kept, and to the last that may wait."""
         number = len(self._records)
         if self._timer is None:
@@ -86,7 +86,7 @@ class ObserverBuffer:
         self._next_kept -= len(records)
         self._due = 0
         if records:
-            show(self._observers, Records(records))
+            show(self._observers, RecordBatch(records))
 
     def close(self) -> None:
         """Shows those that wait."""
@@ -96,7 +96,7 @@ class ObserverBuffer:
         self._show()
 
 
-def _size(record: Record) -> int:
+def _size(record: RequestRecord) -> int:
     """The bytes of a request's body, and of the arrays that it was answered with."""
     outputs = record.outputs.values() if record.outputs else ()
     return record.body_bytes + sum(value.nbytes for value in outputs if isinstance(value, np.ndarray))

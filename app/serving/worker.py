@@ -15,7 +15,7 @@ from typing import Any
 
 from gunicorn.workers import gasgi
 
-from app.serving.fast_http import READ_BYTES, Protocol
+from app.serving.fast_http import READ_BYTES, ScoringProtocol
 
 # So many are told apart, those that a reload replaces among them.
 MAX_WORKERS = 128
@@ -51,9 +51,9 @@ class Worker(gasgi.ASGIWorker):  # type: ignore[misc]
 
     def init_process(self) -> None:
         """See `gunicorn.workers.base`; after the fork."""
-        self.silent: set[Protocol] = set()
+        self.silent: set[ScoringProtocol] = set()
         self.read_buffer = memoryview(bytearray(READ_BYTES))
-        self._connections: set[Protocol] = set()
+        self._connections: set[ScoringProtocol] = set()
         self._attaching: set[asyncio.Task[None]] = set()
         self._yielding: set[socket.socket] = set()
         self._accepts = self._stays = False
@@ -72,12 +72,12 @@ class Worker(gasgi.ASGIWorker):  # type: ignore[misc]
         self.stop_accepting()
         await self._shutdown()
 
-    def stand_back(self) -> None:
+    def pause_accepting(self) -> None:
         """Leaves connections to workers that stay, if there are such."""
         self._stays = False
         self._count()
 
-    def take_all(self) -> None:
+    def accept_pending(self) -> None:
         """Takes the connections that wait: nobody else may be there who would."""
         for listener in self.sockets:
             for _ in range(self.cfg.backlog):
@@ -87,7 +87,7 @@ class Worker(gasgi.ASGIWorker):  # type: ignore[misc]
     def stop_accepting(self) -> None:
         """Takes no more connections; those it has stay."""
         self._accepts = False
-        self.stand_back()
+        self.pause_accepting()
         for listener in self.sockets:
             self.loop.remove_reader(listener.sock)
 
@@ -97,7 +97,7 @@ class Worker(gasgi.ASGIWorker):  # type: ignore[misc]
         self.cfg.worker_abort(self)
         sys.exit(ABORTED)
 
-    def left(self, connection: Protocol) -> None:
+    def on_connection_closed(self, connection: ScoringProtocol) -> None:
         """Takes note that a connection has ended."""
         self.silent.discard(connection)
         self._connections.discard(connection)
@@ -118,9 +118,9 @@ class Worker(gasgi.ASGIWorker):  # type: ignore[misc]
         # Until then this is called in each turn, since counts change: if all workers paused, none would work.
         if listener not in self._yielding:
             self._yielding.add(listener)
-            self.loop.call_later(YIELD_S, self._insist, listener)
+            self.loop.call_later(YIELD_S, self._retry_accept, listener)
 
-    def _insist(self, listener: socket.socket) -> None:
+    def _retry_accept(self, listener: socket.socket) -> None:
         """Takes the connection that was left to another worker, if it is still there."""
         self._yielding.discard(listener)
         if self._accepts:
@@ -142,7 +142,7 @@ class Worker(gasgi.ASGIWorker):  # type: ignore[misc]
             self.loop.call_later(RETRY_S, self._listen, listener)
             return False
         accepted.setblocking(False)
-        connection = Protocol(self)
+        connection = ScoringProtocol(self)
         self.silent.add(connection)
         self._connections.add(connection)
         self._count()
@@ -151,14 +151,14 @@ class Worker(gasgi.ASGIWorker):  # type: ignore[misc]
         task.add_done_callback(self._attaching.discard)
         return True
 
-    async def _attach(self, connection: Protocol, accepted: socket.socket) -> None:
+    async def _attach(self, connection: ScoringProtocol, accepted: socket.socket) -> None:
         try:
             await self.loop.connect_accepted_socket(lambda: connection, accepted, ssl=self._tls)
         except OSError:  # no TLS handshake: the client's mistake, and nobody to tell
-            self.left(connection)
+            self.on_connection_closed(connection)
 
 
-def forget(worker: Any) -> None:
+def release_slot(worker: Any) -> None:
     """Has no connection left to a worker that is gone, however it went."""
     _counts[worker._place] = NONE_FOR_IT
     _places.add(worker._place)

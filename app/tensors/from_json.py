@@ -14,7 +14,7 @@ import numpy as np
 
 from app.errors import InvalidRequest
 from app.tensors.datatypes import DATATYPES, INTEGERS, NON_FINITE, Array, all_finite
-from app.tensors.io_spec import check_names, check_shapes, refusal, shown
+from app.tensors.io_spec import check_names, check_shapes, invalid_input, preview
 from model_loader.package import TensorSpec
 
 # NumPy makes them of Python's numbers, and tells when one does not fit; None becomes NaN.
@@ -25,7 +25,7 @@ RAGGED = "rows of different lengths, or nested too deep"
 
 
 def inputs_from_json(
-    values: Mapping[str, Any], specs: Mapping[str, TensorSpec], *, plain: bool = False
+    values: Mapping[str, Any], specs: Mapping[str, TensorSpec], *, all_numeric: bool = False
 ) -> dict[str, Any]:
     """Named JSON values as what ONNX Runtime takes, checked against the inputs' names, types and shapes.
 
@@ -38,12 +38,12 @@ def inputs_from_json(
         InvalidRequest: a name, a value or a shape does not fit.
     """
     check_names(values.keys(), specs)
-    inputs = {name: from_json(value, specs[name], plain=plain) for name, value in values.items()}
+    inputs = {name: from_json(value, specs[name], all_numeric=all_numeric) for name, value in values.items()}
     check_shapes(inputs, specs)
     return inputs
 
 
-def from_json(value: Any, spec: TensorSpec, *, plain: bool = False) -> Any:
+def from_json(value: Any, spec: TensorSpec, *, all_numeric: bool = False) -> Any:
     """What ONNX Runtime takes for one JSON value.
 
     Args:
@@ -61,28 +61,28 @@ def from_json(value: Any, spec: TensorSpec, *, plain: bool = False) -> Any:
         InvalidRequest: a value is not of the type or out of its range, rows differ in length.
     """
     if spec.datatype in DATATYPES:
-        return _tensor(value, spec, plain=plain)
+        return _tensor(value, spec, all_numeric=all_numeric)
     outer, _, inner = spec.datatype.removesuffix(")").partition("(")
     if outer == "optional":
         element = TensorSpec(spec.name, inner, spec.shape)
-        return None if value is None else from_json(value, element, plain=plain)
+        return None if value is None else from_json(value, element, all_numeric=all_numeric)
     if outer == "seq":
         if not isinstance(value, list):
-            raise refusal(spec, shown(value))
+            raise invalid_input(spec, preview(value))
         element = TensorSpec(spec.name, inner, None)
-        return [from_json(item, element, plain=plain) for item in value]
+        return [from_json(item, element, all_numeric=all_numeric) for item in value]
     return _map(value, spec, *inner.split(", "))
 
 
 def _map(value: Any, spec: TensorSpec, key_type: str, value_type: str) -> dict[Any, Any]:
     if not isinstance(value, dict):
-        raise refusal(spec, shown(value))
+        raise invalid_input(spec, preview(value))
     element = TensorSpec(spec.name, value_type, None)
     result = {}
     for key, item in value.items():
-        array = _tensor(item, element, plain=False)
+        array = _tensor(item, element, all_numeric=False)
         if array.ndim:
-            raise refusal(spec, f"{shown(item)} for the key {shown(key)}")
+            raise invalid_input(spec, f"{preview(item)} for the key {preview(key)}")
         result[_key(key, spec, key_type)] = array.item()
     return result
 
@@ -93,19 +93,19 @@ def _key(key: str, spec: TensorSpec, key_type: str) -> str | int:
         return key
     least, most = INTEGERS[key_type]
     if not re.fullmatch(r"0|-?[1-9][0-9]{0,19}", key) or not least <= int(key) <= most:
-        raise refusal(spec, f"the key {shown(key)}")
+        raise invalid_input(spec, f"the key {preview(key)}")
     return int(key)
 
 
-def _tensor(value: Any, spec: TensorSpec, *, plain: bool) -> Array:
+def _tensor(value: Any, spec: TensorSpec, *, all_numeric: bool) -> Array:
     dtype = DATATYPES[spec.datatype]
-    if plain and dtype.type in FLOATS and type(value) is list:
+    if all_numeric and dtype.type in FLOATS and type(value) is list:
         # At once, for nearly all requests; what is wrong with the others is looked for below.
         with suppress(FloatingPointError, TypeError, ValueError), np.errstate(over="raise"):
             array = np.asarray(value, dtype)
             if array.size:
                 return array
-    array = _nested(value, spec, None if plain else object)
+    array = _nested(value, spec, None if all_numeric else object)
     if array.size == 0:
         return np.empty(_completed(array.shape, spec), dtype)
     if spec.datatype in INTEGERS and array.dtype.kind in "iu":
@@ -124,7 +124,7 @@ def _nested(value: Any, spec: TensorSpec, dtype: type | None) -> Array:
     try:
         return np.asarray(value, dtype)
     except ValueError as exc:
-        raise refusal(spec, RAGGED) from exc
+        raise invalid_input(spec, RAGGED) from exc
 
 
 def _completed(shape: tuple[int, ...], spec: TensorSpec) -> tuple[int, ...]:
@@ -142,7 +142,7 @@ def _elements(array: Array, spec: TensorSpec, dtype: np.dtype[Any]) -> Array:
         converted.extend(map(_converter(spec.datatype), elements))
     except (TypeError, ValueError) as exc:
         note = f", {exc}" if isinstance(exc, ValueError) else ""
-        raise _culprit(array, len(converted), spec, note) from exc
+        raise _first_invalid(array, len(converted), spec, note) from exc
     if dtype.kind == "O":
         return array
     if spec.datatype in INTEGERS or dtype.kind == "b":
@@ -159,16 +159,16 @@ def _elements(array: Array, spec: TensorSpec, dtype: np.dtype[Any]) -> Array:
         (np.isinf(numbers) & ~np.isinf(cast), ", which the type does not have"),
     ):
         if lost.any():
-            raise _culprit(array, int(lost.argmax()), spec, note)
+            raise _first_invalid(array, int(lost.argmax()), spec, note)
     return cast.reshape(array.shape)
 
 
-def _culprit(array: Array, index: int, spec: TensorSpec, note: str) -> InvalidRequest:
+def _first_invalid(array: Array, index: int, spec: TensorSpec, note: str) -> InvalidRequest:
     element = array.ravel()[index]
     if isinstance(element, list):
-        return refusal(spec, RAGGED)
+        return invalid_input(spec, RAGGED)
     position = [int(i) for i in np.unravel_index(index, array.shape)]
-    return refusal(spec, f"{shown(element)} at {position}{note}")
+    return invalid_input(spec, f"{preview(element)} at {position}{note}")
 
 
 def _converter(datatype: str) -> Callable[[Any], Any]:

@@ -22,7 +22,7 @@ def check_names(given: Set[str], specs: Mapping[str, TensorSpec]) -> None:
     unknown = sorted(given - specs.keys())
     if unknown:
         raise InvalidRequest(
-            f"unknown input {shown(unknown[0])}; the model has {', '.join(map(repr, specs))}"
+            f"unknown input {preview(unknown[0])}; the model has {', '.join(map(repr, specs))}"
         )
     for spec in specs.values():
         if spec.name not in given and not spec.optional:
@@ -44,15 +44,15 @@ def check_shapes(inputs: Mapping[str, Any], specs: Mapping[str, TensorSpec]) -> 
         if spec.shape is None or not isinstance(value, np.ndarray):
             continue
         if len(value.shape) != len(spec.shape):
-            raise refusal(spec, f"shape {list(value.shape)}")
+            raise invalid_input(spec, f"shape {list(value.shape)}")
         for size, expected in zip(value.shape, spec.shape, strict=True):
             if isinstance(expected, str):
                 known, source = symbols.setdefault(expected, (size, name))
                 if known != size:
                     where = f" where input '{source}' has {expected} = {known}"
-                    raise refusal(spec, f"shape {list(value.shape)}{where}")
+                    raise invalid_input(spec, f"shape {list(value.shape)}{where}")
             elif expected is not None and expected != size:
-                raise refusal(spec, f"shape {list(value.shape)}")
+                raise invalid_input(spec, f"shape {list(value.shape)}")
 
 
 def single_input(specs: Mapping[str, TensorSpec]) -> TensorSpec | None:
@@ -68,12 +68,12 @@ def describe(spec: TensorSpec) -> str:
     return f"{spec.datatype} [{', '.join('?' if size is None else str(size) for size in spec.shape)}]"
 
 
-def refusal(spec: TensorSpec, got: str) -> InvalidRequest:
+def invalid_input(spec: TensorSpec, got: str) -> InvalidRequest:
     """The error for an input that is not what the model expects."""
     return InvalidRequest(f"input '{spec.name}': expected {describe(spec)}, got {got}")
 
 
-def shown(value: Any) -> str:
+def preview(value: Any) -> str:
     """A JSON value for a message: cut short, since a request may hold megabytes of it."""
     match value:
         case bool():

@@ -18,7 +18,7 @@ from app.errors import InvalidRequest
 from model_loader.package import Package, TensorSpec
 
 # Name → array in the spec's dtype and shape; strings in arrays of objects.
-Named = Mapping[str, Any]
+NamedValues = Mapping[str, Any]
 
 SIZE = 64
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -44,7 +44,7 @@ class Transform:
         """Takes the labels from the package's manifest."""
         self.classes = np.array(package.manifest.classes, object)
 
-    def before(self, inputs: Named) -> Named:
+    def before(self, inputs: NamedValues) -> NamedValues:
         """The network's input: x, FP32 [batch, 3, SIZE, SIZE].
 
         Raises:
@@ -53,7 +53,7 @@ class Transform:
         images = [pixels(decode(text)) for text in inputs["image"]]
         return {"x": np.array(images, np.float32).reshape(-1, 3, SIZE, SIZE)}
 
-    def after(self, outputs: Named) -> Named:
+    def after(self, outputs: NamedValues) -> NamedValues:
         """The labels of the highest scores, the best first, with their probabilities."""
         scores = outputs["scores"]
         exponentials = np.exp(scores - scores.max(axis=1, keepdims=True))

@@ -6,7 +6,7 @@ manifest, the digest, identifies the whole package.
 """
 
 from model_loader.errors import PackageError
-from model_loader.package.io_spec import DATATYPES, Session, Signature, TensorSpec, read_signature
+from model_loader.package.io_spec import DATATYPES, ModelIO, Session, TensorSpec, read_model_io
 from model_loader.package.manifest import (
     ABOUT,
     BASELINE_FILE,
@@ -47,10 +47,10 @@ __all__ = [
     "VERIFIED_FILE",
     "FileEntry",
     "Manifest",
+    "ModelIO",
     "Package",
     "PackageError",
     "Session",
-    "Signature",
     "TensorSpec",
     "bare_package",
     "check_path",
@@ -60,7 +60,7 @@ __all__ = [
     "is_number",
     "parse_manifest",
     "parse_metrics",
+    "read_model_io",
     "read_package",
-    "read_signature",
     "verify_package",
 ]

@@ -68,20 +68,20 @@ class Session(Protocol):
 
 
 @dataclass(frozen=True)
-class Signature:
+class ModelIO:
     """What a model takes and gives, read from its graph."""
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
 
 
-def read_signature(session: Session) -> Signature:
+def read_model_io(session: Session) -> ModelIO:
     """The signature of the model in `session`.
 
     Raises:
         PackageError: the model uses a type that ONNX Runtime cannot feed or fetch.
     """
-    return Signature(
+    return ModelIO(
         inputs=(
             *(_spec(node) for node in session.get_inputs()),
             *(_spec(node, optional=True) for node in session.get_overridable_initializers()),

@@ -1,8 +1,8 @@
-"""The baked form of a package: its model as ONNX Runtime optimised it, with weights to map into memory.
+"""The optimized model: a package's graph as ONNX Runtime saved it, with weights that can be memory-mapped.
 
-It lies beside the package, `model.baked/` beside `model/`, so that a package stays what was published.
-`baked.json` there says what it was made of, by which ONNX Runtime and for which CPU: pre-packed weights lie
-in memory as one kind of CPU wants them.
+`model.optimized/` lies beside `model/`, so the package stays what was published. `optimized.json` records
+the digest, the version of ONNX Runtime and the CPU features it was made for: the layout of pre-packed weights
+depends on them.
 """
 
 import json
@@ -15,20 +15,20 @@ from model_loader.errors import PackageError
 from model_loader.package.manifest import MODEL_FILE
 from model_loader.package.verify import Package, hash_file
 
-BAKED_FILE = "baked.json"
+OPTIMIZED_FILE = "optimized.json"
 # Of pre-packed weights, in bytes: that of the widest vectors.
 ALIGNMENT = 64
 # What ONNX Runtime chooses its kernels by, see its core/common/cpuid_info.cc.
 _FEATURES = re.compile(r"sse|ssse|avx|amx|fma|f16c|asimd|bf16|i8mm|sve|sme|neon|fphp")
 
 
-def baked_path(package: Path) -> Path:
-    """Where the baked form of the package in a directory is: `model` → `model.baked`."""
-    return package.with_name(f"{package.name}.baked")
+def optimized_path(package: Path) -> Path:
+    """Where the optimized model of the package in a directory is: `model` → `model.optimized`."""
+    return package.with_name(f"{package.name}.optimized")
 
 
 def recipe(package: Package, onnxruntime: str) -> dict[str, Any]:
-    """What the baked form depends on.
+    """What the optimized model depends on.
 
     Args:
         onnxruntime: the version of ONNX Runtime.
@@ -56,8 +56,8 @@ def cpu_features(cpuinfo: Path) -> list[str]:
     return sorted({name for name in line[1].split() if _FEATURES.match(name)}) if line else []
 
 
-def find_baked(package: Package, onnxruntime: str) -> Path | None:
-    """The ONNX file of the package's baked form; None where it was not baked.
+def find_optimized(package: Package, onnxruntime: str) -> Path | None:
+    """The ONNX file of the package's optimized model; None where it was not baked.
 
     Args:
         onnxruntime: the version of ONNX Runtime that would load it.
@@ -65,21 +65,23 @@ def find_baked(package: Package, onnxruntime: str) -> Path | None:
     Raises:
         PackageError: there is one, but not of this package, for this ONNX Runtime and this CPU, or not whole.
     """
-    directory = baked_path(package.path)
+    directory = optimized_path(package.path)
     if not directory.is_dir():
         return None
     try:
-        note = json.loads((directory / BAKED_FILE).read_bytes())
+        note = json.loads((directory / OPTIMIZED_FILE).read_bytes())
         made, files = {name: note[name] for name in recipe(package, onnxruntime)}, dict(note["files"])
     except (OSError, ValueError, LookupError, TypeError) as exc:
-        raise PackageError(f"{directory} is not a baked model: {BAKED_FILE} cannot be used") from exc
+        raise PackageError(f"{directory} is not an optimized model: {OPTIMIZED_FILE} cannot be used") from exc
     for name, wanted in recipe(package, onnxruntime).items():
         if made[name] != wanted:
-            raise PackageError(f"{directory} was baked for {name} {_short(made[name])}, not {_short(wanted)}")
+            raise PackageError(
+                f"{directory} was optimized for {name} {_short(made[name])}, not {_short(wanted)}"
+            )
     for name, entry in files.items():
         file = directory / name
         if not file.is_file() or vars(hash_file(file)) != entry:
-            raise PackageError(f"{directory}: {name} is not what was baked")
+            raise PackageError(f"{directory}: {name} is not what was optimized")
     return directory / MODEL_FILE
 
 

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from model_loader.errors import PackageError
-from model_loader.package import MANIFEST_FILE, SAMPLES_FILE, Signature, TensorSpec, is_number
+from model_loader.package import MANIFEST_FILE, SAMPLES_FILE, ModelIO, TensorSpec, is_number
 
 
-def check_features(features: Sequence[Any], signature: Signature) -> None:
+def check_features(features: Sequence[Any], signature: ModelIO) -> None:
     """Column names are those of a single two-dimensional input.
 
     Raises:
@@ -27,7 +27,7 @@ def check_features(features: Sequence[Any], signature: Signature) -> None:
             )
 
 
-def check_samples(document: Any, signature: Signature | None) -> None:
+def check_samples(document: Any, signature: ModelIO | None) -> None:
     """`samples.json` is a list, `[{"inputs": {…}, "outputs": {…}, "rtol": 1e-4, "atol": 1e-5}, …]`.
 
     Args:
@@ -42,7 +42,7 @@ def check_samples(document: Any, signature: Signature | None) -> None:
         _check_sample(f"{SAMPLES_FILE}: sample {index}", sample, signature)
 
 
-def _check_sample(where: str, sample: Any, signature: Signature | None) -> None:
+def _check_sample(where: str, sample: Any, signature: ModelIO | None) -> None:
     match sample:
         case {"inputs": {**inputs}, "outputs": {**outputs}, **tolerances} if outputs:
             if signature:

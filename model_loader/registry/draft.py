@@ -13,11 +13,11 @@ from model_loader.package import (
     MODEL_FILE,
     SAMPLES_FILE,
     FileEntry,
-    Signature,
+    ModelIO,
     check_path,
     hash_file,
     parse_metrics,
-    read_signature,
+    read_model_io,
 )
 from model_loader.package.baseline import parse_baseline
 from model_loader.package.custom_ops import explain, register_extensions
@@ -49,7 +49,7 @@ class Candidate:
 
     directory: Path
     files: dict[str, FileEntry]
-    signature: Signature
+    signature: ModelIO
     draft: dict[str, Any]
 
 
@@ -113,7 +113,7 @@ def _draft(directory: Path) -> dict[str, Any]:
     return fields
 
 
-def _open(path: Path) -> Signature:
+def _open(path: Path) -> ModelIO:
     # ONNX Runtime takes a while to load, and only publishing needs it.
     import onnxruntime
     from onnxruntime.capi import onnxruntime_pybind11_state as state
@@ -129,7 +129,7 @@ def _open(path: Path) -> Signature:
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except refusals as exc:
         raise PackageError(f"ONNX Runtime cannot open {path}: {explain(exc)}") from exc
-    return read_signature(session)
+    return read_model_io(session)
 
 
 def _read_json(path: Path) -> Any:

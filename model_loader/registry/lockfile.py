@@ -8,7 +8,7 @@ from pathlib import Path
 
 from model_loader.errors import PackageError
 from model_loader.package import encode
-from model_loader.store.atomic import replacing
+from model_loader.store.atomic import atomic_write
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,6 @@ def writing(path: Path, lock: Lock) -> Iterator[None]:
     if path.is_file() and path.read_bytes() == text:
         yield
         return
-    with replacing(path) as file:
+    with atomic_write(path) as file:
         file.write(text)
         yield

@@ -31,7 +31,7 @@ def check_key(key: Path) -> None:
     """
     _note("", key)
     signing = _library("signing")
-    with _border(f"cannot sign with {key}"):
+    with wrap_errors(f"cannot sign with {key}"):
         _signer(signing, key)
 
 
@@ -45,7 +45,7 @@ def sign(directory: Path, files: list[str], manifest: bytes, key: Path) -> bytes
         PackageError: there is no such key, or it cannot sign.
     """
     signing, hashing = _library("signing"), _library("hashing")
-    with _assembled(directory, files, manifest) as package, _border(f"cannot sign with {key}"):
+    with _assembled(directory, files, manifest) as package, wrap_errors(f"cannot sign with {key}"):
         config = _signer(signing, key)
         config.set_hashing_config(hashing.Config().set_ignored_paths(paths=[], ignore_git_paths=False))
         signature = package.parent / SIGNATURE_FILE
@@ -92,7 +92,7 @@ def verify_signature(package: Package, key: Path) -> None:
         raise PackageError(f"{package} is not signed, and MODEL_VERIFY_KEY asks for the signature of {key}")
     if signature.stat().st_size > MAX_SIGNATURE_BYTES:
         raise PackageError(f"{package} is not signed by {key}: its signature is too large to be one")
-    with _border(f"{package} is not signed by {key}"):
+    with wrap_errors(f"{package} is not signed by {key}"):
         ignored = hashing.Config().set_ignored_paths(
             paths=[SIGNATURE_FILE, VERIFIED_FILE], ignore_git_paths=False
         )
@@ -120,7 +120,7 @@ def _library(module: str) -> Any:
 
 
 @contextmanager
-def _border(refusal: str) -> Iterator[None]:
+def wrap_errors(refusal: str) -> Iterator[None]:
     from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
     from google.protobuf.json_format import Error as JsonFormatError
 

@@ -18,7 +18,7 @@ from model_loader.registry.lockfile import Lock, writing
 from model_loader.registry.package_signing import note_verified, verify_signature
 from model_loader.registry.versions import Release, find
 from model_loader.store import Store
-from model_loader.store.atomic import alone, replace_directory
+from model_loader.store.atomic import exclusive_lock, replace_directory
 from model_loader.store.transfer import Progress, Target, silent
 
 
@@ -65,7 +65,7 @@ def pull(
     output = output.resolve()
     output.parent.mkdir(parents=True, exist_ok=True)
     record = Lock(release.manifest.name, release.manifest.version, release.digest, store.url)
-    with alone(output.parent), writing(lock, record) if lock else nullcontext():
+    with exclusive_lock(output.parent), writing(lock, record) if lock else nullcontext():
         if _holds(output, release, verify_key):
             _note(output, verify_key)
             return False

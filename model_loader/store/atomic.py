@@ -17,7 +17,7 @@ RENAME_EXCHANGE = 2
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
+def atomic_write(path: Path) -> Iterator[BinaryIO]:
     """A file to write what `path` shall hold; it takes its place when the block ends without an exception."""
     temporary = path.with_name(f".{path.name}.{uuid4().hex}")
     try:
@@ -31,7 +31,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def alone(directory: Path) -> Iterator[None]:
+def exclusive_lock(directory: Path) -> Iterator[None]:
     """Waits until nobody else is in such a block for `directory`. One who dies there has left it."""
     descriptor = os.open(directory, os.O_RDONLY)
     try:

@@ -86,14 +86,14 @@ class BlobStore:
 
     def names(self, prefix: str) -> list[str]:
         """All blobs under `prefix`."""
-        with self._border(prefix):
+        with self.wrap_errors(prefix):
             blobs = self._container.list_blob_names(name_starts_with=self._prefix + prefix)
             return sorted(blob.removeprefix(self._prefix) for blob in blobs)
 
     def read(self, name: str) -> tuple[bytes, str] | None:
         """The content of a blob and its ETag."""
         try:
-            with self._border(name):
+            with self.wrap_errors(name):
                 blob = self._container.download_blob(self._prefix + name, validate_content=True)
                 return blob.readall(), blob.properties.etag
         except NotFoundError:
@@ -104,21 +104,21 @@ class BlobStore:
         condition: dict[str, Any] = {"overwrite": False}
         if etag is not None:
             condition = {"overwrite": True, "etag": etag, "match_condition": MatchConditions.IfNotModified}
-        with self._border(name):
+        with self.wrap_errors(name):
             self._container.upload_blob(self._prefix + name, content, validate_content=True, **condition)
 
     def upload(self, name: str, source: BinaryIO) -> None:
         """Puts a blob in parallel blocks, each with its MD5."""
-        with self._border(name):
+        with self.wrap_errors(name):
             self._container.upload_blob(self._prefix + name, source, overwrite=True, **TRANSFER)
 
     def download(self, name: str, target: BinaryIO) -> None:
         """Gets a blob in parallel ranges, each with its MD5."""
-        with self._border(name):
+        with self.wrap_errors(name):
             self._container.download_blob(self._prefix + name, **TRANSFER).readinto(target)
 
     @contextmanager
-    def _border(self, name: str) -> Iterator[None]:
+    def wrap_errors(self, name: str) -> Iterator[None]:
         try:
             yield
         except (AzureError, ValueError) as exc:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from model_loader.errors import ConflictError, NotFoundError, StoreError
-from model_loader.store.atomic import alone, replacing
+from model_loader.store.atomic import atomic_write, exclusive_lock
 
 CHUNK_BYTES = 1024 * 1024
 
@@ -23,7 +23,7 @@ class FileStore:
 
     def names(self, prefix: str) -> list[str]:
         """All objects under `prefix`; hidden files are none of ours."""
-        with self._border(prefix):
+        with self.wrap_errors(prefix):
             try:
                 return sorted(self._walk(self._locate(prefix)))
             except FileNotFoundError:
@@ -31,7 +31,7 @@ class FileStore:
 
     def read(self, name: str) -> tuple[bytes, str] | None:
         """The content of an object, and its hash as the ETag."""
-        with self._border(name):
+        with self.wrap_errors(name):
             try:
                 content = self._locate(name).read_bytes()
             except FileNotFoundError:
@@ -40,9 +40,9 @@ class FileStore:
 
     def write(self, name: str, content: bytes, etag: str | None) -> None:
         """Compares and swaps under the lock of the store, which every writer takes."""
-        with self._border(name):
+        with self.wrap_errors(name):
             self._root.mkdir(parents=True, exist_ok=True)
-            with alone(self._root):
+            with exclusive_lock(self._root):
                 _, found = self.read(name) or (b"", None)
                 if found != etag:
                     raise ConflictError(f"{name} in the store {self.url} was written by somebody else")
@@ -50,15 +50,15 @@ class FileStore:
 
     def upload(self, name: str, source: BinaryIO) -> None:
         """Copies `source` to a hidden file, which becomes the object when it is whole."""
-        with self._border(name):
+        with self.wrap_errors(name):
             target = self._locate(name)
             target.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(target) as file:
+            with atomic_write(target) as file:
                 shutil.copyfileobj(source, file, CHUNK_BYTES)
 
     def download(self, name: str, target: BinaryIO) -> None:
         """Copies an object into `target`."""
-        with self._border(name):
+        with self.wrap_errors(name):
             source = self._locate(name).open("rb")
         with source:
             shutil.copyfileobj(source, target, CHUNK_BYTES)
@@ -79,7 +79,7 @@ class FileStore:
         return path
 
     @contextmanager
-    def _border(self, name: str) -> Iterator[None]:
+    def wrap_errors(self, name: str) -> Iterator[None]:
         try:
             yield
         except FileNotFoundError as exc:

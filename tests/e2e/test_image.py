@@ -106,7 +106,7 @@ def test_labels_of_work_in_progress(clone: Path, tmp_path: Path, tag: str) -> No
 def test_self_test_without_network(tag: str) -> None:
     """The model, baked, answers its samples with nothing writable, no capability and no network."""
     printed = docker("run", "--rm", *HARDENED, "--network", "none", tag, "python", "-m", "app.commands.check")
-    assert re.fullmatch(r"wine/2@sha256:[0-9a-f]{64} answers its 8 samples, baked", printed)
+    assert re.fullmatch(r"wine/2@sha256:[0-9a-f]{64} answers its 8 samples, optimized", printed)
 
 
 def test_content(tag: str) -> None:

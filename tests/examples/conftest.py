@@ -40,7 +40,7 @@ def deploy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deploy]:
             "TMPDIR": str(clone),
             "PYTHONUNBUFFERED": "1",
         }
-        for command in (["publish", str(draft), "--name", draft.name], ["pull"], ["bake"]):
+        for command in (["publish", str(draft), "--name", draft.name], ["pull"], ["optimize"]):
             subprocess.run(
                 [sys.executable, "-m", "model_loader", *command], cwd=clone, env=environ, check=True
             )

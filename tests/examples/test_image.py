@@ -207,9 +207,9 @@ def test_described(server: Server) -> None:
     assert server.request("GET", "/docs")[0] == 200
 
 
-def test_baked(server: Server) -> None:
-    """Both are served in their baked form."""
-    assert "model_baked 1.0" in server.request("GET", "/metrics")[1]
+def test_optimized(server: Server) -> None:
+    """Both are served in their optimized model."""
+    assert "model_optimized 1.0" in server.request("GET", "/metrics")[1]
 
 
 def test_graph_is_made_of_the_network() -> None:

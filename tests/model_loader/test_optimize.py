@@ -7,7 +7,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from model_loader.package import read_package, verify_package
-from model_loader.package.optimized import BAKED_FILE, cpu_features, find_baked
+from model_loader.package.optimized import OPTIMIZED_FILE, cpu_features, find_optimized
 from tests import models
 from tests.conftest import write_package
 from tests.model_loader.seen import Loader
@@ -21,28 +21,28 @@ def package(workspace: Path) -> Path:
     return write_package(workspace / "model", models.layers())
 
 
-def test_bake(package: Path, loader: Loader) -> None:
+def test_optimize(package: Path, loader: Loader) -> None:
     """The form lies beside the package, whole, with what it was made for; the package stays as it was."""
-    done = loader("bake")
+    done = loader("optimize")
     assert done.code == 0
-    assert done.out.startswith("baked tiny/3@sha256:")
-    baked = package.with_name("model.baked")
-    assert sorted(file.name for file in baked.iterdir()) == [BAKED_FILE, "model.onnx", "weights.bin"]
-    note = json.loads((baked / BAKED_FILE).read_text())
+    assert done.out.startswith("optimized tiny/3@sha256:")
+    optimized = package.with_name("model.optimized")
+    assert sorted(file.name for file in optimized.iterdir()) == [OPTIMIZED_FILE, "model.onnx", "weights.bin"]
+    note = json.loads((optimized / OPTIMIZED_FILE).read_text())
     assert note["digest"] == verify_package(package).digest
-    assert find_baked(read_package(package), VERSION) == baked / "model.onnx"
-    assert sorted(path.name for path in package.parent.iterdir()) == ["model", "model.baked"]
+    assert find_optimized(read_package(package), VERSION) == optimized / "model.onnx"
+    assert sorted(path.name for path in package.parent.iterdir()) == ["model", "model.optimized"]
 
 
 def test_again(package: Path, loader: Loader) -> None:
     """What is baked already stays; what was baked of another model, or is broken, is baked anew."""
-    loader("bake")
-    weights = package.with_name("model.baked") / "weights.bin"
+    loader("optimize")
+    weights = package.with_name("model.optimized") / "weights.bin"
     first = weights.stat().st_ino
-    assert "baked already" in loader("bake").out
+    assert "optimized already" in loader("optimize").out
     assert weights.stat().st_ino == first
     weights.write_bytes(b"")
-    assert loader("bake", "model", "--json").out.endswith('"changed": true\n}\n')
+    assert loader("optimize", "model", "--json").out.endswith('"changed": true\n}\n')
     assert weights.stat().st_size > 0
 
 
@@ -67,28 +67,28 @@ def test_again(package: Path, loader: Loader) -> None:
 def test_every_kind(workspace: Path, loader: Loader, model: bytes) -> None:
     """Small models, defaults, sequences, optionals, strings and convolutions: baked, or refused in words."""
     write_package(workspace / "model", model)
-    done = loader("bake")
-    assert done.code == 0 or "cannot be baked" in done.err
+    done = loader("optimize")
+    assert done.code == 0 or "cannot be optimized" in done.err
     assert "Traceback" not in done.err
-    assert bool(find_baked(read_package(workspace / "model"), VERSION)) == (done.code == 0)
+    assert bool(find_optimized(read_package(workspace / "model"), VERSION)) == (done.code == 0)
     assert not [path for path in workspace.iterdir() if path.name.startswith(".")]
 
 
 def test_refused(package: Path, loader: Loader) -> None:
     """Only a whole package is baked."""
     (package / "model.onnx").write_bytes(models.affine())
-    done = loader("bake")
+    done = loader("optimize")
     assert (done.code, done.out) == (1, "")
     assert "is not what was published" in done.err
-    assert not package.with_name("model.baked").exists()
+    assert not package.with_name("model.optimized").exists()
 
 
 def test_left_over(package: Path, loader: Loader) -> None:
     """What a bake that died has left is no hindrance."""
-    rest = package.with_name(".model.baked")
+    rest = package.with_name(".model.optimized")
     rest.mkdir()
     (rest / "model.onnx").write_bytes(b"half")
-    assert loader("bake").code == 0
+    assert loader("optimize").code == 0
     assert not rest.exists()
 
 

@@ -80,7 +80,7 @@ def bad_under_traffic(change: str) -> Callable[[Rehearsal], None]:
         run = rehearsal.run("ResourceTrigger")
         assert run.results["Staging"] == SUCCEEDED
         assert run.results["Production"] == FAILED
-        assert run.results["Record"] == SKIPPED
+        assert run.results["RequestRecord"] == SKIPPED
         if change == "slow" and "Ask every pod, smoke the canary" in run.failures[0]:
             say("  the canary was too slow to be asked")  # on a machine that is too busy for it
         else:
@@ -161,7 +161,7 @@ def _stopped_in_build(rehearsal: Rehearsal, words: str) -> None:
     run = rehearsal.run("ResourceTrigger")
     assert run.results["Build"] == FAILED
     assert words in run.log.read_text()
-    assert {run.results[stage] for stage in ("Staging", "Production", "Record")} == {SKIPPED}
+    assert {run.results[stage] for stage in ("Staging", "Production", "RequestRecord")} == {SKIPPED}
     assert (rehearsal.images(), rehearsal.head()) == (before, head)
     _unnoticed(rehearsal, began)
 

@@ -15,7 +15,7 @@ from onnx import helper
 from app.errors import DeadlineExceeded, InferenceFailed, QueueFull
 from app.model.batcher import Batcher, Result
 from app.model.onnx_model import Model, load, open_package
-from app.model.served_model import Served
+from app.model.served_model import ServedModel
 from app.model.warm_up import proves_batching, warm_up
 from app.settings import Settings
 from tests import models
@@ -76,7 +76,7 @@ def test_together(model: Model) -> None:
     assert first.result().batch_rows == 1
     results = [future.result() for future in waiting]
     assert [result.batch_rows for result in results] == [6, 6, 6]
-    assert [result.leads for result in results] == [True, False, False]
+    assert [result.is_batch_leader for result in results] == [True, False, False]
     for n, result in zip((1, 2, 3), results, strict=True):
         assert result.outputs["y"].tolist() == [[2 * v + 1, 1 - 2 * v] for v in range(n, 2 * n)]
 
@@ -233,8 +233,8 @@ def test_proof_needs_different_rows(model: Model) -> None:
 def test_warm_up(tmp_path: Path) -> None:
     """A fast model answers inline, a slow one does not; batching can be switched off."""
     settings = Settings().resolved(1)
-    fast = warm_up(Served(make(tmp_path, models.affine())), (), settings)
+    fast = warm_up(ServedModel(make(tmp_path, models.affine())), (), settings)
     assert fast.inline_rows > 0
-    slow = warm_up(Served(make(tmp_path, models.slow())), (), settings)
+    slow = warm_up(ServedModel(make(tmp_path, models.slow())), (), settings)
     assert slow.inline_rows == 0
-    assert warm_up(Served(make(tmp_path, models.gather())), (), settings).inline_rows > 0
+    assert warm_up(ServedModel(make(tmp_path, models.gather())), (), settings).inline_rows > 0

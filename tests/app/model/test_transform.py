@@ -19,7 +19,7 @@ from app import create_app
 from app.errors import InvalidRequest, ModelError, QueueFull
 from app.model import served_model, transform_executor
 from app.settings import Settings
-from app.transform import Named, Transform
+from app.transform import NamedValues, Transform
 from model_loader.package import Package, TensorSpec
 from tests import models
 from tests.app.conftest import ReadLog
@@ -41,7 +41,7 @@ class Text(Transform):
     def __init__(self, package: Package) -> None:
         self.kind = package.manifest.name
 
-    def before(self, inputs: Named) -> Named:
+    def before(self, inputs: NamedValues) -> NamedValues:
         """Refuses an empty text, and trips over one of many words."""
         rows = []
         for text in inputs["text"]:
@@ -51,7 +51,7 @@ class Text(Transform):
             rows.append([len("".join(words)), [1, 2, 3][len(words) - 1]])
         return {"x": np.array(rows, np.float32)}
 
-    def after(self, outputs: Named) -> Named:
+    def after(self, outputs: NamedValues) -> NamedValues:
         """Lists will do."""
         letters = outputs["y"][:, 0].tolist()
         return {"kind": [self.kind] * len(letters), "letters": letters}
@@ -133,7 +133,7 @@ def test_wrong_names(make: Callable[..., FlaskClient]) -> None:
     """A transform that answers something else than it says has failed."""
 
     class Wrong(Text):
-        def after(self, outputs: Named) -> Named:
+        def after(self, outputs: NamedValues) -> NamedValues:
             return {"letters": outputs["y"]}
 
     with pytest.raises(ModelError, match="sample 0 failed: the transform failed"):
@@ -157,7 +157,7 @@ def test_wrong_inputs(make: Callable[..., FlaskClient], log: ReadLog, given: Any
     class Wrong(Transform):
         inputs = (TensorSpec("text", "STRING", ("batch",)),)
 
-        def before(self, inputs: Named) -> Named:
+        def before(self, inputs: NamedValues) -> NamedValues:
             return given  # type: ignore[no-any-return]
 
     client = make(Wrong, samples=[])
@@ -193,7 +193,7 @@ def test_outputs_are_not_cast(
     class Answer(Transform):
         outputs = (TensorSpec("a", datatype, ("batch",)),)
 
-        def after(self, outputs: Named) -> Named:
+        def after(self, outputs: NamedValues) -> NamedValues:
             return {"a": given}
 
     reply = make(Answer, samples=[]).post("/score", json={"inputs": [[1, 2]]})
@@ -205,7 +205,7 @@ def test_deadline_and_queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     """Who waits for `before` too long gets 504, and who comes when too many wait 503."""
 
     class Slow(Transform):
-        def before(self, inputs: Named) -> Named:
+        def before(self, inputs: NamedValues) -> NamedValues:
             time.sleep(0.2)
             return inputs
 
@@ -225,9 +225,9 @@ def test_deadline_and_queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_client_leaves() -> None:
     """Who leaves before it is its turn gives its place back."""
-    threads, gate = transform_executor.TransformThreads(1, 3), threading.Event()
+    threads, gate = transform_executor.TransformExecutor(1, 3), threading.Event()
 
-    def wait(inputs: Named) -> Named:
+    def wait(inputs: NamedValues) -> NamedValues:
         gate.wait(10)
         return inputs
 
@@ -244,7 +244,7 @@ def test_only_after(make: Callable[..., FlaskClient]) -> None:
     """What it does not say stays the model's."""
 
     class Rounded(Transform):
-        def after(self, outputs: Named) -> Named:
+        def after(self, outputs: NamedValues) -> NamedValues:
             return {"y": np.round(outputs["y"])}
 
     client = make(Rounded, samples=[], features=["a", "b"])
@@ -266,11 +266,11 @@ def test_missing(make: Callable[..., FlaskClient]) -> None:
     with pytest.raises(ModelError, match="the terms of a transform; app/transform"):
         make(Transform, transformed=True)
 
-    class Half(Transform):
+    class TransformStep(Transform):
         inputs = Text.inputs
 
     with pytest.raises(ModelError, match="inputs need before"):
-        make(Half)
+        make(TransformStep)
 
 
 def test_together(make: Callable[..., FlaskClient]) -> None:

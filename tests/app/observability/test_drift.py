@@ -131,10 +131,10 @@ def test_inputs(tmp_path: Path, datatype: int, value: Any, member: dict[str, Any
     baseline = {"features": {"x": member | {"shares": [0.5, 0.5]}}}
     drift = Drift(make(tmp_path, baseline, models.identity(datatype)))
     drift.add([{"x": value}], [{}])
-    assert drift.held_bytes > 0
+    assert drift.pending_bytes > 0
     assert drift.count().tolist() == counts
     drift.add([{}], [{}])
-    assert drift.held_bytes == 0
+    assert drift.pending_bytes == 0
     assert drift.count().tolist() == [0, 0, 0, 0]
     drift.add([{}, {"x": value}, {}], [{}, {}, {}])
     assert drift.count().tolist() == counts
@@ -218,7 +218,7 @@ def test_tried_out(tmp_path: Path) -> None:
     baseline = {"outputs": {"y": {"categories": ["a"], "shares": [1]}}}
     model = make(tmp_path, baseline, models.identity(TensorProto.BFLOAT16))
     with pytest.raises(ModelError, match="cannot be counted by the baseline"):
-        Drift(model).try_out(model, [{"x": np.zeros(2, ml_dtypes.bfloat16)}])
+        Drift(model).check_baseline(model, [{"x": np.zeros(2, ml_dtypes.bfloat16)}])
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import pytest
 from app.errors import InferenceFailed, InvalidRequest, RequestError
 from app.observability.logging import PIPE_BYTES, configure
 from app.observability.request_log import RequestLog
-from app.observability.request_record import Record, Records
+from app.observability.request_record import RecordBatch, RequestRecord
 from app.serving.observer_buffer import LATER_RECORDS
 from app.settings import Settings
 from tests.app.conftest import ReadLog
@@ -22,9 +22,11 @@ from tests.app.conftest import ReadLog
 HOSTILE = ['x",', '"', "\\", '","', "a,b", 'x","y', "%b%", '\\",\\"', "plain", '},{"time":']
 
 
-def record(number: int, id_: str, error: RequestError | None = None, traceparent: str = "") -> Record:
+def record(number: int, id_: str, error: RequestError | None = None, traceparent: str = "") -> RequestRecord:
     """A request that is over; those with an even number were answered."""
-    made = Record(id_, monotonic() - number, f"/v2/models/<name>/{number % 3}", caller=f"team {number % 2}%")
+    made = RequestRecord(
+        id_, monotonic() - number, f"/v2/models/<name>/{number % 3}", caller=f"team {number % 2}%"
+    )
     made.duration = number / 7000
     made.status, made.error, made.traceparent = 200, error, traceparent
     if error:
@@ -47,7 +49,7 @@ def test_together(log: ReadLog, together: int) -> None:
     records += [record(number, id_, InferenceFailed("failed")) for number, id_ in enumerate(HOSTILE[5:])]
     log_request = RequestLog(Settings(log_format="json"), "7")
     for begin in range(0, len(records), together):
-        log_request(Records(records[begin : begin + together]))
+        log_request(RecordBatch(records[begin : begin + together]))
     lines = log()
     assert len(lines) == len(records)
     for line, one in zip(lines, records, strict=True):
@@ -75,9 +77,9 @@ def test_together(log: ReadLog, together: int) -> None:
 def test_share(log: ReadLog) -> None:
     """With a ratio of 0 only failures are logged; where there are none, nothing is."""
     log_request = RequestLog(Settings(log_format="json", log_success_ratio=0), "7")
-    log_request(Records([record(1, "a")]))
+    log_request(RecordBatch([record(1, "a")]))
     assert log() == []
-    log_request(Records([record(1, "a"), record(2, "b", InvalidRequest("wrong")), record(3, "c")]))
+    log_request(RecordBatch([record(1, "a"), record(2, "b", InvalidRequest("wrong")), record(3, "c")]))
     assert [(line["id"], line["error"]) for line in log()] == [("b", "wrong")]
 
 
@@ -95,7 +97,7 @@ def test_late_reader(monkeypatch: pytest.MonkeyPatch) -> None:
         assert fcntl.fcntl(writer, fcntl.F_GETPIPE_SZ) == PIPE_BYTES
         log_request = RequestLog(settings, "7")
         for _ in range(4):
-            log_request(Records([record(number, f"{number:032x}") for number in range(LATER_RECORDS)]))
+            log_request(RecordBatch([record(number, f"{number:032x}") for number in range(LATER_RECORDS)]))
         output.close()
         assert len(collected.readlines()) == 4 * LATER_RECORDS
 
@@ -111,7 +113,7 @@ def test_whole_lines(log: ReadLog, monkeypatch: pytest.MonkeyPatch, most: int) -
 
     monkeypatch.setattr(os, "write", noted)
     ids = [f"{number}" * (1 + number % 90) for number in range(1000)] + ["long" * PIPE_BUF] + ["a", "b"] * 40
-    RequestLog(Settings(log_format="json"), "7")(Records([record(0, id_) for id_ in ids]))
+    RequestLog(Settings(log_format="json"), "7")(RecordBatch([record(0, id_) for id_ in ids]))
     assert [line["id"] for line in log()] == ids
     if most >= max(map(len, pieces)):
         assert all(piece.endswith(b"\n") for piece in pieces)
@@ -127,5 +129,5 @@ def test_nobody_reads(monkeypatch: pytest.MonkeyPatch, is_read: bool) -> None:
         monkeypatch.setattr(sys, "stdout", output)
         if not is_read:
             collected.close()
-        RequestLog(Settings(log_format="json"), "7")(Records([record(0, "a")]))
+        RequestLog(Settings(log_format="json"), "7")(RecordBatch([record(0, "a")]))
         assert not is_read or json.loads(collected.readline())["id"] == "a"

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 
 from app.errors import InvalidRequest
-from app.observability.request_record import Record, Records, Tensors
+from app.observability.request_record import RecordBatch, RequestRecord, Tensors
 
-ANSWERED = Record(
+ANSWERED = RequestRecord(
     "a",
     1.0,
     "/score",
@@ -20,14 +20,14 @@ ANSWERED = Record(
     queue_duration=0.0625,
     infer_duration=0.125,
     batch_rows=3,
-    leads=False,
+    is_batch_leader=False,
     arrived=1.125,
     decoded=1.25,
     inferred=1.375,
     traceparent="00-1",
 )
 FAULT = InvalidRequest("wrong")
-REFUSED = Record("b", 2.0, "/score", status=400, error=FAULT)
+REFUSED = RequestRecord("b", 2.0, "/score", status=400, error=FAULT)
 
 
 RECORDS = [
@@ -43,7 +43,7 @@ RECORDS = [
 
 def test_columns() -> None:
     """Each column says of each request what its record does."""
-    columns = Records(RECORDS)
+    columns = RecordBatch(RECORDS)
     assert [*columns] == RECORDS
     assert columns.ids == ["a", "c", "b", "d", "e", "f", "g"]
     for name, values in columns.times._asdict().items():
@@ -55,13 +55,13 @@ def test_columns() -> None:
 
 def test_runs() -> None:
     """What is the same for requests that follow each other is there once; two errors are never the same."""
-    runs = Records(RECORDS).runs
-    assert [(begin, end) for _, begin, end in runs] == [(0, 2), (2, 3), (3, 4), (4, 5), (5, 6), (6, 7)]
-    for kind, begin, end in runs:
+    groups = RecordBatch(RECORDS).groups
+    assert [(begin, end) for _, begin, end in groups] == [(0, 2), (2, 3), (3, 4), (4, 5), (5, 6), (6, 7)]
+    for kind, begin, end in groups:
         for record in RECORDS[begin:end]:
             assert all(getattr(record, name) is value for name, value in kind._asdict().items())
 
 
 def test_none() -> None:
     """Of no requests there is nothing."""
-    assert [*Records([]).runs] == [*Records([])] == []
+    assert [*RecordBatch([]).groups] == [*RecordBatch([])] == []

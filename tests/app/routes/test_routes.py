@@ -23,7 +23,7 @@ from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from app import create_app
 from app.observability.logging import logger
 from app.observability.metrics import SECONDS
-from app.observability.request_record import Record, Records
+from app.observability.request_record import RecordBatch, RequestRecord
 from app.serving.lifecycle import announce
 from app.settings import Settings
 from model_loader.package import digest_of
@@ -143,12 +143,12 @@ def test_metrics_of_many(client: FlaskClient, app: Flask) -> None:
         "infer_duration": 0.5,
         "inferred": 1.75,
     }
-    answered = partial(Record, "id", 1.0, "/score", status=200, outputs={}, **times)
+    answered = partial(RequestRecord, "id", 1.0, "/score", status=200, outputs={}, **times)
     together = partial(answered, queue_duration=0.25, batch_rows=3)
-    refused = Record("id", 1.0, "/score", status=400)
-    failed = Record("id", 1.0, "/score", status=500, arrived=1.0, decoded=1.125)
-    leads, follows = together(leads=True), together(leads=False)
-    metrics(Records([leads, follows, refused, follows, failed, answered(batch_rows=1)]))
+    refused = RequestRecord("id", 1.0, "/score", status=400)
+    failed = RequestRecord("id", 1.0, "/score", status=500, arrived=1.0, decoded=1.125)
+    is_batch_leader, follows = together(is_batch_leader=True), together(is_batch_leader=False)
+    metrics(RecordBatch([is_batch_leader, follows, refused, follows, failed, answered(batch_rows=1)]))
     lines = client.get("/metrics").text.splitlines()
     for line in (
         'model_requests_total{caller="anonymous",status="200"} 4.0',
@@ -179,11 +179,11 @@ def test_metrics_put_by(app: Flask, monkeypatch: pytest.MonkeyPatch, most_bytes:
     metrics.defer = lambda _flush: None
     registry, name = CollectorRegistry(), "model_infer_duration_seconds"
     one_by_one = Histogram(name, "", buckets=SECONDS, registry=registry)
-    record = partial(Record, "id", 1.0, "/score", status=200, outputs={}, batch_rows=1, inferred=1.75)
-    refused = Record("id", 1.0, "/score", status=400)
+    record = partial(RequestRecord, "id", 1.0, "/score", status=200, outputs={}, batch_rows=1, inferred=1.75)
+    refused = RequestRecord("id", 1.0, "/score", status=400)
     for durations in ([0.25], [0.0, 2**-15, 0.5, 3.0, 99.0], [0.25, 2**-9, 10.0]):
         for part in (durations, durations[:2]):
-            metrics(Records([*(record(infer_duration=each) for each in part), refused]))
+            metrics(RecordBatch([*(record(infer_duration=each) for each in part), refused]))
             for each in part:
                 one_by_one.observe(each)
         metrics.flush()
@@ -274,8 +274,8 @@ def test_log_as_text(
 
 def test_log_of_many(app: Flask, log: ReadLog) -> None:
     """Lines that come together are all written, none torn."""
-    records = [Record(f"{number}", time.monotonic(), "/score", status=200) for number in range(500)]
-    app.extensions["scorebox"].log_request(Records(records))
+    records = [RequestRecord(f"{number}", time.monotonic(), "/score", status=200) for number in range(500)]
+    app.extensions["scorebox"].log_request(RecordBatch(records))
     assert [line["id"] for line in log()] == [record.id for record in records]
 
 

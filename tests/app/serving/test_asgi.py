@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from app import create_app
-from app.observability.request_record import Record, Records
+from app.observability.request_record import RecordBatch, RequestRecord
 from app.scoring.scorer import Reply
-from app.serving.asgi import Door
+from app.serving.asgi import AsgiApp
 from app.serving.observer_buffer import BURST_TENSORS, LATER_RECORDS, LATER_S, TENSORS_PER_S
 from app.settings import Settings
 from tests import models
@@ -35,47 +35,47 @@ def _long(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.serving.observer_buffer.LATER_S", 60)
 
 
-async def answer(door: Door, requests: int) -> None:
+async def answer(door: AsgiApp, requests: int) -> None:
     """Has a door answer requests."""
     for _ in range(requests):
         reply = door.answer(door.service.routes["/score"], {}, BODY)
         assert (reply if isinstance(reply, Reply) else await reply).status == 200
 
 
-def answer_once(door: Door, requests: int) -> None:
+def answer_once(door: AsgiApp, requests: int) -> None:
     """Has a door answer requests, and its observers look at them in the end."""
 
     async def run() -> None:
-        door.observe_later(asyncio.get_running_loop())
+        door.enable_buffering(asyncio.get_running_loop())
         await answer(door, requests)
         door.close()
 
     asyncio.run(run())
 
 
-def counted(door: Door) -> float:
+def counted(door: AsgiApp) -> float:
     """How many values of the output were counted."""
     labels = {"output": "y", "bin": "0..100"}
     return door.service.metrics.registry.get_sample_value("model_output_bin_total", labels) or 0.0
 
 
-def watched(settings: Settings) -> tuple[Door, list[Record]]:
+def watched(settings: Settings) -> tuple[AsgiApp, list[RequestRecord]]:
     """A door, and the requests that its observer was shown."""
     app = create_app(settings)
-    seen: list[Record] = []
+    seen: list[RequestRecord] = []
 
-    def observe(records: Records) -> None:
+    def observe(records: RecordBatch) -> None:
         seen.extend(records)
 
     app.extensions["scorebox"].scorer.observers = [observe]
-    return Door(app), seen
+    return AsgiApp(app), seen
 
 
 @pytest.mark.usefixtures("_long")
 @pytest.mark.parametrize("requests", [1, BURST_TENSORS, REQUESTS])
 def test_sample(settings: Settings, log: ReadLog, requests: int) -> None:
     """Every request is counted and logged; of very many drift counts a burst and some more."""
-    door = Door(create_app(settings))
+    door = AsgiApp(create_app(settings))
     answer_once(door, requests)
     value = door.service.metrics.registry.get_sample_value
     assert value("model_requests_total", {"status": "200", "caller": "anonymous"}) == requests
@@ -89,10 +89,10 @@ def test_sample(settings: Settings, log: ReadLog, requests: int) -> None:
 @pytest.mark.usefixtures("_long")
 def test_sample_of_several_shown(settings: Settings) -> None:
     """A burst is counted whole that is shown in several parts."""
-    door = Door(create_app(settings))
+    door = AsgiApp(create_app(settings))
 
     async def run() -> None:
-        door.observe_later(asyncio.get_running_loop())
+        door.enable_buffering(asyncio.get_running_loop())
         for _ in range(BURST_TENSORS // LATER_RECORDS):
             await answer(door, LATER_RECORDS)
             await asyncio.sleep(0)
@@ -105,10 +105,10 @@ def test_sample_of_several_shown(settings: Settings) -> None:
 @pytest.mark.usefixtures("_long")
 def test_sample_beside_refused(settings: Settings) -> None:
     """Requests that the model did not answer take no place in the sample."""
-    door = Door(create_app(settings))
+    door = AsgiApp(create_app(settings))
 
     async def run() -> None:
-        door.observe_later(asyncio.get_running_loop())
+        door.enable_buffering(asyncio.get_running_loop())
         for _ in range(2 * BURST_TENSORS):
             reply = door.answer(door.service.routes["/score"], {}, b"{")
             assert isinstance(reply, Reply)
@@ -123,7 +123,7 @@ def test_sample_beside_refused(settings: Settings) -> None:
 @pytest.mark.usefixtures("_long")
 def test_all_payloads(settings: Settings, log: ReadLog) -> None:
     """A log that shows payloads shows those of all."""
-    door = Door(create_app(replace(settings, log_payloads="on")))
+    door = AsgiApp(create_app(replace(settings, log_payloads="on")))
     answer_once(door, REQUESTS)
     lines = log()
     assert len(lines) == REQUESTS
@@ -142,7 +142,7 @@ def test_fair_sample(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Non
 
     async def run() -> None:
         nonlocal now
-        door.observe_later(asyncio.get_running_loop())
+        door.enable_buffering(asyncio.get_running_loop())
         for _ in range(ticks):
             await answer(door, together)
             door.close()
@@ -159,11 +159,11 @@ def test_refill(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """When requests have been few for a while a burst is counted whole again."""
     now = 0.0
     monkeypatch.setattr("app.serving.observer_buffer.monotonic", lambda: now)
-    door = Door(create_app(settings))
+    door = AsgiApp(create_app(settings))
 
     async def run() -> None:
         nonlocal now
-        door.observe_later(asyncio.get_running_loop())
+        door.enable_buffering(asyncio.get_running_loop())
         await answer(door, 2 * REQUESTS)
         door.close()
         before = counted(door)
@@ -183,7 +183,7 @@ def test_shown_in_time(settings: Settings, monkeypatch: pytest.MonkeyPatch, burs
     door, seen = watched(settings)
 
     async def run() -> None:
-        door.observe_later(asyncio.get_running_loop())
+        door.enable_buffering(asyncio.get_running_loop())
         await answer(door, 40)
         assert not seen
         await asyncio.sleep(4 * LATER_S)
@@ -203,7 +203,7 @@ def test_shown_when_many(settings: Settings, monkeypatch: pytest.MonkeyPatch, bu
     door, seen = watched(settings)
 
     async def run() -> None:
-        door.observe_later(asyncio.get_running_loop())
+        door.enable_buffering(asyncio.get_running_loop())
         await answer(door, LATER_RECORDS - 1)
         await asyncio.sleep(0)
         assert not seen
@@ -224,7 +224,7 @@ def test_shown_when_large(settings: Settings, monkeypatch: pytest.MonkeyPatch) -
     door, seen = watched(settings)
 
     async def run() -> None:
-        door.observe_later(asyncio.get_running_loop())
+        door.enable_buffering(asyncio.get_running_loop())
         await answer(door, 2)
         await asyncio.sleep(0)
         assert not seen
@@ -249,7 +249,7 @@ def test_close_ends_timer(settings: Settings, monkeypatch: pytest.MonkeyPatch) -
             return timers[-1]
 
         monkeypatch.setattr(loop, "call_later", noted)
-        door.observe_later(loop)
+        door.enable_buffering(loop)
         await answer(door, 1)
         door.close()
 

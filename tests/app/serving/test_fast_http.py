@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from app.serving.fast_http import HOLD_S, MAX_HEAD_BYTES, READ_BYTES, recognise
+from app.serving.fast_http import HOLD_S, MAX_HEAD_BYTES, READ_BYTES, parse_simple_post
 from tests import models
 from tests.app.conftest import Server, StartServer
 
@@ -34,7 +34,7 @@ PLAIN = HEAD + b"\r\n" + BODY
 )
 def test_plain(line: bytes) -> None:
     """An ordinary request is recognised, its headers in lower case and without the space around them."""
-    head = recognise(HEAD + line + b"\r\n" + BODY)
+    head = parse_simple_post(HEAD + line + b"\r\n" + BODY)
     assert head
     path, headers, begin = head
     assert path == "/score"
@@ -82,14 +82,14 @@ def test_plain(line: bytes) -> None:
 )
 def test_not_plain(data: bytes) -> None:
     """Whatever may be framed otherwise, or is malformed, is left to gunicorn's parser."""
-    assert recognise(data) is None
+    assert parse_simple_post(data) is None
 
 
 def test_long_lines_are_quickly_refused() -> None:
     """No head makes the expression go back and forth."""
     began = time.perf_counter()
     for filler in (b" ", b"a", b"a:", b"a: a\r\n", b"\t \t"):
-        assert recognise(HEAD + b"a:" + filler * MAX_HEAD_BYTES + b"\0") is None
+        assert parse_simple_post(HEAD + b"a:" + filler * MAX_HEAD_BYTES + b"\0") is None
     assert time.perf_counter() - began < 0.5
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from gunicorn.config import Config
 
-from app.serving.worker import RETRY_S, Worker, forget
+from app.serving.worker import RETRY_S, Worker, release_slot
 from tests.app.conftest import Server, StartServer
 
 BODY = b'{"inputs": [[1, 2]]}'
@@ -211,12 +211,12 @@ def test_abort(server: Server) -> None:
 def test_places() -> None:
     """Every worker has a place of its own for its count, and a dead one's is free again."""
     workers = [Worker(age, os.getpid(), [], None, 30, Config(), None) for age in (1, 2)]
-    forget(workers[0])
+    release_slot(workers[0])
     workers.append(Worker(3, os.getpid(), [], None, 30, Config(), None))
     first, second, third = (worker._place for worker in workers)
     assert first == third != second
     for worker in workers:
-        forget(worker)
+        release_slot(worker)
         worker.tmp.close()
 
 

@@ -113,7 +113,7 @@ def test_files_of_another_version(store: Store, tmp_path: Path, signed: Release,
     forged = publish(draft, store)
     signature, _ = store.read(f"{signed.path}/model.sig") or (b"", "")
     store.write(f"{forged.path}/model.sig", signature, None)
-    with pytest.raises(PackageError, match="Signature mismatch"):
+    with pytest.raises(PackageError, match="ModelIO mismatch"):
         pull(store, forged, OUTPUT, verify_key=key.with_suffix(".pub"))
 
 
@@ -180,9 +180,9 @@ def test_password(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(PackageError, match=r"cannot sign with .*key\.pem"):
         publish(write_draft(tmp_path / "draft"), store, sign_key=key)
     monkeypatch.setenv("MODEL_SIGN_KEY_PASSWORD", "wrong " + PASSWORD)
-    with pytest.raises(PackageError) as refusal:
+    with pytest.raises(PackageError) as invalid_input:
         publish(write_draft(tmp_path / "draft"), store, sign_key=key)
-    assert PASSWORD not in str(refusal.value)
+    assert PASSWORD not in str(invalid_input.value)
     monkeypatch.setenv("MODEL_SIGN_KEY_PASSWORD", PASSWORD)
     release = publish(write_draft(tmp_path / "draft"), store, sign_key=key)
     assert pull(store, release, OUTPUT, verify_key=key.with_suffix(".pub"))

@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from model_loader.store.atomic import replace_directory, replacing
+from model_loader.store.atomic import atomic_write, replace_directory
 
 
 def test_replacing(tmp_path: Path) -> None:
     """The new content is there when the block has ended, and not before."""
     path = tmp_path / "file"
     path.write_text("old")
-    with replacing(path) as file:
+    with atomic_write(path) as file:
         file.write(b"new")
         assert path.read_text() == "old"
     assert path.read_text() == "new"
@@ -22,7 +22,7 @@ def test_replacing_fails(tmp_path: Path) -> None:
     """After an exception the old content is there, and no trace of the new one."""
     path = tmp_path / "file"
     path.write_text("old")
-    with pytest.raises(ZeroDivisionError), replacing(path) as file:
+    with pytest.raises(ZeroDivisionError), atomic_write(path) as file:
         file.write(b"new" * (1 // 0))
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]

@@ -216,7 +216,7 @@ def test_every_exception_of_azure_is_wrapped(kind: type[Exception]) -> None:
     assert azure.identity.CredentialUnavailableError in set(kinds(AzureError))
     store = BlobStore(f"{AZURE}?sig={SIGNATURE}", AZURE)
     cause = kind.__new__(kind, "what it said")
-    with pytest.raises(LoaderError) as exc, store._border("tiny/1/model.onnx"):
+    with pytest.raises(LoaderError) as exc, store.wrap_errors("tiny/1/model.onnx"):
         raise cause
     assert exc.value.__cause__ is cause
     assert len(str(exc.value).splitlines()) == 1
