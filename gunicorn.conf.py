@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from gunicorn.arbiter import Arbiter
+from gunicorn.errors import HaltServer
 
 from app.errors import SettingsError
 from app.settings import Settings
@@ -22,69 +22,76 @@ wsgi_app = "app.serving.lifecycle:application()"
 host = f"[{settings.host}]" if ":" in settings.host else settings.host
 bind = f"{host}:{settings.port}"
 worker_class = "app.serving.worker.Worker"
-# The fast lane looks at the state of this parser, to tell whether a request begins.
+# `app.serving.fast_http` reads the state of this parser, to tell whether a request begins.
 http_parser = "python"
 workers = settings.web_concurrency
 keepalive = settings.keepalive_s
 graceful_timeout = settings.graceful_timeout_s
 loglevel = "warning"
-# Its socket would need a writable directory, and nothing here is steered through it.
+# Its socket would need a writable directory, and nothing here is controlled through it.
 control_socket_disable = True
-
-# A worker whose model is refused exits 1, and so does the whole then, instead of starting it again and again.
-Arbiter.WORKER_BOOT_ERROR = 1
 
 
 def _remove(directory: str, master: int) -> None:
-    if os.getpid() == master:  # a worker's end runs this too
+    if os.getpid() == master:  # the exit of a worker runs this too
         shutil.rmtree(directory)
 
 
-# Set before prometheus_client is imported, which decides by it. A reload runs this again and finds it set.
-if not os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+# A directory that the workers share. A reload runs this file again and finds it set.
+if not os.environ.get("SCOREBOX_RUN_DIRECTORY"):
     try:
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="scorebox-")
+        os.environ["SCOREBOX_RUN_DIRECTORY"] = tempfile.mkdtemp(prefix="scorebox-")
     except OSError as error:
         sys.exit(f"scorebox: no directory to write to ({error}): mount one, such as --tmpfs /tmp")
-    atexit.register(_remove, os.environ["PROMETHEUS_MULTIPROC_DIR"], os.getpid())
-run_directory = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
+    atexit.register(_remove, os.environ["SCOREBOX_RUN_DIRECTORY"], os.getpid())
+run_directory = Path(os.environ["SCOREBOX_RUN_DIRECTORY"])
+# prometheus_client reads this when it is imported.
+os.environ["PROMETHEUS_MULTIPROC_DIR"] = os.environ.get("PROMETHEUS_MULTIPROC_DIR") or str(
+    run_directory / "metrics"
+)
+metrics_directory = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
 
 
 def on_starting(_server: Any) -> None:
-    """Clears what an earlier start left in a directory that was given: counters begin at 0."""
-    run_directory.mkdir(parents=True, exist_ok=True)
+    """Remove the metrics of an earlier start from a directory that was given: counters begin at 0."""
+    metrics_directory.mkdir(parents=True, exist_ok=True)
     for kind in ("counter", "gauge_*", "histogram", "summary"):
-        for file in run_directory.glob(f"{kind}_[0-9]*.db"):
+        for file in metrics_directory.glob(f"{kind}_[0-9]*.db"):
             file.unlink()
-    on_reload(_server)
 
 
 def on_reload(_server: Any) -> None:
-    """Lets the new workers say what they serve, also if it is another model."""
-    for event in ("serving", "refused"):
-        (run_directory / event).unlink(missing_ok=True)
+    """Let the new workers announce what they serve; it may be another model."""
+    (run_directory / "serving").unlink(missing_ok=True)
 
 
 def post_worker_init(worker: Any) -> None:
-    """See `app.serving.lifecycle`, which is imported only after the fork: it brings ONNX Runtime."""
-    from app.serving import lifecycle as server
+    """See `app.serving.lifecycle`, which imports ONNX Runtime and therefore is imported after the fork."""
+    from app.serving import lifecycle
 
-    server.post_worker_init(worker)
+    lifecycle.post_worker_init(worker)
 
 
 def worker_exit(_server: Any, worker: Any) -> None:
-    """Counts and logs what was put off, however the worker ends."""
+    """Count and log what is buffered, however the worker ends."""
     if getattr(worker, "asgi", None):
-        from app.serving import lifecycle as server
+        from app.serving import lifecycle
 
-        server.flush_observers(worker)
+        lifecycle.flush_observers(worker)
 
 
 def child_exit(_server: Any, worker: Any) -> None:
-    """Removes the gauges of a worker that is gone, and its share of the connections."""
+    """Release what an ended worker had, and end the service if the worker could not start.
+
+    A model that is refused would be refused again and again.
+    """
     from prometheus_client.multiprocess import mark_process_dead
 
-    from app.serving.worker import release_slot
+    from app.serving.accept_balancing import release_slot
 
     release_slot(worker)
     mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
+    refused = run_directory / "refused"
+    if refused.exists() and not refused.with_name("halted").exists():
+        refused.with_name("halted").touch()
+        raise HaltServer("the service cannot start")

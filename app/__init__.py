@@ -3,7 +3,7 @@
 import os
 from typing import TYPE_CHECKING
 
-# Read by ONNX Runtime when it initialises, so it is set before anything here can import it.
+# ONNX Runtime reads this when it initializes, so it is set before anything here can import it.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 def create_app(settings: "Settings") -> "Flask":
-    """The service as a Flask application, its model loaded and proven.
+    """Create the service as a Flask application, with its model loaded and verified.
 
     Raises:
-        StartupError: a setting, the package or the model is not right; the message says what and where.
+        StartupError: a setting, the package or the model is wrong; the message says what and where.
     """
     # Imported here, so that `import app` alone, as gunicorn's master does it, stays small.
     from flask import Flask
@@ -26,12 +26,14 @@ def create_app(settings: "Settings") -> "Flask":
 
     service = start(settings)
     app = Flask(__name__, static_folder=None)
-    # Every reply is one of ours: Flask's own to OPTIONS has no id and no model in it.
+    # A path is matched exactly, never redirected: `//score` must not reach what `/score` does.
+    app.url_map.merge_slashes = False
+    # Flask's own response to OPTIONS would have no id and no model headers.
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.extensions["scorebox"] = service
     errors.init_app(app, service)
-    service.metrics.init_app(app)
-    app.register_blueprint(score.blueprint(service))
+    exporter = service.metrics.init_app(app)
+    app.register_blueprint(score.blueprint(service, exporter))
     app.register_blueprint(open_inference.blueprint(service))
     app.register_blueprint(model.blueprint(service))
     app.register_blueprint(health.blueprint(service))

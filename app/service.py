@@ -1,8 +1,9 @@
-"""The parts of a running service, made in the order in which they need each other."""
+"""The parts of a running service, created in the order of their dependencies."""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from app.model.samples import Sample
@@ -10,8 +11,10 @@ from app.model.self_test import VerifiedModel, load_and_verify
 from app.model.served_model import ServedModel
 from app.model.transform_executor import TransformExecutor
 from app.model.warm_up import sample_inputs, warm_up
+from app.observability.drift import Drift
 from app.observability.metrics import Metrics
 from app.observability.request_log import RequestLog
+from app.observability.request_record import Observer, RequestRecord, notify
 from app.scoring.api_keys import ApiKeys
 from app.scoring.callers import Callers
 from app.scoring.scorer import Route, Scorer, routes
@@ -23,60 +26,82 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Service:
-    """A service whose model is loaded and proven.
+    """A service whose model is loaded and verified.
 
     Attributes:
-        routes: path → where scoring is asked for.
-        tracing: makes traces; None where no collector is set.
+        observers: are notified of every scored request.
+        routes: path → scoring route.
+        tracing: the observer that makes traces; None without a collector.
         draining: set when the process is told to stop; from then on it is not ready.
     """
 
     settings: Settings
-    proven: VerifiedModel
+    verified: VerifiedModel
     metrics: Metrics
-    log_request: RequestLog
+    drift: Drift
+    request_log: RequestLog
+    tracing: "Tracing | None"
+    observers: Sequence[Observer]
     scorer: Scorer
     routes: Mapping[str, Route]
-    tracing: "Tracing | None"
     draining: threading.Event = field(default_factory=threading.Event)
 
     @property
     def model(self) -> ServedModel:
         """The model that answers."""
-        return self.proven.model
+        return self.verified.model
 
     @property
     def samples(self) -> tuple[Sample, ...]:
-        """Those that it answered."""
-        return self.proven.samples
+        """The samples that the model was verified with."""
+        return self.verified.samples
 
 
 def start(settings: Settings) -> Service:
-    """Loads the model, proves it, and puts the service together.
+    """Load and verify the model, and create the service.
 
     Raises:
-        StartupError: a setting, the package or the model is not right.
+        StartupError: a setting, the package or the model is wrong.
     """
     settings = settings.resolved()
-    proven = load_and_verify(settings)
-    batcher = warm_up(proven.model, proven.samples, settings)
-    metrics = Metrics(proven, batcher)
-    metrics.drift.check_baseline(proven.model.model, sample_inputs(proven.model, proven.samples))
-    log_request = RequestLog(settings, proven.model.version)
+    verified = load_and_verify(settings)
+    model = verified.model
+    batcher = warm_up(model, verified.samples, settings)
+
+    metrics = Metrics(verified, batcher)
+    drift = Drift(model.model, metrics.registry)
+    drift.counter.check_baseline(model.model, sample_inputs(model, verified.samples))
+    request_log = RequestLog(settings, model.version)
+    observers: list[Observer] = [metrics, drift, request_log]
     tracing = None
     if settings.otel_exporter_otlp_endpoint:
-        # OpenTelemetry is imported only where it is wanted: it takes as long as the rest of the service.
+        # Imported only on demand: importing OpenTelemetry takes as long as the rest of the service.
         from app.observability.tracing import Tracing
 
-        tracing = Tracing(proven.model)
+        tracing = Tracing(model)
+        observers.append(tracing)
+
+    api_keys = ApiKeys(settings.api_keys_file) if settings.api_keys_file else None
     scorer = Scorer(
-        model=proven.model,
+        model=model,
         settings=settings,
         batcher=batcher,
-        callers=Callers(
-            ApiKeys(settings.api_keys_file) if settings.api_keys_file else None, settings.caller_header
-        ),
-        threads=TransformExecutor(settings.inference_concurrency, settings.max_queue_rows),
-        observers=(metrics, log_request) if tracing is None else (metrics, log_request, tracing),
+        callers=Callers(api_keys, settings.caller_header),
+        transform_executor=TransformExecutor(settings.inference_concurrency, settings.max_queue_rows),
+        notify=partial(_notify_at_once, observers),
     )
-    return Service(settings, proven, metrics, log_request, scorer, routes(proven.model), tracing)
+    return Service(
+        settings=settings,
+        verified=verified,
+        metrics=metrics,
+        drift=drift,
+        request_log=request_log,
+        tracing=tracing,
+        observers=observers,
+        scorer=scorer,
+        routes=routes(model),
+    )
+
+
+def _notify_at_once(observers: Sequence[Observer], record: RequestRecord) -> None:
+    notify(observers, [record])

@@ -1,7 +1,6 @@
-"""Scorebox whose requests are looked at by turns: what metrics, drift and log cost is the difference.
+"""Scorebox with observability switched on and off in turns: the difference is what it costs.
 
-Both in one process, because two of them differ by as much for no other reason than where their memory lies.
-A process whose requests are never looked at may be a little faster still than the turns without.
+Both halves run in one process, because two processes differ by as much just by the layout of their memory.
 """
 
 import asyncio
@@ -13,59 +12,60 @@ from typing import Any
 
 from flask import Flask
 
+from app.observability import drift
 from app.observability.request_record import RequestRecord
 from app.protocols.codec import Body
-from app.scoring.scorer import Reply, Route
-from app.serving import lifecycle as server
-from app.serving import observer_buffer
+from app.scoring.scorer import Response, Route
 from app.serving.asgi import AsgiApp, Receive, Send
+from app.serving.lifecycle import load
+from app.serving.observer_buffer import ObserverBuffer
 from benchmarks.peer import TURNS_PATH
 
-# Short against the changes of a machine that others use too; not shorter than metrics put off their files.
+# Short compared with changes in the load of a shared machine.
 TURN_S = 0.5
 
 
+class SwitchedBuffer(ObserverBuffer):
+    """A buffer that can drop requests instead of passing them to the observers."""
+
+    is_on = True
+
+    def append(self, record: RequestRecord) -> None:
+        """Buffer or drop a request."""
+        if self.is_on:
+            super().append(record)
+
+
 class Switched(AsgiApp):
-    """A door that has requests looked at in every second turn, and tells how many it answered in each."""
+    """An ASGI application that observes requests in every second turn, and counts them in each."""
 
     def __init__(self, flask: Flask) -> None:
-        super().__init__(flask)
+        self._buffer = SwitchedBuffer(flask.extensions["scorebox"].observers)
+        super().__init__(flask, self._buffer)
         self._turns: list[tuple[bool, float]] = []
-        self._is_on = True
         self._requests = 0
-        self._since = monotonic()
-
-    def enable_buffering(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Begins the turns."""
-        # The turns without fill the bucket of the sample too: half the rate gives the others what is usual.
-        observer_buffer.TENSORS_PER_S //= 2
-        super().enable_buffering(loop)
-        self._loop, self._later = loop, self._scorer.observe
-        loop.call_later(TURN_S, self._switch)
+        self._started = 0.0
 
     def answer(
         self, route: Route, headers: Mapping[str, str], body: Body
-    ) -> "Reply | CoroutineType[Any, Any, Reply]":
-        """Counts requests where both kinds of turns pay for it."""
+    ) -> "Response | CoroutineType[Any, Any, Response]":
+        """Count a request, in turns of both kinds."""
+        if not self._started:
+            self._started = monotonic()
+            asyncio.get_running_loop().call_later(TURN_S, self._switch)
         self._requests += 1
         return super().answer(route, headers, body)
 
-    def _off(self, _record: RequestRecord) -> None:
-        pass
-
     def _switch(self) -> None:
-        if self._is_on:  # what was put off is its turn's
-            self.close()
-            self.service.metrics.flush()
+        self._buffer.flush()  # within the turn that these requests belong to
         now = monotonic()
-        self._turns.append((self._is_on, self._requests / (now - self._since)))
-        self._is_on = not self._is_on
-        self._scorer.observe = self._later if self._is_on else self._off
-        self._requests, self._since = 0, now
-        self._loop.call_later(TURN_S, self._switch)
+        self._turns.append((self._buffer.is_on, self._requests / (now - self._started)))
+        self._buffer.is_on = not self._buffer.is_on
+        self._requests, self._started = 0, now
+        asyncio.get_running_loop().call_later(TURN_S, self._switch)
 
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
-        """Tells of the turns since it was last asked: whether looked at, and requests a second."""
+        """Respond with the turns since the last request of them: whether observed, and requests a second."""
         if scope["type"] != "http" or scope["path"] != TURNS_PATH:
             await super().__call__(scope, receive, send)
             return
@@ -76,6 +76,8 @@ class Switched(AsgiApp):
         await send({"type": "http.response.body", "body": body})
 
 
-def application() -> AsgiApp:
-    """The application of one worker."""
-    return server.application(Switched)
+def application() -> Switched:
+    """Return the application of one worker."""
+    # The turns that are off refill the token bucket too; at half the rate the others have the usual load.
+    drift.REQUESTS_PER_S //= 2
+    return Switched(load())

@@ -1,4 +1,4 @@
-"""A test client for the ASGI door with the interface of Flask's, so that one suite goes through both."""
+"""A test client of the ASGI application with the interface of Flask's test client."""
 
 import asyncio
 from typing import Any
@@ -11,7 +11,7 @@ from app.serving.asgi import AsgiApp
 
 
 class TextResponse(Response):
-    """With the body as text, as Flask's client gives it."""
+    """A response with its body as text, as Flask's client has it."""
 
     @property
     def text(self) -> str:
@@ -20,22 +20,22 @@ class TextResponse(Response):
 
 
 class AsgiClient:
-    """Sends requests to a door, one at a time."""
+    """Sends requests to the ASGI application, one at a time."""
 
     def __init__(self, application: Flask) -> None:
         self.application = application
-        self._door = AsgiApp(application)
+        self._asgi = AsgiApp(application)
 
     def get(self, path: str, **request: Any) -> Response:
-        """A GET."""
+        """Send a GET."""
         return self.open(path, method="GET", **request)
 
     def post(self, path: str, **request: Any) -> Response:
-        """A POST."""
+        """Send a POST."""
         return self.open(path, method="POST", **request)
 
     def open(self, path: str, **request: Any) -> Response:
-        """Any request, described as werkzeug's EnvironBuilder has it."""
+        """Send any request, described as for werkzeug's EnvironBuilder."""
         builder = EnvironBuilder(path, **request)
         try:
             return asyncio.run(self._send(builder.get_environ()))
@@ -66,6 +66,7 @@ class AsgiClient:
             start.update(message if message["type"] == "http.response.start" else {})
             body.extend(message.get("body", b""))
 
-        await self._door(scope, receive, send)
+        await self._asgi(scope, receive, send)
+        self._asgi.buffer.flush()
         pairs = [(name.decode(), value.decode("latin-1")) for name, value in start["headers"]]
         return TextResponse(bytes(body), start["status"], pairs)

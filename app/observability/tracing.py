@@ -1,10 +1,10 @@
-"""Traces: a span of each scored request and of its phases, sent as OTLP over HTTP.
+"""Traces: a span for each scored request and its phases, exported as OTLP over HTTP.
 
-Imported only where OTEL_EXPORTER_OTLP_ENDPOINT is set. The other variables of OpenTelemetry's SDK hold too.
+Imported only if OTEL_EXPORTER_OTLP_ENDPOINT is set. The SDK reads its other environment variables too.
 https://opentelemetry.io/docs/specs/semconv/http/http-spans/, "HTTP server"
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from math import isnan
 from threading import Thread
 from time import monotonic, time
@@ -18,14 +18,14 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from opentelemetry.util.types import AttributeValue
 
 from app.model.served_model import ServedModel
-from app.observability.request_record import RecordBatch, RequestRecord
+from app.observability.request_record import RequestRecord
 
-# A collector that does not answer shall not hold up the end of a worker.
-CLOSE_S = 2
+# A collector that does not answer must not delay the exit of a worker.
+CLOSE_TIMEOUT_S = 2
 
 
 class Tracing:
-    """Makes spans of scored requests: an observer. They are sent from a thread of its own."""
+    """An observer that makes spans of scored requests; a thread of the SDK exports them."""
 
     def __init__(self, model: ServedModel) -> None:
         resource = Resource({SERVICE_NAME: "scorebox"}).merge(Resource.create())
@@ -39,8 +39,8 @@ class Tracing:
             "scorebox.model.digest": model.package.digest,
         }
 
-    def __call__(self, records: RecordBatch) -> None:
-        """Makes the spans of requests, which are over."""
+    def __call__(self, records: Sequence[RequestRecord]) -> None:
+        """Make the spans of finished requests."""
         for record in records:
             self._trace(record)
 
@@ -71,14 +71,14 @@ class Tracing:
         span.end(_ns(epoch + ended))
 
     def close(self) -> None:
-        """Sends what is left, if the collector takes it in time."""
+        """Export the remaining spans, if the collector accepts them in time."""
         sender = Thread(target=self._provider.shutdown, daemon=True)
         sender.start()
-        sender.join(CLOSE_S)
+        sender.join(CLOSE_TIMEOUT_S)
 
 
 def _phases(record: RequestRecord) -> Iterator[tuple[str, float, float]]:
-    """Name, start and end of each phase that the request came to, by the monotonic clock."""
+    """Yield name, start and end of each phase that the request reached, by the monotonic clock."""
     if isnan(record.decoded):
         return
     yield "decode", record.arrived, record.decoded

@@ -19,7 +19,7 @@ from app.openapi.examples import example
 from app.openapi.parts import SCORING, get, header, json, ref, refusals, response
 from app.openapi.score import closed
 from app.protocols import npy, score
-from app.scoring.request_ids import CLIENT, MAX_CHARACTERS, MS, OWN
+from app.scoring.request_ids import CLIENT_REQUEST_ID, MAX_CHARACTERS, MS_REQUEST_ID, REQUEST_ID
 from app.settings import Settings
 from app.tensors.from_json import from_json
 from app.tensors.io_spec import single_input
@@ -55,7 +55,7 @@ def document(model: ServedModel, samples: tuple[Sample, ...], settings: Settings
         },
         "headers": {
             "x-request-id": header("That of the request, or a new one.", {"type": "string"}),
-            MS: header("The id that the client knows the request by.", {"type": "string"}),
+            MS_REQUEST_ID: header("The id that the client knows the request by.", {"type": "string"}),
             "x-model-version": header("The model's version.", {"const": model.version}),
             "x-model-digest": header("The model's digest.", {"const": digest}),
         },
@@ -172,7 +172,7 @@ def _complete(operation: dict[str, Any], *, is_guarded: bool) -> None:
     schema = {"type": "string", "maxLength": MAX_CHARACTERS}
     ids = [
         {"name": name, "in": "header", "schema": schema, "description": "Echoed, if it is printable."}
-        for name in (OWN, CLIENT)
+        for name in (REQUEST_ID, CLIENT_REQUEST_ID)
     ]
     operation["parameters"] = [*operation.get("parameters", ()), *ids]
     operation["responses"] |= refusals(errors.HeaderTooLarge)

@@ -1,54 +1,60 @@
-"""What every reply of every route carries, and errors as JSON."""
+"""Headers, log line and error bodies of every route that does not score."""
 
 from collections.abc import Mapping
 from time import monotonic
 from typing import cast
 
 from flask import Flask, Response, g, request
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, NotFound
 
 from app.errors import RequestError
 from app.observability.logging import logger
-from app.observability.request_record import RecordBatch, RequestRecord
-from app.scoring.request_ids import OWN, read_ids
-from app.scoring.scorer import Reply
+from app.observability.request_record import RequestRecord
+from app.scoring.request_ids import REQUEST_ID, read_ids
 from app.service import Service
 
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
 
 def init_app(app: Flask, service: Service) -> None:
-    """Adds ids, model headers, the log line and error bodies to all routes that scoring does not answer."""
+    """Add ids, model headers, the log line and error bodies to all routes that do not score."""
 
     @app.before_request
-    def begin() -> None:
-        # It becomes a label of the HTTP metrics, and whoever calls could make one up for every request.
+    def start_record() -> None:
+        # The method becomes a label of the HTTP metrics, and clients could invent one for every request.
         if request.method not in METHODS:
             request.method = "OTHER"
-        if request.path in service.routes and request.method == "POST":
+        path = request.environ["PATH_INFO"]
+        if path in service.routes and request.method == "POST":
             return
-        g.ids, fault = read_ids(cast(Mapping[str, str], request.headers))
-        g.record = RequestRecord(g.ids[OWN], monotonic(), _route())
+        # Werkzeug removes leading slashes; `//score` must not be taken for `/score`.
+        if path != request.path:
+            request.url_rule = None
+        g.ids, id_error = read_ids(cast(Mapping[str, str], request.headers))
+        rule = request.url_rule.rule if request.url_rule else "unknown"
+        g.record = RequestRecord(g.ids[REQUEST_ID], monotonic(), rule)
         g.record.traceparent = request.headers.get("traceparent", "")
-        if fault:
-            raise fault
+        if id_error:
+            raise id_error
+        if path != request.path:
+            raise NotFound
 
     @app.after_request
-    def finish(response: Response) -> Response:
+    def finish_record(response: Response) -> Response:
         if "record" in g:
             for name, value in service.scorer.headers(g.ids).items():
                 response.headers.setdefault(name, value)
             g.record.status = response.status_code
             g.record.duration = monotonic() - g.record.started
-            service.log_request(RecordBatch([g.record]))
+            service.request_log([g.record])
         return response
 
     @app.errorhandler(RequestError)
-    def refused(error: RequestError) -> Response:
+    def on_request_error(error: RequestError) -> Response:
         return _response(service, error.status, str(error), error.headers)
 
     @app.errorhandler(HTTPException)
-    def failed(error: HTTPException) -> Response:
+    def on_http_exception(error: HTTPException) -> Response:
         status = error.code or 500
         messages = {
             404: f"no such route: {request.path[:100]}",
@@ -58,16 +64,12 @@ def init_app(app: Flask, service: Service) -> None:
         return _response(service, status, messages.get(status, error.description or error.name), headers)
 
     @app.errorhandler(Exception)
-    def crashed(error: Exception) -> Response:
+    def on_exception(error: Exception) -> Response:
         logger.error("unexpected error", exc_info=error)
         return _response(service, 500, "internal error; the log has the rest", {})
 
 
 def _response(service: Service, status: int, message: str, headers: Mapping[str, str]) -> Response:
     ids = g.ids if "ids" in g else read_ids(cast(Mapping[str, str], request.headers))[0]
-    reply: Reply = service.scorer.refuse(status, message, ids, headers)
-    return Response(reply.body, reply.status, reply.headers)
-
-
-def _route() -> str:
-    return request.url_rule.rule if request.url_rule else "unknown"
+    response = service.scorer.error_response(status, message, ids, headers)
+    return Response(response.body, response.status, response.headers)

@@ -1,75 +1,86 @@
-"""The routes that score, of every protocol."""
+"""Scoring through Flask alone, for Flask's test client and any WSGI server.
 
-import socket
-from collections.abc import Generator, Mapping
+Under `app.serving.asgi` no request gets here: it answers the same paths itself.
+"""
+
+from collections.abc import Awaitable, Coroutine, Mapping
+from concurrent.futures import Future
 from time import monotonic
-from typing import Any, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 from flask import Blueprint, Response, request
-from gunicorn.http.errors import ParseException
+from prometheus_flask_exporter import PrometheusMetrics
 from werkzeug.exceptions import ClientDisconnected
 
-from app.errors import DeadlineExceeded, InvalidRequest, ModelNotFound, RequestError
-from app.scoring.scorer import Read, Reply, Wait
+from app.errors import DeadlineExceeded, InvalidRequest, ModelNotFound
+from app.scoring.scorer import Route
 from app.service import Service
 
 CHUNK_BYTES = 64 * 1024
+T = TypeVar("T")
 
 
-def blueprint(service: Service) -> Blueprint:
-    """The door to scoring; the way of a request is in `app.scoring.scorer`."""
+class WsgiRequest(NamedTuple):
+    """The current request as `app.scoring.scorer.Request`. It blocks its thread where others would wait."""
+
+    route: Route
+    headers: Mapping[str, str]
+
+    async def body(self, max_bytes: int, deadline: float) -> bytes:
+        """Read the body, or its first bytes. The WSGI server ends a read that stalls."""
+        body = bytearray()
+        try:
+            while len(body) < max_bytes:
+                chunk = request.stream.read(min(CHUNK_BYTES, max_bytes - len(body)))
+                if not chunk:
+                    break
+                body += chunk
+                if monotonic() > deadline:
+                    raise DeadlineExceeded("the body did not arrive before the request's deadline")
+        except (OSError, ClientDisconnected) as exc:
+            raise InvalidRequest("the body ended early, or its chunks are malformed") from exc
+        return bytes(body)
+
+    def wait(self, future: Future[T]) -> Awaitable[T]:
+        """Wait for a future."""
+        return _result(future)
+
+
+def blueprint(service: Service, exporter: PrometheusMetrics) -> Blueprint:
+    """Return the scoring routes.
+
+    Args:
+        exporter: does not count scored requests, since `service.metrics` does.
+    """
     routes = Blueprint("score", __name__)
 
-    def score(**_names: str) -> Response:
-        route = service.routes.get(request.path)
-        if route is None:
-            raise ModelNotFound(
-                f"no such model or version: {request.path[:100]}; {service.model.package} is served"
-            )
-        reply = _drive(service.scorer.answer(route, cast(Mapping[str, str], request.headers)))
-        return Response(reply.body, reply.status, reply.headers)
+    @exporter.do_not_track()  # type: ignore[untyped-decorator]
+    def score() -> Response:
+        route = service.routes[request.path]
+        response = run(service.scorer.answer(WsgiRequest(route, cast(Mapping[str, str], request.headers))))
+        return Response(response.body, response.status, response.headers)
 
-    for rule in {route.rule for route in service.routes.values()}:
-        routes.add_url_rule(rule, "score", score, methods=["POST"])
+    def other_model(**_names: str) -> Response:
+        raise ModelNotFound(
+            f"no such model or version: {request.path[:100]}; {service.model.package} is served"
+        )
+
+    for path, route in service.routes.items():
+        routes.add_url_rule(path, "score", score, methods=["POST"])
+        if route.rule != path:
+            routes.add_url_rule(route.rule, "other_model", other_model, methods=["POST"])
     return routes
 
 
-def _drive(steps: Generator[Wait, Any, Reply]) -> Reply:
-    """Goes the way of a request in this thread, which waits where there is something to wait for."""
+def run(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine whose awaits block instead of yielding to an event loop."""
     try:
-        wait = next(steps)
-        while True:
-            try:
-                outcome = _read(wait) if isinstance(wait, Read) else wait.result()
-            except RequestError as exc:
-                wait = steps.throw(exc)
-            else:
-                wait = steps.send(outcome)
+        coroutine.send(None)
     except StopIteration as end:
-        reply: Reply = end.value
-        return reply
+        result: T = end.value
+        return result
+    raise RuntimeError("the coroutine waits for an event loop")
 
 
-def _read(wanted: Read) -> bytes:
-    """At most so many bytes of the body, which must be there by the deadline.
-
-    Without it, as many stalled clients as there are threads would stop the worker.
-    """
-    connection: socket.socket | None = request.environ.get("gunicorn.socket")
-    body = bytearray()
-    try:
-        while len(body) < wanted.max_bytes:
-            if connection:
-                connection.settimeout(max(0.001, wanted.deadline - monotonic()))
-            chunk = request.stream.read(min(CHUNK_BYTES, wanted.max_bytes - len(body)))
-            if not chunk:
-                break
-            body += chunk
-    except TimeoutError as exc:
-        raise DeadlineExceeded("the body did not arrive before the request's deadline") from exc
-    except (OSError, ClientDisconnected, ParseException) as exc:
-        raise InvalidRequest("the body ended early, or its chunks are malformed") from exc
-    finally:
-        if connection:
-            connection.settimeout(None)
-    return bytes(body)
+async def _result(future: Future[T]) -> T:
+    return future.result()

@@ -1,4 +1,4 @@
-"""The ids that a request brings and its reply carries, as Azure ML's online endpoints have them too.
+"""Request ids, as Azure ML's online endpoints have them too.
 
 https://learn.microsoft.com/azure/machine-learning/how-to-inference-server-http, "Request flow"
 """
@@ -8,23 +8,25 @@ from random import getrandbits
 
 from app.errors import HeaderTooLarge
 
-OWN, CLIENT, MS = "x-request-id", "x-ms-client-request-id", "x-ms-request-id"
+REQUEST_ID, CLIENT_REQUEST_ID, MS_REQUEST_ID = "x-request-id", "x-ms-client-request-id", "x-ms-request-id"
 MAX_CHARACTERS = 100
 
 
 def read_ids(headers: Mapping[str, str]) -> tuple[dict[str, str], HeaderTooLarge | None]:
-    """The reply's ids, and what is wrong with the request's.
+    """Return the response's ids, and the error if the request has an id that is too long.
 
-    `x-request-id` and `x-ms-client-request-id` are echoed if they are printable, the first is made where
-    there is none, and `x-ms-request-id` is the one that the client knows the request by.
+    `x-request-id` and `x-ms-client-request-id` are echoed if they are printable; the first is generated if it
+    is absent. `x-ms-request-id` is the id that the client knows the request by.
 
     Args:
         headers: of the request, looked up by name in lower case.
     """
-    given = {name: value for name in (OWN, CLIENT, MS) if (value := headers.get(name))}
-    ids = {OWN: f"{getrandbits(128):032x}"}
+    given = {
+        name: value for name in (REQUEST_ID, CLIENT_REQUEST_ID, MS_REQUEST_ID) if (value := headers.get(name))
+    }
+    ids = {REQUEST_ID: f"{getrandbits(128):032x}"}
     if not given:
-        ids[MS] = ids[OWN]
+        ids[MS_REQUEST_ID] = ids[REQUEST_ID]
         return ids, None
     too_large = [name for name, value in given.items() if len(value) > MAX_CHARACTERS]
     ids |= {
@@ -32,10 +34,10 @@ def read_ids(headers: Mapping[str, str]) -> tuple[dict[str, str], HeaderTooLarge
         for name, value in given.items()
         if name not in too_large and value.isascii() and value.isprintable()
     }
-    if MS in ids:
-        ids.setdefault(CLIENT, ids[MS])
+    if MS_REQUEST_ID in ids:
+        ids.setdefault(CLIENT_REQUEST_ID, ids[MS_REQUEST_ID])
     else:
-        ids[MS] = ids.get(CLIENT, ids[OWN])
+        ids[MS_REQUEST_ID] = ids.get(CLIENT_REQUEST_ID, ids[REQUEST_ID])
     return ids, HeaderTooLarge(
         f"expected {too_large[0]} of at most {MAX_CHARACTERS} characters"
     ) if too_large else None

@@ -1,45 +1,41 @@
-"""The way of one request: bytes → decode → validate → infer → encode → bytes.
+"""One scoring request, from headers and body to a response.
 
-Knows neither Flask nor a server: every door goes the way that `Scorer.answer` shows and sends the `Reply`. So
-authentication, limits, errors, ids and observers exist once.
+Knows neither Flask nor a server nor an event loop: whoever has a request wraps it in a `Request` and drives
+`Scorer.answer`. So authentication, limits, errors, ids and observers exist once.
 """
 
-import logging
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from time import monotonic
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import orjson
 
 from app.errors import BodyTooLarge, RequestError, UnsupportedMediaType
-from app.model.batcher import Batcher, Result
+from app.model.batcher import Batcher
 from app.model.served_model import ServedModel
 from app.model.transform_executor import TransformExecutor
-from app.observability.request_record import RecordBatch, RequestRecord
+from app.observability.request_record import RequestRecord
 from app.protocols import open_inference, score
-from app.protocols.codec import Codec
+from app.protocols.codec import Body, Codec
 from app.scoring.callers import Callers
 from app.scoring.compression import CODINGS, deflate, inflate
-from app.scoring.request_ids import OWN, read_ids
+from app.scoring.request_ids import REQUEST_ID, read_ids
 from app.settings import Settings
 from app.tensors.io_spec import preview
 
-logger = logging.getLogger("scorebox")
-
-# No reply has it; as in nginx, it is how metrics and log name a client that did not wait for one.
-CLIENT_LEFT = 499
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Where scoring is asked for.
+    """A path that scores.
 
     Attributes:
-        codec: the protocol that is spoken there.
-        rule: its path in log and metrics; a name or version in it is the model's.
+        codec: the protocol spoken there.
+        rule: the path in log and metrics, with placeholders for the model's name and version.
     """
 
     codec: Codec
@@ -47,7 +43,7 @@ class Route:
 
 
 def routes(model: ServedModel) -> Mapping[str, Route]:
-    """Path → route: a protocol is a module and a line here."""
+    """Return path → route. A protocol is a module and a line here."""
     base = f"/v2/models/{model.name}"
     versioned = "/v2/models/<name>/versions/<version>/infer"
     return {
@@ -57,133 +53,129 @@ def routes(model: ServedModel) -> Mapping[str, Route]:
     }
 
 
-class Read(NamedTuple):
-    """Asks the door for the body.
-
-    The door throws InvalidRequest in where it ends early, DeadlineExceeded where it does not come in time.
+class Request(Protocol):
+    """A request, and how to wait in its thread or event loop.
 
     Attributes:
-        max_bytes: of it that are wanted.
-        deadline: in seconds of the monotonic clock.
+        headers: looked up by name in lower case.
     """
 
-    max_bytes: int
-    deadline: float
+    @property
+    def route(self) -> Route: ...
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+
+    async def body(self, max_bytes: int, deadline: float) -> Body:
+        """Read the body, or its first bytes.
+
+        Args:
+            max_bytes: to read at most.
+            deadline: in seconds of the monotonic clock.
+
+        Raises:
+            InvalidRequest: the body ends early.
+            DeadlineExceeded: the body is not complete at the deadline.
+        """
+
+    def wait(self, future: Future[T]) -> Awaitable[T]:
+        """Wait for a future, and return its result."""
 
 
-class Reply(NamedTuple):
-    """What a door sends."""
+class Response(NamedTuple):
+    """What is sent to the client."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
 
 
-Wait: TypeAlias = Read | Future[Any]
-Observer = Callable[[RecordBatch], None]
-
-
-def show(observers: Sequence[Observer], records: RecordBatch) -> None:
-    """Lets observers look at requests; one that fails costs neither the others nor an answer."""
-    for observe in observers:
-        try:
-            observe(records)
-        except Exception:
-            logger.exception("requests were answered, but not observed")
-
-
-@dataclass
+@dataclass(frozen=True)
 class Scorer:
     """Answers scoring requests with one model.
 
     Attributes:
-        threads: run the team's own code, which may take long, beside the event loop.
-        observers: look at requests that were answered.
-        observe: shows them one, at once; a door may put another in its place, which shows them several later.
+        transform_executor: runs a team's hooks, which may be slow, outside the event loop.
+        notify: gets the record of every finished request; must not raise.
     """
 
     model: ServedModel
     settings: Settings
     batcher: Batcher
     callers: Callers
-    threads: TransformExecutor
-    observers: Sequence[Observer] = ()
-    observe: Callable[[RequestRecord], None] = field(init=False)
+    transform_executor: TransformExecutor
+    notify: Callable[[RequestRecord], None]
 
-    def __post_init__(self) -> None:
-        self.observe = lambda record: show(self.observers, RecordBatch([record]))
+    async def answer(self, request: Request) -> Response:
+        """Answer a request: admit, decode, pre-process, infer, post-process, encode.
 
-    def answer(self, route: Route, headers: Mapping[str, str]) -> Generator[Wait, Any, Reply]:
-        """The way of one request; what goes wrong with it becomes the reply.
-
-        Where it has to wait it yields what for, and a door, which knows how to wait, sends the outcome in:
-        for a `Read` the body's bytes, for a future its result. So the way is one for threads and for asyncio.
-
-        Args:
-            headers: looked up by name in lower case.
+        A `RequestError` on the way becomes the response. A coroutine that is closed or cancelled belongs to a
+        client that has disconnected.
         """
-        ids, fault = read_ids(headers)
-        record = RequestRecord(ids[OWN], monotonic(), route.rule)
+        headers = request.headers
+        ids, id_error = read_ids(headers)
+        record = RequestRecord(ids[REQUEST_ID], monotonic(), request.route.rule)
         record.traceparent = headers.get("traceparent", "")
         try:
-            if fault:
-                raise fault
+            if id_error:
+                raise id_error  # noqa: TRY301 (the flow reads top to bottom)
             record.caller = self.callers.caller(headers)
             deadline = record.started + self.settings.request_timeout_ms / 1000
-            max_bytes, coding = self._admit(headers, route.codec.MEDIA_TYPES)
-            body = yield Read(max_bytes + 1, deadline)
-            # Without this bound a client that sends no length could have us hold a body of any size.
+            max_bytes, coding = self._admit(headers, request.route.codec.MEDIA_TYPES)
+            # Without this bound a client that sends no length could fill the memory.
+            body = await request.body(max_bytes + 1, deadline)
             record.arrived = monotonic()
             if len(body) > max_bytes:
-                raise BodyTooLarge(f"expected a body of at most {max_bytes} bytes, got more")
+                message = f"expected a body of at most {max_bytes} bytes, got more"
+                raise BodyTooLarge(message)  # noqa: TRY301
             if coding:
                 body = inflate(body, coding, max_bytes)
             record.body_bytes = len(body)
-            call = route.codec.decode(body, headers, self.model)
+
+            decoded = request.route.codec.decode(body, headers, self.model)
             del body
-            inputs = call.inputs
+            inputs = decoded.inputs
             if self.model.before:
-                inputs = yield self.threads.before(self.model.before, inputs, deadline)
+                inputs = await request.wait(
+                    self.transform_executor.before(self.model.before, inputs, deadline)
+                )
             record.inputs = inputs
             record.rows = _rows(inputs)
             record.decoded = monotonic()
-            result: Result = self.batcher.run(inputs, record.rows) or (
-                yield self.batcher.submit(inputs, record.rows, deadline)
-            )
+
+            result = self.batcher.run(inputs, record.rows)
+            if result is None:
+                result = await request.wait(self.batcher.submit(inputs, record.rows, deadline))
             record.inferred = monotonic()
-            (
-                outputs,
-                record.queue_duration,
-                record.infer_duration,
-                record.batch_rows,
-                record.is_batch_leader,
-            ) = result
-            record.outputs = outputs
+            outputs = record.outputs = result.outputs
+            record.queue_duration, record.infer_duration = result.queue_duration, result.infer_duration
+            record.batch_rows, record.is_batch_leader = result.batch_rows, result.is_batch_leader
+
             if self.model.after:
-                outputs = yield self.threads.after(self.model.after, outputs)
-            own, reply = call.encode(outputs, self._about(record.id))
-            # Triton's client asks for one coding; HTTP libraries list all they know, without being told to.
+                outputs = await request.wait(self.transform_executor.after(self.model.after, outputs))
+            own_headers, encoded = decoded.encode(outputs, self._about(record.id))
+            # Triton's client asks for one coding; HTTP libraries list all they know on their own.
             if (wanted := headers.get("accept-encoding")) in CODINGS:
-                own, reply = own | {"content-encoding": wanted}, deflate(reply, wanted)
+                own_headers, encoded = own_headers | {"content-encoding": wanted}, deflate(encoded, wanted)
             record.status = 200
-            reply_headers = self.headers(ids)
-            reply_headers["x-ms-run-fn-exec-ms"] = f"{record.infer_duration * 1000:.3f}"
-            reply_headers.update(own)
-            return Reply(200, reply_headers, reply)
+            response_headers = self.headers(ids)
+            response_headers["x-ms-run-fn-exec-ms"] = f"{record.infer_duration * 1000:.3f}"
+            response_headers.update(own_headers)
+            return Response(200, response_headers, encoded)
         except RequestError as exc:
-            # With its traceback it would keep this frame, that the record: a circle with all that was read.
+            # Drop the traceback: it references this frame, and so the request body, in a cycle that only the
+            # garbage collector would free.
             record.error = exc.with_traceback(None)
             record.status = exc.status
-            return self.refuse(exc.status, str(exc), ids, exc.headers)
-        except GeneratorExit:
-            record.status = CLIENT_LEFT
+            return self.error_response(exc.status, str(exc), ids, exc.headers)
+        except Exception:
+            record.status = 500
             raise
         finally:
             record.duration = monotonic() - record.started
-            self.observe(record)
+            self.notify(record)
 
     def headers(self, ids: Mapping[str, str]) -> dict[str, str]:
-        """The headers of every reply."""
+        """Return the headers of every response."""
         return {
             "content-type": "application/json",
             **ids,
@@ -191,16 +183,23 @@ class Scorer:
             "x-model-digest": self.model.package.digest,
         }
 
-    def refuse(self, status: int, message: str, ids: Mapping[str, str], headers: Mapping[str, str]) -> Reply:
-        """The reply that says what went wrong."""
-        body = orjson.dumps({"error": message, **self._about(ids[OWN])})
-        return Reply(status, self.headers(ids) | dict(headers), body)
+    def error_response(
+        self, status: int, message: str, ids: Mapping[str, str], headers: Mapping[str, str]
+    ) -> Response:
+        """Return the response of a failed request."""
+        body = orjson.dumps({"error": message, **self._about(ids[REQUEST_ID])})
+        return Response(status, self.headers(ids) | dict(headers), body)
 
     def _about(self, id_: str) -> dict[str, str]:
         return {"id": id_, "model_name": self.model.name, "model_version": self.model.version}
 
     def _admit(self, headers: Mapping[str, str], media_types: Sequence[str]) -> tuple[int, str]:
-        """The limit of the body and its coding, unless it need not be read: too large, or of unknown type."""
+        """Check the headers, and return the limit of the body in bytes and its coding.
+
+        Raises:
+            UnsupportedMediaType: the body's media type or coding is not supported.
+            BodyTooLarge: the announced length is above the limit.
+        """
         media_type = headers.get("content-type", media_types[0])
         if media_type not in media_types:
             media_type = media_type.partition(";")[0].strip().lower()
@@ -220,6 +219,7 @@ class Scorer:
 
 
 def _rows(inputs: Mapping[str, Any]) -> int:
+    """Return the size of the first dimension of the first array; 1 if there is none."""
     for value in inputs.values():
         if isinstance(value, np.ndarray) and value.ndim:
             return len(value)

@@ -1,61 +1,103 @@
-"""The fast lane: an ASGI door that scores in the event loop and leaves every other route to Flask.
+"""The ASGI application: scores in the event loop, and passes every other request to Flask.
 
 https://asgi.readthedocs.io/en/latest/specs/www.html, HTTP connection scope
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Generator, Mapping, MutableMapping
-from dataclasses import replace
-from math import inf
+import types
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, MutableMapping
+from dataclasses import dataclass, replace
 from time import monotonic
-from types import CoroutineType
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias, TypeVar, cast
 
 import numpy as np
 from a2wsgi import WSGIMiddleware
 from flask import Flask
 
-from app.errors import DeadlineExceeded, InvalidRequest, RequestError
+from app.errors import DeadlineExceeded, InvalidRequest
 from app.protocols.codec import Body
-from app.scoring.scorer import Read, Reply, Route, Wait
+from app.scoring.scorer import Response, Route
 from app.service import Service
-from app.serving.observer_buffer import BURST_TENSORS, ObserverBuffer
+from app.serving.observer_buffer import ObserverBuffer
 
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
-Steps: TypeAlias = Generator[Wait, Any, Reply]
-# Threads for the routes that Flask answers: probes, metrics, the model's description.
+T = TypeVar("T")
+
+# Threads for the routes of Flask: probes, metrics, the model's description.
 FLASK_THREADS = 4
+
+
+class _EventLoopRequest:
+    """Waits in the event loop."""
+
+    __slots__ = ()
+    wait = staticmethod(asyncio.wrap_future)
+
+
+@dataclass(slots=True)
+class BufferedRequest(_EventLoopRequest):
+    """A `Request` whose body has been read."""
+
+    route: Route
+    headers: Mapping[str, str]
+    content: Body
+
+    async def body(self, _max_bytes: int, _deadline: float) -> Body:
+        """Return the body."""
+        return self.content
+
+
+@dataclass(slots=True)
+class StreamedRequest(_EventLoopRequest):
+    """A `Request` whose body is received from an ASGI server."""
+
+    route: Route
+    headers: Mapping[str, str]
+    receive: Receive
+
+    async def body(self, max_bytes: int, deadline: float) -> Body:
+        """Read the body, or its first bytes; see `app.scoring.scorer.Request`."""
+        parts = bytearray()
+        try:
+            async with asyncio.timeout(deadline - monotonic()):
+                while len(parts) < max_bytes:
+                    message = await self.receive()
+                    if message["type"] == "http.disconnect":
+                        raise InvalidRequest("the body ended early, or its chunks are malformed")
+                    parts += message["body"]
+                    if not message.get("more_body"):
+                        break
+        except TimeoutError as exc:
+            raise DeadlineExceeded("the body did not arrive before the request's deadline") from exc
+        return bytes(parts)
 
 
 class AsgiApp:
     """The ASGI application of a service.
 
+    A path is matched exactly as it stands after percent-decoding, here and in Flask, whose own scoring view
+    therefore never gets a request: `//score` is a 404 of `app.routes.errors`.
+
     Attributes:
-        service: what it opens to.
-        in_flight: requests that have begun and not been answered.
-        close: has the observers look at what they have not seen yet.
+        in_flight: requests that have started and are not answered.
+        buffer: finished requests of which the observers have not been notified.
     """
 
-    def __init__(self, flask: Flask) -> None:
+    def __init__(self, flask: Flask, buffer: ObserverBuffer | None = None) -> None:
+        """
+        Args:
+            buffer: of the service's observers; by default a new one.
+        """
         self.service: Service = flask.extensions["scorebox"]
         self.in_flight = 0
-        self.close: Callable[[], None] = lambda: None
-        self.service.metrics.counts_http = True
-        # One of its own, which may show requests later.
-        self._scorer = replace(self.service.scorer)
+        self.buffer = buffer or ObserverBuffer(self.service.observers)
+        self._scorer = replace(self.service.scorer, notify=self.buffer.append)
         self._flask = WSGIMiddleware(flask, workers=FLASK_THREADS)  # type: ignore[arg-type]
 
-    def enable_buffering(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Lets the observers look at requests once they are answered, at the latest when the door closes."""
-        # A log that shows payloads shows all.
-        max_tokens = inf if self.service.settings.log_payloads == "on" else 2 * BURST_TENSORS
-        later = ObserverBuffer(loop, self._scorer.observers, max_tokens)
-        self._scorer.observe, self.close = later.add, later.close
-
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
-        """Answers one request, or keeps the lifespan's."""
+        """Answer one request."""
         if scope["type"] != "http":
             return await self._flask(scope, receive, send)  # type: ignore[arg-type]
         if self.service.draining.is_set():
@@ -64,107 +106,69 @@ class AsgiApp:
         try:
             route = self.service.routes.get(scope["path"])
             if route and scope["method"] == "POST":
-                await self._score(route, scope, receive, send)
+                headers = {
+                    name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
+                }
+                await _send(await self._scorer.answer(StreamedRequest(route, headers, receive)), send)
             else:
                 await self._flask(scope, receive, send)  # type: ignore[arg-type]
         finally:
             self.in_flight -= 1
 
-    @staticmethod
-    def place(size: int) -> memoryview:
-        """Memory for so many bytes; pages of it that nothing is written to cost nothing."""
-        return np.empty(size, np.uint8).data
-
     def answer(
         self, route: Route, headers: Mapping[str, str], body: Body
-    ) -> "Reply | CoroutineType[Any, Any, Reply]":
-        """Answers a scoring request whose body is there: at once, or where the model is waited for, later."""
-        steps = self._scorer.answer(route, headers)
-        try:
-            next(steps)
-            wait = steps.send(body)
-        except StopIteration as end:
-            reply: Reply = end.value
-            return reply
-        return cast("CoroutineType[Any, Any, Reply]", self._finish(steps, wait))
+    ) -> "Response | types.CoroutineType[Any, Any, Response]":
+        """Answer a scoring request whose body has been read.
 
-    async def _finish(self, steps: Steps, wait: Wait) -> Reply:
+        Returns:
+            the response, or a coroutine that returns it if the model does not answer at once.
+        """
+        answer = self._scorer.answer(BufferedRequest(route, headers, body))
+        try:
+            awaited = answer.send(None)
+        except StopIteration as end:
+            response: Response = end.value
+            return response
+        return cast("types.CoroutineType[Any, Any, Response]", self._finish(answer, awaited))
+
+    async def _finish(self, answer: Coroutine[Any, Any, Response], awaited: Any) -> Response:
         self.in_flight += 1
         try:
-            return await _drive(steps, wait, _receive_no_more)
+            return await _resume(answer, awaited)
         finally:
             self.in_flight -= 1
 
-    async def _score(self, route: Route, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        reply = await _drive(self._scorer.answer(route, headers), None, receive)
-        await send({"type": "http.response.start", "status": reply.status, "headers": self.pairs(reply)})
-        await send({"type": "http.response.body", "body": reply.body})
-
     @staticmethod
-    def pairs(reply: Reply) -> list[tuple[bytes, bytes]]:
-        """The headers of a reply as ASGI has them."""
-        headers = [(name.encode(), value.encode("latin-1")) for name, value in reply.headers.items()]
-        headers.append((b"content-length", b"%d" % len(reply.body)))
-        return headers
+    def allocate_body(size: int) -> memoryview:
+        """Return uninitialized memory; its pages cost nothing until they are written to."""
+        return np.empty(size, np.uint8).data
 
 
-async def _drive(steps: Steps, wait: Wait | None, receive: Receive) -> Reply:
-    """Goes the way of a request, and lets others go theirs where there is something to wait for.
+@types.coroutine
+def _resume(coroutine: Coroutine[Any, Any, T], awaited: Any) -> Generator[Any, Any, T]:
+    """Continue a coroutine in a task that was started outside of one.
+
+    Python 3.12 has `asyncio.Task(…, eager_start=True)` for it.
 
     Args:
-        steps: of the request.
-        wait: what it waits for; None where it has not begun.
-        receive: gives its body.
+        awaited: the future that the coroutine waits for.
     """
     try:
-        wait = wait or next(steps)
-        while True:
-            try:
-                outcome: Any = (
-                    await _read(wait, receive) if isinstance(wait, Read) else await asyncio.wrap_future(wait)
-                )
-            except RequestError as exc:
-                wait = steps.throw(exc)
-            else:
-                wait = steps.send(outcome)
-    except StopIteration as end:
-        reply: Reply = end.value
-        return reply
+        yield awaited
+        return (yield from coroutine.__await__())
     finally:
-        steps.close()
+        coroutine.close()
 
 
-async def _receive_no_more() -> Message:
-    """What ASGI gives after a body."""
-    return {"type": "http.disconnect"}
-
-
-async def _read(wanted: Read, receive: Receive) -> bytes:
-    """At most so many bytes of the body, which must be there by the deadline."""
-    message = await _receive(wanted, receive)
-    if not message.get("more_body"):
-        return bytes(message["body"])
-    parts = bytearray(message["body"])
-    while message.get("more_body") and len(parts) < wanted.max_bytes:
-        message = await _receive(wanted, receive)
-        parts += message["body"]
-    return bytes(parts)
-
-
-async def _receive(wanted: Read, receive: Receive) -> Message:
-    try:
-        async with asyncio.timeout(wanted.deadline - monotonic()):
-            message = await receive()
-    except TimeoutError as exc:
-        raise DeadlineExceeded("the body did not arrive before the request's deadline") from exc
-    if message["type"] == "http.disconnect":
-        raise InvalidRequest("the body ended early, or its chunks are malformed")
-    return message
+async def _send(response: Response, send: Send) -> None:
+    headers = [(name.encode(), value.encode("latin-1")) for name, value in response.headers.items()]
+    headers.append((b"content-length", b"%d" % len(response.body)))
+    await send({"type": "http.response.start", "status": response.status, "headers": headers})
+    await send({"type": "http.response.body", "body": response.body})
 
 
 def _closing(send: Send) -> Send:
-    """Tells the client with the reply that it is the connection's last."""
+    """Return a `send` that announces the end of the connection with the response."""
 
     async def send_closing(message: Message) -> None:
         if message["type"] == "http.response.start":

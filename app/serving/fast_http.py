@@ -1,12 +1,11 @@
-"""The fast lane: an ordinary scoring request is answered before gunicorn's parser sees it.
+"""Fast HTTP: an ordinary scoring request is answered before gunicorn's parser sees it.
 
-gunicorn's ASGI worker parses, starts two tasks and calls back for each request; in Python that costs as much
-as a fast model. What surely is one plain message is recognised here instead, by one expression, and a large
-body is read straight to where it is used.
-Everything else, whether another route, a slow body or a malformed line, goes gunicorn's way to
-`app.serving.asgi` and gets the same answer. `benchmarks/` shows what it saves.
+For each request gunicorn's ASGI worker parses the head, starts two tasks and calls back several times; in
+Python that costs as much as a fast model. Here one regular expression recognizes a plain request, and a large
+body is read directly into its final place. Everything else, such as another route, a slow body or a malformed
+line, takes gunicorn's way to `app.serving.asgi` and gets the same answer.
 
-https://www.rfc-editor.org/rfc/rfc9112, sections 2, 3, 5 and 6: the messages that are recognised.
+https://www.rfc-editor.org/rfc/rfc9112, sections 2, 3, 5 and 6
 """
 
 import asyncio
@@ -23,33 +22,32 @@ from gunicorn.asgi.protocol import (
     _get_cached_status_line,
 )
 
-if TYPE_CHECKING:  # the master imports this module, and shall not bring ONNX Runtime
+if TYPE_CHECKING:  # the master imports this module, and must not import ONNX Runtime
     from app.protocols.codec import Body
-    from app.scoring.scorer import Reply, Route
+    from app.scoring.scorer import Response, Route
     from app.serving.asgi import AsgiApp
 
 MAX_HEAD_BYTES = 4096
-# Of one read. The rest of a larger request is read to where it stays.
+# Size of one read. The rest of a larger request is read into its final place.
 READ_BYTES = 2**16
-# How long a body may be on its way. What takes longer is gunicorn's to wait for.
-HOLD_S = 0.1
-# Without `_` in names, which gunicorn has rules for.
+# A body that takes longer than this is left to gunicorn.
+BODY_TIMEOUT_S = 0.1
+# No `_` in names, since gunicorn has rules for it.
 _HEAD = re.compile(
     rb"POST (/[!-~]*) HTTP/1\.1\r\n((?:[!#$%&'*+\-.^`|~0-9A-Za-z]+:[\t\x20-\x7e\x80-\xff]*\r\n)+)\r\n"
 )
-# With one of these a message is not framed by its length alone, or the client waits for more than the answer.
+# With one of these the length alone does not frame the message, or the client expects an interim response.
 _UNUSUAL = {"transfer-encoding", "expect", "upgrade"}
 
-
-# The path, the headers by name in lower case, none of them twice, and where the body begins.
+# The path, the headers by name in lower case, each of them once, and the offset of the body.
 Head: TypeAlias = tuple[str, dict[str, str], int]
 
 
 def parse_simple_post(data: bytes) -> "Head | None":
-    """The head of a plain POST; None for what may be anything else.
+    """Return the head of a plain POST; None for anything else.
 
     Args:
-        data: all that has come of it.
+        data: all bytes received of the request.
     """
     match = _HEAD.match(data, 0, MAX_HEAD_BYTES)
     if not match:
@@ -71,38 +69,39 @@ def parse_simple_post(data: bytes) -> "Head | None":
 
 
 @dataclass(slots=True)
-class _Body:
-    """A body that is on its way.
+class _PartialBody:
+    """A body that is being received.
 
     Attributes:
         head: the bytes before it.
-        place: of the whole.
-        rest: the place of what has not come yet.
-        timer: ends the wait.
+        content: memory for the whole body.
+        missing: the part of `content` that has not been received.
+        timer: ends the wait for it.
     """
 
     route: "Route"
     headers: dict[str, str]
     head: bytes
-    place: memoryview
-    rest: memoryview
+    content: memoryview
+    missing: memoryview
     timer: asyncio.TimerHandle
 
 
 class ScoringProtocol(ASGIProtocol, asyncio.BufferedProtocol):  # type: ignore[misc]
-    """gunicorn's connection, with the fast lane before its parser."""
+    """gunicorn's connection, with the fast path before its parser."""
 
     def __init__(self, worker: Any) -> None:
         super().__init__(worker)
-        self._door: AsgiApp = worker.asgi
-        self._answering: asyncio.Task[Reply] | None = None
-        self._head = b""
-        self._recognised: Head | None = None
-        self._held = b""
-        self._body: _Body | None = None
-        self._since = 0.0
-        # Who has gunicorn log or hook requests, or close each connection, gets all of them its way.
-        self._is_open = bool(
+        self._app: AsgiApp = worker.asgi
+        self._answering: asyncio.Task[Response] | None = None
+        self._cached_head = b""
+        self._parsed_head: Head | None = None
+        self._pipelined = b""
+        self._body: _PartialBody | None = None
+        self._last_active = 0.0
+        # Disable the fast path if gunicorn's access log or request hooks are configured, or keep-alive is
+        # off: gunicorn must then see every request.
+        self._is_enabled = bool(
             self._keepalive
             and self.cfg.accesslog is None
             and self._pre_request is None
@@ -110,102 +109,102 @@ class ScoringProtocol(ASGIProtocol, asyncio.BufferedProtocol):  # type: ignore[m
         )
 
     def connection_made(self, transport: Any) -> None:
-        """Also ends connections that never send a request, which gunicorn leaves open."""
+        """Start the idle timer, since gunicorn keeps a connection that never sends a request."""
         super().connection_made(transport)
         self._arm_keepalive_timer()
 
     def get_buffer(self, _sizehint: int) -> memoryview:
-        """Where the next read goes: to the body's place, or to one that all connections use in turn."""
-        return self._body.rest if self._body else self.worker.read_buffer
+        """Return the memory for the next read: of the body, or one that all connections share."""
+        return self._body.missing if self._body else self.worker.read_buffer
 
     def buffer_updated(self, size: int) -> None:
-        """Takes what was read."""
+        """Process the bytes that were read."""
         if not self._body:
             self.data_received(self.worker.read_buffer[:size].tobytes())
             return
-        self._body.rest = self._body.rest[size:]
-        if not self._body.rest:
-            body = self._release(self._body)
+        self._body.missing = self._body.missing[size:]
+        if not self._body.missing:
+            body = self._end_body(self._body)
             if self._is_idle():
-                self._answer(body.route, body.headers, body.place.toreadonly())
+                self._answer(body.route, body.headers, body.content.toreadonly())
             else:
-                super().data_received(body.head + body.place)
+                super().data_received(body.head + body.content)
 
     def data_received(self, data: bytes) -> None:
-        """Answers a plain scoring request; leaves everything else to gunicorn."""
+        """Answer a plain scoring request; leave everything else to gunicorn."""
         self.worker.silent.discard(self)
         if self._answering:
-            self._held += data  # pipelined: its turn comes when this one is answered
+            self._pipelined += data  # processed once the current request is answered
             self._pause_reading()
             return
         head = self._parse_head(data) if self._is_idle() else None
-        route = self._door.service.routes.get(head[0]) if head else None
+        route = self._app.service.routes.get(head[0]) if head else None
         if head is None or route is None:
             super().data_received(data)
             return
         _, headers, begin = head
         size = int(headers["content-length"])
-        here = len(data) - begin
-        if here == size:
+        received = len(data) - begin
+        if received == size:
             self._answer(route, headers, data[begin:])
-        elif here < size <= self._door.service.settings.max_body_bytes:
+        elif received < size <= self._app.service.settings.max_body_bytes:
             self._start_body(route, headers, data[:begin], memoryview(data)[begin:], size)
         else:
             super().data_received(data)
 
     def _parse_head(self, data: bytes) -> "Head | None":
-        """As `parse_simple_post`; but a client's heads are mostly the same, and need no second look."""
-        if not self._head or not data.startswith(self._head):
-            self._recognised = parse_simple_post(data)
-            self._head = data[: self._recognised[2]] if self._recognised else b""
-        return self._recognised
+        """Parse a head, unless it is the same as the last one of this client, as most are."""
+        if not self._cached_head or not data.startswith(self._cached_head):
+            self._parsed_head = parse_simple_post(data)
+            self._cached_head = data[: self._parsed_head[2]] if self._parsed_head else b""
+        return self._parsed_head
 
     def _start_body(
-        self, route: "Route", headers: dict[str, str], head: bytes, begun: memoryview, size: int
+        self, route: "Route", headers: dict[str, str], head: bytes, received: memoryview, size: int
     ) -> None:
-        """Has the rest of a body read to its place."""
-        place = self._door.place(size)
-        place[: len(begun)] = begun
-        timer = self.worker.loop.call_later(HOLD_S, self._fall_back_to_parser)
-        self._body = _Body(route, headers, head, place, place[len(begun) :], timer)
-        self._door.in_flight += 1
-        self._since = monotonic()
+        """Have the rest of a body read into its final place."""
+        content = self._app.allocate_body(size)
+        content[: len(received)] = received
+        timer = self.worker.loop.call_later(BODY_TIMEOUT_S, self._fall_back_to_parser)
+        self._body = _PartialBody(route, headers, head, content, content[len(received) :], timer)
+        self._app.in_flight += 1
+        self._last_active = monotonic()
 
-    def _release(self, body: _Body) -> _Body:
+    def _end_body(self, body: _PartialBody) -> _PartialBody:
         body.timer.cancel()
         self._body = None
-        self._door.in_flight -= 1
+        self._app.in_flight -= 1
         return body
 
     def _fall_back_to_parser(self) -> None:
-        """Leaves a body that takes its time to gunicorn."""
+        """Leave a slow body to gunicorn."""
         if self._body:
-            body = self._release(self._body)
-            super().data_received(body.head + body.place[: len(body.place) - len(body.rest)])
+            body = self._end_body(self._body)
+            super().data_received(body.head + body.content[: len(body.content) - len(body.missing)])
 
     def _answer(self, route: "Route", headers: dict[str, str], body: "Body") -> None:
         self.worker.nr += 1
-        answer = self._door.answer(route, headers, body)
+        answer = self._app.answer(route, headers, body)
         if isinstance(answer, CoroutineType):
             self._answering = self.worker.loop.create_task(answer)
-            self._answering.add_done_callback(self._answered)
+            self._answering.add_done_callback(self._on_answered)
         else:
-            self._reply(answer)
+            self._respond(answer)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Gives up an answer that nobody waits for."""
-        self.worker.left(self)
+        """Cancel the answer to a client that has disconnected."""
+        self.worker.on_connection_closed(self)
         if self._answering:
             self._answering.cancel()
         if self._body:
-            self._release(self._body)
+            self._end_body(self._body)
         super().connection_lost(exc)
 
     def _is_idle(self) -> bool:
-        """Whether what comes next is the beginning of a request, and of one that need not be the last."""
+        """Whether a request may start here that does not have to be the connection's last."""
         parser = self._callback_parser
         return (
-            self._is_open
+            self._is_enabled
             and self._awaiting_request
             and not self._request_ready.is_set()
             and not self._finishing_calls
@@ -215,38 +214,38 @@ class ScoringProtocol(ASGIProtocol, asyncio.BufferedProtocol):  # type: ignore[m
             and self.worker.nr + 1 < self.worker.max_requests
         )
 
-    def _answered(self, task: "asyncio.Task[Reply]") -> None:
+    def _on_answered(self, task: "asyncio.Task[Response]") -> None:
         self._answering = None
         if task.cancelled():
             return
-        if task.exception():  # what follows on this connection would be taken for the answer
+        if task.exception():  # the client would take the next response for this one
             self.transport.abort()
-        self._reply(task.result())
-        held, self._held = self._held, b""
-        if held and not self._closed:
+        self._respond(task.result())
+        pipelined, self._pipelined = self._pipelined, b""
+        if pipelined and not self._closed:
             self._resume_reading()
-            self.data_received(held)
+            self.data_received(pipelined)
 
-    def _reply(self, reply: "Reply") -> None:
-        closes = self._door.service.draining.is_set()
-        headers = "".join([f"{name}: {value}\r\n" for name, value in reply.headers.items()])
+    def _respond(self, response: "Response") -> None:
+        closes = self._app.service.draining.is_set()
+        headers = "".join([f"{name}: {value}\r\n" for name, value in response.headers.items()])
         self._response_buffer = b"%b%bcontent-length: %d\r\n%b%b%b\r\n" % (
-            _get_cached_status_line((1, 1), reply.status),
+            _get_cached_status_line((1, 1), response.status),
             headers.encode("latin-1"),
-            len(reply.body),
+            len(response.body),
             _CACHED_SERVER_HEADER,
             _get_cached_date_header(),
             b"Connection: close\r\n" if closes else b"",
         )
-        self._send_body(reply.body)
+        self._send_body(response.body)
         if closes:
             super()._keepalive_timeout()
-        self._since = monotonic()
+        self._last_active = monotonic()
 
     def _keepalive_timeout(self) -> None:
-        """Ends an idle connection. A timer that is looked at when it rings costs a request nothing."""
-        left = self._since + self._keepalive - monotonic()
-        if self._answering or left > 0:
-            self._keepalive_handle = self.worker.loop.call_later(max(left, 1), self._keepalive_timeout)
+        """Close an idle connection. Resetting the timer only when it fires costs a request nothing."""
+        remaining = self._last_active + self._keepalive - monotonic()
+        if self._answering or remaining > 0:
+            self._keepalive_handle = self.worker.loop.call_later(max(remaining, 1), self._keepalive_timeout)
         else:
             super()._keepalive_timeout()

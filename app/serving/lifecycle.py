@@ -1,12 +1,9 @@
-"""What gunicorn calls in its workers: the application, and the worker's beginning and end."""
+"""What gunicorn calls in its workers: the application, and the start and end of a worker."""
 
 import gc
 import os
 import signal
 import sys
-import time
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -20,129 +17,117 @@ from app.service import Service
 from app.serving.asgi import AsgiApp
 from app.settings import Settings
 
+# Directory that all workers share; set by gunicorn.conf.py. Without it there is one process only.
+RUN_DIRECTORY = "SCOREBOX_RUN_DIRECTORY"
 POLL_S = 0.02
-# How long a count may be put off.
-COUNT_S = 0.5
-# How old what the gauges show may be.
-LOOK_S = 1.0
-# Time for the connections that were accepted last: to be attached, and to send their request.
-SETTLE_S = 0.2
+# Maximum age of gauge values in /metrics, in seconds.
+GAUGE_MAX_AGE_S = 1.0
+# Grace period for connections accepted just before the listener closed.
+ACCEPTED_GRACE_S = 0.2
+# How long to wait for the first request of a connection that has not sent anything.
 SILENCE_S = 2.0
 
 
-def application(door: Callable[[Flask], AsgiApp] = AsgiApp) -> AsgiApp:
-    """The application of one worker; a model that cannot be proven ends the process with exit code 1.
+def application() -> AsgiApp:
+    """Return the application of one worker."""
+    return AsgiApp(load())
 
-    Args:
-        door: what opens to the service.
-    """
+
+def load() -> Flask:
+    """Create the service from the environment; end the process with exit code 1 if it cannot start."""
     try:
         settings = Settings.from_environ(os.environ)
         configure(settings)
-        return door(create_app(settings))
+        return create_app(settings)
     except StartupError as exc:
         abort_startup(str(exc))
 
 
 def abort_startup(message: str) -> NoReturn:
-    """Ends this worker, and by exit code 1 all of them, with one message for all."""
+    """End this worker. `gunicorn.conf.py` ends the service if it finds the file that this writes."""
     if is_first_worker("refused", message):
         logger.critical(message)
-        sys.exit(1)
-    # The first one's exit ends them all; a second exit like it would make gunicorn's master trip over it.
-    time.sleep(1)
-    sys.exit(0)
+    sys.exit(1)
 
 
 def post_worker_init(worker: Any) -> None:
-    """Says what is served, once for all workers, and makes SIGTERM drain this one."""
+    """Log what is served, once for all workers, and make SIGTERM drain this one."""
     service: Service = worker.asgi.service
     package = str(service.model.package)
     if is_first_worker("serving", package):
         announce(service, port=worker.sockets[0].getsockname()[1])
     elif (served := _path("serving").read_text()) and served != package:
-        # A worker that takes the place of one that died finds what is at MODEL_PATH now.
+        # A worker that replaces one that died finds what is at MODEL_PATH now.
         abort_startup(
             f"{package} is at MODEL_PATH, but this service serves {served}: restart it, or reload by SIGHUP"
         )
 
-    _look(worker)
-    worker.asgi.enable_buffering(worker.loop)
-    service.metrics.defer = partial(worker.loop.call_later, COUNT_S)
-    # What the start made stays, so the collector need not look at it again and again.
+    _refresh_gauges(worker)
+    # What the start allocated stays, so the garbage collector need not examine it again and again.
     gc.collect()
     gc.freeze()
     worker.loop.add_signal_handler(signal.SIGTERM, drain, worker)
 
 
-def _look(worker: Any) -> None:
-    """Has the gauges show the present, as long as the worker lives."""
+def _refresh_gauges(worker: Any) -> None:
+    """Refresh the gauges now and then, as long as the worker lives."""
+    # Scheduled first: the next refresh must not depend on the success of this one.
+    worker.loop.call_later(GAUGE_MAX_AGE_S, _refresh_gauges, worker)
     worker.asgi.service.metrics.refresh_gauges()
-    worker.loop.call_later(LOOK_S, _look, worker)
 
 
 def drain(worker: Any) -> None:
-    """Ends the worker so that nobody notices: SIGTERM, SIGHUP and Kubernetes' preStop all come to this.
+    """End the worker without failing a request, on SIGTERM, SIGHUP and Kubernetes' preStop.
 
-    From now on readiness fails and every reply announces the connection's end, while new connections are
-    still answered, until those who send them have heard of it; then what is in flight is finished.
-    gunicorn's own stop closes kept-alive connections that were not told, and waits for those that idle.
+    From now on readiness fails and every response announces the end of its connection, while new connections
+    are still answered, until their senders have noticed; then the requests in flight are finished. gunicorn's
+    own stop closes kept-alive connections without announcement, and waits for idle ones.
     """
-    door: AsgiApp = worker.asgi
-    if door.service.draining.is_set():
+    app: AsgiApp = worker.asgi
+    if app.service.draining.is_set():
         return
-    door.service.draining.set()
+    app.service.draining.set()
     worker.pause_accepting()
     logger.info("draining")
-    worker.loop.call_later(door.service.settings.drain_delay_s, _stop, worker)
+    worker.loop.call_later(app.service.settings.drain_delay_s, _stop, worker)
 
 
 def _stop(worker: Any) -> None:
-    """Accepts no more, so that what is in flight comes to an end; gunicorn's stop would cut it off."""
+    """Stop accepting, and let the requests in flight finish; gunicorn's own stop would cut them off."""
     worker.accept_pending()
     worker.stop_accepting()
-    worker.loop.call_later(SETTLE_S, _finish, worker, worker.loop.time() + SILENCE_S)
+    worker.loop.call_later(ACCEPTED_GRACE_S, _finish, worker, worker.loop.time() + SILENCE_S)
 
 
-def _finish(worker: Any, patience: float) -> None:
-    if worker.asgi.in_flight or (worker.silent and worker.loop.time() < patience):
-        worker.loop.call_later(POLL_S, _finish, worker, patience)
+def _finish(worker: Any, deadline: float) -> None:
+    if worker.asgi.in_flight or (worker.silent and worker.loop.time() < deadline):
+        worker.loop.call_later(POLL_S, _finish, worker, deadline)
     else:
-        _quit(worker)
-
-
-def _quit(worker: Any) -> None:
-    flush_observers(worker)
-    service: Service = worker.asgi.service
-    if service.tracing:
-        service.tracing.close()
-    worker.handle_quit_signal()
+        flush_observers(worker)
+        if tracing := worker.asgi.service.tracing:
+            tracing.close()
+        worker.handle_quit_signal()
 
 
 def flush_observers(worker: Any) -> None:
-    """Counts and logs what was put off, and from now on puts off nothing: the loop may be closed already."""
-    worker.asgi.service.metrics.defer = None
-    worker.asgi.close()
-    worker.asgi.service.metrics.flush()
+    """Count and log the requests that are buffered."""
+    worker.asgi.buffer.flush()
 
 
 def announce(service: Service, port: int) -> None:
-    """Logs which model is served, by how many workers and threads, and a command that scores."""
-    settings = service.settings
+    """Log which model is served, by how many workers and threads, and a command that scores."""
+    settings, package = service.settings, service.model.package
     if not service.samples:
-        logger.warning(
-            "%s has no samples.json: nothing proves its answers",
-            service.model.package,
-        )
-    if service.proven.fallback_reason:
-        logger.warning("served as published, not optimized: %s", service.proven.fallback_reason)
-    if not service.model.package.manifest.version:
+        logger.warning("%s has no samples.json: its answers are not verified", package)
+    if service.verified.fallback_reason:
+        logger.warning("served as published, not optimized: %s", service.verified.fallback_reason)
+    if not package.manifest.version:
         logger.warning("a lone file has no manifest: no version, no metrics, no column names, no baseline")
-    elif not service.metrics.drift.bins:
-        logger.info("%s has no baseline.json: drift is not counted", service.model.package)
+    elif not service.drift.counter.bins:
+        logger.info("%s has no baseline.json: drift is not counted", package)
     logger.info(
         "serving %s on port %d with %d workers of %d threads; try: %s",
-        service.model.package,
+        package,
         port,
         settings.web_concurrency,
         settings.inference_concurrency,
@@ -151,8 +136,13 @@ def announce(service: Service, port: int) -> None:
 
 
 def is_first_worker(event: str, text: str) -> bool:
-    """Whether this worker is the first since the start or reload; `text` is then left for the others."""
-    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:  # not under gunicorn: there are no other workers
+    """Return whether this worker is the first with an event since the start or reload.
+
+    Args:
+        event: `serving` or `refused`; the name of a file that the first worker writes for the others.
+        text: its content.
+    """
+    if RUN_DIRECTORY not in os.environ:
         return True
     note = _path(f"{event}.{os.getpid()}")
     note.write_text(text)
@@ -166,5 +156,4 @@ def is_first_worker(event: str, text: str) -> bool:
 
 
 def _path(event: str) -> Path:
-    """A file in the directory that all workers share, which gunicorn.conf.py makes."""
-    return Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]) / event
+    return Path(os.environ[RUN_DIRECTORY]) / event

@@ -1,29 +1,33 @@
-"""The log of requests: many at once say what each would say."""
+"""The request log: a line for each finished request."""
 
-import fcntl
 import json
 import logging
 import os
+import re
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from select import PIPE_BUF
 from time import monotonic
 
 import pytest
+from flask.testing import FlaskClient
 
+from app import create_app
 from app.errors import InferenceFailed, InvalidRequest, RequestError
-from app.observability.logging import PIPE_BYTES, configure
+from app.observability.logging import logger
 from app.observability.request_log import RequestLog
-from app.observability.request_record import RecordBatch, RequestRecord
-from app.serving.observer_buffer import LATER_RECORDS
+from app.observability.request_record import RequestRecord
 from app.settings import Settings
 from tests.app.conftest import ReadLog
+from tests.conftest import MakeClient
 
+BODY = {"inputs": [[1, 2]]}
 HOSTILE = ['x",', '"', "\\", '","', "a,b", 'x","y', "%b%", '\\",\\"', "plain", '},{"time":']
 
 
 def record(number: int, id_: str, error: RequestError | None = None, traceparent: str = "") -> RequestRecord:
-    """A request that is over; those with an even number were answered."""
+    """Return a finished request, answered unless there is an error."""
     made = RequestRecord(
         id_, monotonic() - number, f"/v2/models/<name>/{number % 3}", caller=f"team {number % 2}%"
     )
@@ -38,8 +42,8 @@ def record(number: int, id_: str, error: RequestError | None = None, traceparent
 
 
 @pytest.mark.parametrize("together", [1, 4, 40])
-def test_together(log: ReadLog, together: int) -> None:
-    """Whatever is in an id, and however the requests differ, each line is its own."""
+def test_lines(log: ReadLog, together: int) -> None:
+    """A line has the members of its request, whatever the ids contain and however requests are batched."""
     trace = f"00-{'a' * 32}-{'b' * 16}-01"
     records = [record(number, id_) for number, id_ in enumerate(HOSTILE * 2)]
     records += [record(number, id_, traceparent=trace) for number, id_ in enumerate(HOSTILE)]
@@ -47,14 +51,14 @@ def test_together(log: ReadLog, together: int) -> None:
         record(number, id_, InvalidRequest('100 % "wrong"')) for number, id_ in enumerate(HOSTILE[:5])
     ]
     records += [record(number, id_, InferenceFailed("failed")) for number, id_ in enumerate(HOSTILE[5:])]
-    log_request = RequestLog(Settings(log_format="json"), "7")
+    log_requests = RequestLog(Settings(log_format="json"), "7")
     for begin in range(0, len(records), together):
-        log_request(RecordBatch(records[begin : begin + together]))
+        log_requests(records[begin : begin + together])
     lines = log()
     assert len(lines) == len(records)
     for line, one in zip(lines, records, strict=True):
-        ended = (datetime.now(UTC) - datetime.fromisoformat(line.pop("time"))).total_seconds()
-        assert ended == pytest.approx(monotonic() - one.started - one.duration, abs=1)
+        age = (datetime.now(UTC) - datetime.fromisoformat(line.pop("time"))).total_seconds()
+        assert age == pytest.approx(monotonic() - one.started - one.duration, abs=1)
         assert line.pop("duration_ms") == round(one.duration * 1000, 3)
         expected: dict[str, object] = {
             "level": "error" if one.status == 500 else "info",
@@ -74,46 +78,27 @@ def test_together(log: ReadLog, together: int) -> None:
         assert line == expected
 
 
-def test_share(log: ReadLog) -> None:
-    """With a ratio of 0 only failures are logged; where there are none, nothing is."""
-    log_request = RequestLog(Settings(log_format="json", log_success_ratio=0), "7")
-    log_request(RecordBatch([record(1, "a")]))
+def test_no_successes(log: ReadLog) -> None:
+    """With a ratio of 0 only failures are logged."""
+    log_requests = RequestLog(Settings(log_format="json", log_success_ratio=0), "7")
+    log_requests([record(1, "a")])
     assert log() == []
-    log_request(RecordBatch([record(1, "a"), record(2, "b", InvalidRequest("wrong")), record(3, "c")]))
+    log_requests([record(1, "a"), record(2, "b", InvalidRequest("wrong")), record(3, "c")])
     assert [(line["id"], line["error"]) for line in log()] == [("b", "wrong")]
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets a program choose a pipe's size")
-def test_late_reader(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who collects the log may be late by several batches before an answer waits for it."""
-    for logger in map(logging.getLogger, ("scorebox", "gunicorn.error", "opentelemetry")):
-        for attribute in ("handlers", "propagate", "level"):
-            monkeypatch.setattr(logger, attribute, getattr(logger, attribute))
-    settings = Settings(log_format="json")
-    reader, writer = os.pipe()
-    with os.fdopen(reader, "rb") as collected, os.fdopen(writer, "w") as output:
-        monkeypatch.setattr(sys, "stdout", output)
-        configure(settings)
-        assert fcntl.fcntl(writer, fcntl.F_GETPIPE_SZ) == PIPE_BYTES
-        log_request = RequestLog(settings, "7")
-        for _ in range(4):
-            log_request(RecordBatch([record(number, f"{number:032x}") for number in range(LATER_RECORDS)]))
-        output.close()
-        assert len(collected.readlines()) == 4 * LATER_RECORDS
 
 
 @pytest.mark.parametrize("most", [7, 1000, 2**20])
 def test_whole_lines(log: ReadLog, monkeypatch: pytest.MonkeyPatch, most: int) -> None:
-    """Lines go out whole, since workers share a pipe; what is not taken at once is written on."""
+    """Lines are written whole, since workers share a pipe; the rest of a partial write follows."""
     write, pieces = os.write, []
 
-    def noted(output: int, data: bytes) -> int:
-        pieces.append(data)
+    def write_some(output: int, data: bytes) -> int:
+        pieces.append(bytes(data))
         return write(output, data[:most])
 
-    monkeypatch.setattr(os, "write", noted)
+    monkeypatch.setattr(os, "write", write_some)
     ids = [f"{number}" * (1 + number % 90) for number in range(1000)] + ["long" * PIPE_BUF] + ["a", "b"] * 40
-    RequestLog(Settings(log_format="json"), "7")(RecordBatch([record(0, id_) for id_ in ids]))
+    RequestLog(Settings(log_format="json"), "7")([record(0, id_) for id_ in ids])
     assert [line["id"] for line in log()] == ids
     if most >= max(map(len, pieces)):
         assert all(piece.endswith(b"\n") for piece in pieces)
@@ -122,12 +107,108 @@ def test_whole_lines(log: ReadLog, monkeypatch: pytest.MonkeyPatch, most: int) -
 
 @pytest.mark.usefixtures("log")
 @pytest.mark.parametrize("is_read", [False, True])
-def test_nobody_reads(monkeypatch: pytest.MonkeyPatch, is_read: bool) -> None:
-    """A log that cannot be written costs its lines, and nothing else."""
+def test_no_reader(monkeypatch: pytest.MonkeyPatch, is_read: bool) -> None:
+    """If the log cannot be written its lines are lost, and nothing else."""
     reader, writer = os.pipe()
     with os.fdopen(reader, "rb") as collected, os.fdopen(writer, "w") as output:
         monkeypatch.setattr(sys, "stdout", output)
         if not is_read:
             collected.close()
-        RequestLog(Settings(log_format="json"), "7")(RecordBatch([record(0, "a")]))
+        RequestLog(Settings(log_format="json"), "7")([record(0, "a")])
         assert not is_read or json.loads(collected.readline())["id"] == "a"
+
+
+@pytest.mark.parametrize(
+    ("path", "level", "status"),
+    [
+        ("/readyz", "debug", 200),
+        ("/metrics", "debug", 200),
+        ("/model", "info", 200),
+        ("/nowhere", "info", 404),
+    ],
+)
+def test_level(client: FlaskClient, log: ReadLog, path: str, level: str, status: int) -> None:
+    """Every request has one line; successful probes have level debug."""
+    client.get(path, headers={"x-request-id": "abc-1"})
+    (line,) = log()
+    assert (line["level"], line["status"], line["id"]) == (level, status, "abc-1")
+    logger.setLevel(logging.INFO)
+    client.get(path)
+    assert len(log()) == (level == "info")
+
+
+def test_scored_request(client: FlaskClient, log: ReadLog) -> None:
+    """The line of a scored request."""
+    client.post("/score", json=BODY, headers={"x-request-id": "abc-1"})
+    (line,) = log()
+    moment = datetime.fromisoformat(line.pop("time"))
+    assert abs((datetime.now(UTC) - moment).total_seconds()) < 5
+    assert line.pop("duration_ms") > 0
+    assert line == {
+        "level": "info",
+        "message": "request",
+        "id": "abc-1",
+        "route": "/score",
+        "status": 200,
+        "model_version": "3",
+        "caller": "anonymous",
+        "rows": 1,
+        "batch_rows": 1,
+    }
+
+
+def test_text(settings: Settings, door: MakeClient, log: ReadLog, capfd: pytest.CaptureFixture[str]) -> None:
+    """For people a request is a line of text, which nothing that a client sends can break."""
+    client = door(create_app(replace(settings, log_format="text")))
+    client.post("/score", json={"inputs": [["a\nlevel=critical", 1]]}, headers={"x-request-id": "abc-1"})
+    line = capfd.readouterr().out
+    assert re.fullmatch(r"\d\d:\d\d:\d\d request id=abc-1 route=/score status=400 .*\n", line)
+
+
+@pytest.mark.parametrize(
+    ("traceparent", "trace_id"),
+    [
+        (f"00-{'ab' * 16}-{'12' * 8}-01", "ab" * 16),
+        (f"00-{'0' * 32}-{'12' * 8}-01", None),
+        (f"00-{'ab' * 16}-{'0' * 16}-01", None),
+        (f"ff-{'ab' * 16}-{'12' * 8}-01", None),
+        (f"00-{'AB' * 16}-{'12' * 8}-01", None),
+        ("00-ab", None),
+        ("x" * 5000, None),
+    ],
+)
+@pytest.mark.parametrize("path", ["/score", "/model"])
+def test_trace_id(
+    client: FlaskClient, log: ReadLog, path: str, traceparent: str, trace_id: str | None
+) -> None:
+    """The line has the caller's trace id, unless its header is malformed."""
+    method = "POST" if path == "/score" else "GET"
+    client.open(path, method=method, json=BODY, headers={"traceparent": traceparent})
+    (line,) = log()
+    assert line.get("trace_id") == trace_id
+
+
+def test_success_ratio(settings: Settings, door: MakeClient, log: ReadLog) -> None:
+    """A share of the successes is logged, and every failure."""
+    client = door(create_app(replace(settings, log_success_ratio=0.5)))
+    for _ in range(200):
+        assert client.post("/score", json=BODY).status_code == 200
+        assert client.post("/score", json={}).status_code == 400
+    statuses = [line["status"] for line in log()]
+    assert statuses.count(400) == 200
+    assert 60 < statuses.count(200) < 140
+
+
+@pytest.mark.parametrize("payloads", ["on", "off"])
+def test_payloads(settings: Settings, door: MakeClient, log: ReadLog, payloads: str) -> None:
+    """Inputs and outputs are logged on request, truncated."""
+    client = door(create_app(replace(settings, log_payloads=payloads)))
+    client.post("/score", json={"inputs": [[1, None]]})
+    client.post("/score", json={"inputs": [[1, 2]] * 1000})
+    short, long = log()
+    if payloads == "off":
+        assert not {"inputs", "outputs"} & short.keys()
+        return
+    assert short["inputs"] == '{"x":[[1.0,"NaN"]]}'
+    assert short["outputs"] == '{"y":[[3.0,"NaN"]]}'
+    assert len(long["inputs"]) == 2000

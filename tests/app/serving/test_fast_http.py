@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from app.serving.fast_http import HOLD_S, MAX_HEAD_BYTES, READ_BYTES, parse_simple_post
+from app.serving.fast_http import BODY_TIMEOUT_S, MAX_HEAD_BYTES, READ_BYTES, parse_simple_post
 from tests import models
 from tests.app.conftest import Server, StartServer
 
@@ -139,15 +139,15 @@ def test_same_answer(server: Server, body: bytes, line: bytes) -> None:
     head = b"POST /score HTTP/1.1\r\nHost: a\r\n%bContent-Length: %d\r\n\r\n" % (line, len(body))
     at_once = answer(server, head + body)
     assert at_once.startswith((b"HTTP/1.1 200", b"HTTP/1.1 400", b"HTTP/1.1 415"))
-    assert answer(server, head, body, pause_s=HOLD_S / 4) == at_once
-    assert answer(server, head[:30], head[30:], body, pause_s=2 * HOLD_S) == at_once
+    assert answer(server, head, body, pause_s=BODY_TIMEOUT_S / 4) == at_once
+    assert answer(server, head[:30], head[30:], body, pause_s=2 * BODY_TIMEOUT_S) == at_once
 
 
 def test_head_that_waits(server: Server) -> None:
     """A body that comes late, and in two parts, is waited for."""
     head = HEAD + b"\r\n"
-    assert b"[[3.0,5.0]]" in answer(server, head, BODY[:5], BODY[5:], pause_s=2 * HOLD_S)
-    assert b"[[3.0,5.0]]" in answer(server, head + BODY[:3], BODY[3:9], BODY[9:], pause_s=HOLD_S / 4)
+    assert b"[[3.0,5.0]]" in answer(server, head, BODY[:5], BODY[5:], pause_s=2 * BODY_TIMEOUT_S)
+    assert b"[[3.0,5.0]]" in answer(server, head + BODY[:3], BODY[3:9], BODY[9:], pause_s=BODY_TIMEOUT_S / 4)
 
 
 def large_request(id_: str) -> bytes:
@@ -164,8 +164,8 @@ def test_large_body(server: Server) -> None:
     assert whole.count(b"[3.0,5.0]") == READ_BYTES
     cuts = (20, len(request) // 2, len(request) - 1)
     parts = [request[low:high] for low, high in pairwise((0, *cuts, len(request)))]
-    assert answer(server, *parts, pause_s=HOLD_S / 10) == whole
-    assert answer(server, *parts, pause_s=2 * HOLD_S) == whole
+    assert answer(server, *parts, pause_s=BODY_TIMEOUT_S / 10) == whole
+    assert answer(server, *parts, pause_s=2 * BODY_TIMEOUT_S) == whole
     replies = answer(server, request + large_request("next") + PLAIN, replies=3)
     assert replies.startswith(whole)
     assert replies.count(b"[3.0,5.0]") == 2 * READ_BYTES + 1
@@ -193,9 +193,9 @@ def test_drain_waits_for_a_body(server: Server) -> None:
     request = large_request("late")
     with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
         connection.sendall(request[:READ_BYTES])
-        time.sleep(HOLD_S / 5)
+        time.sleep(BODY_TIMEOUT_S / 5)
         server.process.terminate()
-        time.sleep(HOLD_S / 5)
+        time.sleep(BODY_TIMEOUT_S / 5)
         connection.sendall(request[READ_BYTES:])
         reply = receive(connection, 1)
     assert reply.count(b"[3.0,5.0]") == READ_BYTES
@@ -206,7 +206,7 @@ def test_body_that_ends_early(server: Server) -> None:
     """A client that leaves amid its body is nobody that a stop waits for."""
     with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
         connection.sendall(large_request("left")[:READ_BYTES])
-        time.sleep(HOLD_S / 5)
+        time.sleep(BODY_TIMEOUT_S / 5)
     began = time.monotonic()
     assert server.stop() == 0
     assert time.monotonic() - began < 5
@@ -217,7 +217,7 @@ def test_body_that_looks_like_a_request(server: Server) -> None:
     head = b"POST /score HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n" % len(PLAIN)
     for cut in (head + b"\r\n", head, head[:-2], head + b"\r", head[:25]):
         whole = head + b"\r\n" + PLAIN
-        reply = answer(server, cut, whole[len(cut) :], PLAIN, pause_s=2 * HOLD_S, replies=2)
+        reply = answer(server, cut, whole[len(cut) :], PLAIN, pause_s=2 * BODY_TIMEOUT_S, replies=2)
         assert reply.startswith(b"HTTP/1.1 400")
         assert reply.count(b"HTTP/1.1") == 2
         assert reply.endswith(b'"model_name":"tiny","model_version":"3"}')

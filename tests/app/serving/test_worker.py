@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 from gunicorn.config import Config
 
-from app.serving.worker import RETRY_S, Worker, release_slot
+from app.serving.accept_balancing import release_slot
+from app.serving.worker import RETRY_S, Worker
 from tests.app.conftest import Server, StartServer
 
 BODY = b'{"inputs": [[1, 2]]}'
@@ -213,7 +214,7 @@ def test_places() -> None:
     workers = [Worker(age, os.getpid(), [], None, 30, Config(), None) for age in (1, 2)]
     release_slot(workers[0])
     workers.append(Worker(3, os.getpid(), [], None, 30, Config(), None))
-    first, second, third = (worker._place for worker in workers)
+    first, second, third = (worker.slot for worker in workers)
     assert first == third != second
     for worker in workers:
         release_slot(worker)

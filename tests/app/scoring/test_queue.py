@@ -1,0 +1,32 @@
+"""Requests that have to wait for the model."""
+
+import threading
+
+import numpy as np
+
+from tests import models
+from tests.conftest import MakeClient
+
+
+def test_queue_full_and_deadline(serve: MakeClient) -> None:
+    """With the model busy, rows beyond the queue's limit get 503 with Retry-After, and late ones 504."""
+    client = serve(models.slow(), max_queue_rows=1, request_timeout_ms=100, batching="off")
+    batcher = client.application.extensions["scorebox"].scorer.batcher
+    rows = np.full((200, 1000), 0.5, np.float32)
+    running = batcher.submit({"x": rows}, 200, deadline=float("inf"))
+    while batcher.waiting_rows:
+        threading.Event().wait(0.001)
+    batcher.submit({"x": rows[:1]}, 1, deadline=float("inf"))
+    reply = client.post("/score", json={"inputs": [[0.5] * 1000]})
+    assert (reply.status_code, reply.headers["retry-after"]) == (503, "1")
+    assert reply.get_json()["error"] == "1 rows wait for the model already"
+    running.result()
+    while batcher.waiting_rows:
+        threading.Event().wait(0.001)
+    batcher.submit({"x": rows}, 200, deadline=float("inf"))
+    while batcher.waiting_rows:
+        threading.Event().wait(0.001)
+    assert client.post("/score", json={"inputs": [[0.5] * 1000]}).status_code == 504
+    text = client.get("/metrics").text
+    assert 'model_rejected_total{reason="queue_full"} 1.0' in text
+    assert 'model_rejected_total{reason="deadline"} 1.0' in text
