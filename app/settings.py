@@ -1,7 +1,7 @@
-"""The settings: one table, read once from the environment.
+"""Settings, read once from the environment.
 
-A field's name in capitals is its variable. Each has a unit in its name, a default that is right for
-production, and a line of help; `docs/settings.md` shows the same table, and a test compares them.
+The name of a field in capitals is its environment variable. Each field has its unit in its name, a default
+that is safe in production, and a line of help. `./scripts/docs` writes them into `docs/settings.md`.
 """
 
 import math
@@ -22,14 +22,14 @@ def _text(value: str) -> str:
 def _names(value: str) -> tuple[str, ...]:
     names = tuple(name.strip() for name in value.split(",") if name.strip())
     if not names:
-        raise ValueError("expected names, separated by commas")
+        raise ValueError("expected names separated by commas")
     return names
 
 
-def _count(least: int, most: int = 2**31 - 1) -> Callable[[str], int]:
+def _count(minimum: int, maximum: int = 2**31 - 1) -> Callable[[str], int]:
     def parse(value: str) -> int:
-        if not (value.isascii() and value.isdecimal() and least <= int(value) <= most):
-            raise ValueError(f"expected a whole number from {least} to {most}")
+        if not (value.isascii() and value.isdecimal() and minimum <= int(value) <= maximum):
+            raise ValueError(f"expected a whole number from {minimum} to {maximum}")
         return int(value)
 
     return parse
@@ -62,82 +62,94 @@ def _setting(default: Any, parse: Callable[[str], Any], help_text: str) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """All settings of the service."""
+    """Settings of the service."""
 
-    model_path: Path = _setting(Path("model"), Path, "Model package (a directory), or a lone `.onnx` file.")
+    model_path: Path = _setting(Path("model"), Path, "Model package (a directory), or a single `.onnx` file.")
     host: str = _setting("0.0.0.0", _text, "Address to listen on.")  # noqa: S104 (a container serves its pod's address)
     port: int = _setting(8080, _count(0, 65535), "Port to listen on.")
-    web_concurrency: int = _setting(0, _count(0, 1024), "Worker processes; 0: one for each CPU of the quota.")
+    web_concurrency: int = _setting(
+        0, _count(0, 1024), "Number of worker processes; 0: one for each CPU of the quota."
+    )
     intra_op_num_threads: int = _setting(
-        0, _count(0, 1024), "Threads ONNX Runtime runs one inference with; 0: the worker's CPUs."
+        0,
+        _count(0, 1024),
+        "Threads that ONNX Runtime uses for one inference; 0: one for each CPU of the worker.",
     )
     inference_concurrency: int = _setting(
-        0, _count(0, 1024), "Inferences a worker runs at once; 0: its CPUs divided by INTRA_OP_NUM_THREADS."
+        0,
+        _count(0, 1024),
+        "Inferences that a worker runs concurrently; 0: its CPUs divided by INTRA_OP_NUM_THREADS.",
     )
     providers: tuple[str, ...] = _setting(
         ("CPUExecutionProvider",),
         _names,
-        "ONNX Runtime's execution providers, in order, separated by commas.",
+        "ONNX Runtime's execution providers, in order of preference, separated by commas.",
     )
     max_body_bytes: int = _setting(
-        32 * 1024 * 1024, _count(1), "Largest request body; a larger one is refused before it is read."
+        32 * 1024 * 1024,
+        _count(1),
+        "Maximum size of a request body; a larger one is rejected before it is read.",
     )
     batching: str = _setting(
         "on",
         _choice("on", "off"),
-        "Whether requests that wait run together, where the model proves that it can.",
+        "Whether waiting requests run as one batch, if the self-test shows that the model supports it.",
     )
-    max_batch_rows: int = _setting(128, _count(1), "Rows that run together at the most.")
+    max_batch_rows: int = _setting(128, _count(1), "Maximum number of rows in a batch.")
     max_queue_rows: int = _setting(
-        1024, _count(0), "Rows that may wait for the model in a worker; more get 503."
+        1024,
+        _count(0),
+        "Maximum number of rows that wait for the model in a worker; further requests get 503.",
     )
     request_timeout_ms: int = _setting(
-        20_000, _count(1), "How long a request may take to arrive and wait for the model; then it gets 504."
+        20_000, _count(1), "Deadline of a request, for its arrival and its wait for the model; after it, 504."
     )
     graceful_timeout_s: int = _setting(
-        25, _count(1), "How long requests in flight may take to finish after SIGTERM."
+        25, _count(1), "Maximum time after SIGTERM for requests in flight to finish."
     )
     drain_delay_s: int = _setting(
-        5, _count(0), "How long new connections are still answered after SIGTERM, while readiness fails."
+        5, _count(0), "Time after SIGTERM in which new connections are still accepted, while readiness fails."
     )
     keepalive_s: int = _setting(
-        80, _count(1), "How long an idle connection is kept; longer than the ingress keeps it (75 s in most)."
+        80, _count(1), "Idle timeout of a connection; keep it above the ingress's, which is usually 75 s."
     )
     api_keys_file: Path | None = _setting(
-        None, Path, "File with a line `caller:sha256-of-key` for each caller; unset: no authentication."
+        None, Path, "File with a line `caller:sha256-of-key` for each key; unset: no authentication."
     )
     caller_header: str | None = _setting(
         None,
         _header,
-        "Header that whoever is in front writes the caller's name or certificate to, such as "
-        "`x-forwarded-client-cert`; for log and metrics, where no API key tells.",
+        "Header in which a proxy passes the caller's name or certificate, such as "
+        "`x-forwarded-client-cert`; used in log and metrics if there is no API key.",
     )
     otel_exporter_otlp_endpoint: str | None = _setting(
-        None, _text, "URL of an OpenTelemetry collector that takes OTLP over HTTP; unset: no traces are made."
+        None, _text, "URL of an OpenTelemetry collector that accepts OTLP over HTTP; unset: no tracing."
     )
     log_format: str = _setting(
         "auto",
         _choice("auto", "json", "text"),
-        "`json`: a JSON object a line; `text`: for people; `auto`: text on a terminal.",
+        "`json`: one JSON object per line; `text`: readable text; `auto`: text on a terminal, else JSON.",
     )
     log_level: str = _setting(
-        "info", _choice("debug", "info", "warning", "error"), "Least severe level that is logged."
+        "info",
+        _choice("debug", "info", "warning", "error"),
+        "Minimum level of log lines: `debug`, `info`, `warning` or `error`.",
     )
     log_success_ratio: float = _setting(
-        1.0, _ratio, "Share of the successful requests that is logged; failures always are."
+        1.0, _ratio, "Share of successful requests that is logged, from 0 to 1; failures are always logged."
     )
     log_payloads: str = _setting(
         "off",
         _choice("on", "off"),
-        "Whether what the model took and gave is logged too, cut to 2,000 characters.",
+        "Whether the model's inputs and outputs are logged, truncated to 2,000 characters.",
     )
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> "Settings":
-        """The settings as the environment gives them; an empty variable counts as unset.
+        """Read the settings from environment variables; an empty variable counts as unset.
 
         Raises:
-            SettingsError: a variable has a bad value; the message names it.
+            SettingsError: a variable has an invalid value; the message names the variable.
         """
         values = {
             item.name: _parse(item, value)
@@ -147,10 +159,10 @@ class Settings:
         return cls(**values)
 
     def resolved(self, cpus: float | None = None) -> "Settings":
-        """These settings with every 0 that means "derive it" replaced by a number.
+        """Replace the value 0 of workers, threads and concurrency by one derived from the CPU quota.
 
         Args:
-            cpus: CPUs of the quota; read from the cgroup where it is not given.
+            cpus: CPUs of the quota; None: read from the cgroup.
         """
         cpus = available_cpus() if cpus is None else cpus
         workers = self.web_concurrency or max(1, math.floor(cpus))
