@@ -93,13 +93,13 @@ class Settings:
     batching: str = _setting(
         "on",
         _choice("on", "off"),
-        "Whether waiting requests run as one batch, if the self-test shows that the model supports it.",
+        "Whether waiting requests run as one batch, if the model passes the batching test at startup.",
     )
     max_batch_rows: int = _setting(128, _count(1), "Maximum number of rows in a batch.")
     max_queue_rows: int = _setting(
         1024,
         _count(0),
-        "Maximum number of rows that wait for the model in a worker; further requests get 503.",
+        "Maximum number of rows waiting for the model in a worker; requests beyond it get 503.",
     )
     request_timeout_ms: int = _setting(
         20_000, _count(1), "Deadline of a request, for its arrival and its wait for the model; after it, 504."
