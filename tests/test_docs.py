@@ -1,49 +1,64 @@
-"""The documents say what the code does."""
+"""The documents agree with the code."""
 
 import re
 import tomllib
-from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 import pytest
 from flask import Flask
 
-from app import errors
-from app.settings import Settings
 from model_loader.package import read_package
+from scripts import docs
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 
 
 def rows(document: str) -> list[list[str]]:
-    """The cells of all table rows of a document."""
+    """Return the cells of all table rows of a document."""
     lines = (ROOT / "docs" / document).read_text().splitlines()
     return [
         [cell.strip() for cell in line.strip("|").split(" | ")] for line in lines if line.startswith("| ")
     ]
 
 
-def shown(default: Any) -> str:
-    """A default as the table spells it."""
-    if default is None:
-        return "unset"
-    return f"`{','.join(default) if isinstance(default, tuple) else default}`"
+def anchors(path: Path) -> set[str]:
+    """Return the anchors of a document's headings."""
+    headings = re.findall(r"^#+ (.+)$", path.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("item", fields(Settings), ids=lambda item: item.name)
-def test_setting(item: Any) -> None:
-    """Every setting has its row: variable, default, help."""
-    assert [f"`{item.name.upper()}`", shown(item.default), item.metadata["help"]] in rows("settings.md")
+@pytest.fixture
+def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The only page that `scripts/docs` knows, with an outdated table."""
+    path = tmp_path / "page.md"
+    path.write_text("before\n<!-- generated: settings -->\n| old |\n<!-- end -->\nafter\n")
+    monkeypatch.setattr(docs, "ROOT", tmp_path)
+    monkeypatch.setattr(docs, "PAGES", (path,))
+    return path
 
 
-def test_no_other_setting() -> None:
-    """The table of the service has no row that is not a setting."""
-    text = (ROOT / "docs/settings.md").read_text().partition("## The loader")[0]
-    assert set(re.findall(r"^\| `([A-Z_]+)`", text, re.MULTILINE)) == {
-        item.name.upper() for item in fields(Settings)
-    }
+@pytest.mark.parametrize("path", docs.PAGES, ids=lambda path: path.name)
+def test_generated(path: Path) -> None:
+    """The generated tables of a page are up to date; ./scripts/docs updates them."""
+    assert path.read_text() == docs.generate(path.read_text())
+
+
+def test_every_table_is_used() -> None:
+    """Every table that can be generated is in a page, once."""
+    used = [name for path in docs.PAGES for _, name, _ in docs.GENERATED.findall(path.read_text())]
+    assert sorted(used) == sorted(docs.TABLES)
+
+
+def test_outdated_page(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`--check` reports an outdated page and changes nothing; without it, only the table is rewritten."""
+    outdated = page.read_text()
+    assert docs.main(["--check"]) == 1
+    assert capsys.readouterr().err == "docs: page.md is out of date: run ./scripts/docs\n"
+    assert page.read_text() == outdated
+    assert docs.main([]) == 0
+    assert page.read_text() == outdated.replace("| old |", docs.settings_table())
+    assert docs.main(["--check"]) == 0
 
 
 def test_routes(app: Flask) -> None:
@@ -56,42 +71,32 @@ def test_routes(app: Flask) -> None:
     assert {row[0] for row in rows("api.md") if re.match(r"`(GET|POST) ", row[0])} == routes
 
 
-@pytest.mark.parametrize("error", errors.RequestError.__subclasses__(), ids=lambda error: error.__name__)
-def test_errors(error: type[errors.RequestError]) -> None:
-    """Every way to refuse a request stands in the table with its status and reason."""
-    if error is errors.NotReady:
-        assert "503 from the moment the process is told to stop" in (ROOT / "docs/api.md").read_text()
-        return
-    found = [row for row in rows("api.md") if row[0].split()[0] == str(error.status)]
-    assert f"`{error.reason}`" in [row[1] for row in found]
-
-
 def test_metrics(app: Flask) -> None:
-    """Every metric of ours is in the table."""
+    """The table of metrics has every metric of the model, also one that nothing has been counted in."""
     names = {metric.name for metric in app.extensions["scorebox"].metrics.registry.collect()}
-    documented = (ROOT / "docs/api.md").read_text()
-    for name in names:
-        if name.startswith("model_"):
-            assert re.search(rf"`{name}(_total)?[`{{]", documented), name
+    documented = {
+        re.split(r"[`{]", row[0])[1].removesuffix("_total") for row in rows("api.md") if row[0][0] == "`"
+    }
+    assert {name for name in names if name.startswith("model_")} <= documented
 
 
 def test_canary_thresholds() -> None:
-    """Every check of the canary has its row, with what it ships with."""
+    """Every check of the canary has its row, with its default thresholds."""
     document = tomllib.loads((ROOT / "monitoring/canary.toml").read_text())
     documented = {row[0]: row[2] for row in rows("operations.md") if len(row) == 3}
     for check, rules in document.items():
-        said = ", ".join(f"`{rule}` {number}" for rule, number in rules.items())
-        assert documented[f"`{check}`"] == said
+        defaults = ", ".join(f"`{rule}` {number}" for rule, number in rules.items())
+        assert documented[f"`{check}`"] == defaults
 
 
 def test_dependencies() -> None:
-    """Every dependency that is asked for has its reason, and no other."""
+    """Every direct dependency has its reason, and there are no others."""
     files = (
         ROOT / name for name in ("requirements.in", "model_loader/requirements.in", "requirements-build.in")
     )
     lines = [line for file in files for line in file.read_text().splitlines()]
-    asked = [line for line in lines if line[0] not in "#-"]
-    assert [row[0] for row in rows("dependencies.md") if row[0] != "package"] == asked
+    direct = [line for line in lines if line[0] not in "#-"]
+    assert [row[0] for row in rows("dependencies.md") if row[0] != "package"] == direct
 
 
 @pytest.mark.parametrize("path", [*ROOT.glob("*.in"), *ROOT.glob("[!.]*/*.in")], ids=lambda path: path.name)
@@ -103,10 +108,27 @@ def test_pinned_with_hashes(path: Path) -> None:
         assert "--hash=sha256:" in entry
 
 
-def test_readme_names_what_there_is() -> None:
-    """Every path that the README names is there, and every script says what it is for."""
-    for path in re.findall(r"`?([a-z_]+/(?:[a-z_.]+)?)`", README) + re.findall(r"\]\(([^)#]+)", README):
-        assert (ROOT / path).exists(), path
+@pytest.mark.parametrize("path", docs.PAGES, ids=lambda path: path.name)
+def test_links(path: Path) -> None:
+    """Every linked file exists, and so does the heading that a link to a page names."""
+    for link in re.findall(r"\]\((?!https?://)([^)]+)\)", path.read_text()):
+        name, _, anchor = link.partition("#")
+        target = path.parent / name if name else path
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+def test_paths_in_readme() -> None:
+    """Every path in the README's tables exists, and every folder of `app` is in one."""
+    folders = {f"{path.parent.name}/" for path in (ROOT / "app").glob("*/*.py")}
+    names = set(re.findall(r"`([a-z_]+/(?:[a-z_.]+/?)*)`", README))
+    assert folders <= names
+    for name in names:
+        assert any((ROOT / parent / name).exists() for parent in ("", "app", "model_loader")), name
+
+
+def test_scripts() -> None:
+    """Every script begins with what it does."""
     for script in (path for path in (ROOT / "scripts").iterdir() if not path.suffix and path.is_file()):
         shebang, job, *_ = script.read_text().splitlines()
         assert shebang == "#!/usr/bin/env bash"
@@ -114,7 +136,7 @@ def test_readme_names_what_there_is() -> None:
 
 
 def test_readme_example() -> None:
-    """The example's columns are those of the sample model in the store."""
+    """The columns of the example are those of the sample model."""
     features = read_package(ROOT / "model_store/wine/2").manifest.features
     columns = re.findall(r'"([a-z0-9_/]+)": [0-9.]', README)
     assert features == tuple(columns)
