@@ -1,7 +1,7 @@
-"""Natural batching: while the model runs, requests wait together; when it is free, all that fit run as one.
+"""Natural batching: requests that arrive while the model is busy run together as its next batch.
 
-There is no timer. An idle model is entered at once, a busy one finds its next batch waiting. A request that
-the model answers faster than a thread could be woken runs where it is.
+There is no timer. A request to an idle model runs at once. A request that the model answers faster than
+another thread could be woken runs in the caller's thread.
 """
 
 import threading
@@ -20,19 +20,20 @@ from app.model.onnx_model import Model
 
 Inputs = Mapping[str, Any]
 
-# Waking a thread and being woken by it costs about a tenth of this.
+# Requests that take longer run on an inference thread. For shorter ones, switching threads twice would add
+# too much to the latency.
 INLINE_S = 1e-3
 
 
 class Result(NamedTuple):
-    """What became of one request at the model.
+    """The model's answer to one request.
 
     Attributes:
         outputs: name → array, list or dict.
-        queue_duration: seconds from submission until the model began.
-        infer_duration: seconds the model ran.
-        batch_rows: rows that it ran on, those of others included.
-        leads: whether this is the one request of its batch that stands for it in the metrics.
+        queue_duration: seconds between submission and the start of the inference.
+        infer_duration: duration of the inference in seconds.
+        batch_rows: rows of the whole batch, including those of other requests.
+        is_batch_leader: whether the metrics count the batch with this request; true once per batch.
     """
 
     outputs: Mapping[str, Any]
@@ -46,14 +47,14 @@ class Result(NamedTuple):
 class _Job:
     inputs: Inputs
     rows: int
-    kind: Any
+    batch_key: Any
     deadline: float
     submitted: float
     future: "Future[Result]" = field(default_factory=Future)
 
 
 class Batcher:
-    """Runs requests on the model: inline where that is fastest, else on threads, together where they fit."""
+    """Run requests on the model: fast ones in the caller's thread, others on inference threads in batches."""
 
     def __init__(
         self,
@@ -66,10 +67,10 @@ class Batcher:
     ) -> None:
         """
         Args:
-            threads: inferences that run at once.
-            max_queue_rows: that may wait.
-            max_batch_rows: of one inference; 1 switches batching off. One request may have more by itself.
-            inline_rows: requests of at most so many rows run in the caller's thread, if none waits.
+            threads: number of concurrent inferences.
+            max_queue_rows: maximum number of waiting rows.
+            max_batch_rows: maximum rows per batch; 1 disables batching. A single request may be larger.
+            inline_rows: maximum rows of a request that runs in the caller's thread if the queue is empty.
         """
         self.model = model
         self.inline_rows = inline_rows
@@ -77,28 +78,28 @@ class Batcher:
         self._max_batch_rows = max_batch_rows
         self._max_queue_rows = max_queue_rows
         self._jobs: deque[_Job] = deque()
-        self._free = threads
+        self._idle_threads = threads
         self._running = 0
         self._changed = threading.Condition()
         for number in range(threads):
-            threading.Thread(target=self._work, name=f"inference-{number}", daemon=True).start()
+            threading.Thread(target=self._run_jobs, name=f"inference-{number}", daemon=True).start()
 
     @property
     def in_flight(self) -> int:
-        """Requests that wait for the model or run on a thread of its own."""
+        """Number of requests that wait for the model or run on an inference thread."""
         return len(self._jobs) + self._running
 
     @property
     def is_free(self) -> bool:
-        """Whether an inference could begin at once."""
-        return self._free > len(self._jobs)
+        """Whether an inference could start at once."""
+        return self._idle_threads > len(self._jobs)
 
     def run(self, inputs: Inputs, rows: int) -> Result | None:
-        """Runs the model here and now, where that is fastest; None where the request has to be submitted.
+        """Run the model in the caller's thread, or return None if the request has to be submitted.
 
         Args:
             inputs: name → array in the model's dtype and shape.
-            rows: of the batch dimension; 1 where there is none.
+            rows: size of the batch dimension; 1 without one.
 
         Raises:
             RequestError: the model failed.
@@ -110,55 +111,56 @@ class Batcher:
         return Result(outputs, 0.0, monotonic() - began, rows)
 
     def submit(self, inputs: Inputs, rows: int, deadline: float) -> "Future[Result]":
-        """Has the model run on `inputs` in another thread as soon as it is free.
+        """Queue a request for the inference threads.
 
         Args:
             inputs: name → array in the model's dtype and shape.
-            rows: of the batch dimension; 1 where there is none.
-            deadline: when it need not run any more, in seconds of the monotonic clock.
+            rows: size of the batch dimension; 1 without one.
+            deadline: time after which the request is dropped, in seconds of the monotonic clock.
 
         Raises:
-            QueueFull: too many rows wait.
+            QueueFull: too many rows are waiting.
         """
-        job = _Job(inputs, rows, self._kind(inputs, rows), deadline, monotonic())
+        job = _Job(inputs, rows, self._batch_key(inputs, rows), deadline, monotonic())
         with self._changed:
-            is_over = self.waiting_rows + rows > self._max_queue_rows
-            # One request may be larger than the queue, if it is alone in it.
-            if is_over and not self.is_free and (self._jobs or not self._max_queue_rows):
+            exceeds_limit = self.waiting_rows + rows > self._max_queue_rows
+            # A request that is larger than the queue may wait if the queue is empty.
+            if exceeds_limit and not self.is_free and (self._jobs or not self._max_queue_rows):
                 raise QueueFull(f"{self.waiting_rows} rows wait for the model already")
             self._jobs.append(job)
             self.waiting_rows += rows
             self._changed.notify()
         return job.future
 
-    def _kind(self, inputs: Inputs, rows: int) -> Any:
-        """What must be the same for requests to run together; None for one that runs alone."""
+    def _batch_key(self, inputs: Inputs, rows: int) -> Any:
+        """Return what the requests of a batch have in common; None if this one cannot share a batch."""
         if self._max_batch_rows == 1 or rows >= self._max_batch_rows:
             return None
-        if not all(self.model.batched[name] and len(array) == rows for name, array in inputs.items()):
+        batched = self.model.batched_inputs
+        if not all(name in batched and len(array) == rows for name, array in inputs.items()):
             return None
-        return kind_of(inputs)
+        return row_shapes(inputs)
 
-    def _work(self) -> None:
+    def _run_jobs(self) -> None:
         while True:
             with self._changed:
                 while not self._jobs:
                     self._changed.wait()
-                jobs = self._take()
-                self._free -= 1
+                jobs = self._next_batch()
+                self._idle_threads -= 1
                 self._running += len(jobs)
-            self._answer(jobs)
+            self._run_batch(jobs)
             with self._changed:
-                self._free += 1
+                self._idle_threads += 1
                 self._running -= len(jobs)
 
-    def _take(self) -> list[_Job]:
-        """The request that has waited longest, and all others that can run with it."""
+    def _next_batch(self) -> list[_Job]:
+        """Remove and return the oldest request and all others that fit into its batch."""
         first = self._jobs.popleft()
         jobs, rows, others = [first], first.rows, []
-        while self._jobs and first.kind is not None and rows < self._max_batch_rows:
+        while self._jobs and first.batch_key is not None and rows < self._max_batch_rows:
             job = self._jobs.popleft()
-            if job.kind == first.kind and rows + job.rows <= self._max_batch_rows:
+            if job.batch_key == first.batch_key and rows + job.rows <= self._max_batch_rows:
                 jobs.append(job)
                 rows += job.rows
             else:
@@ -167,12 +169,12 @@ class Batcher:
         self.waiting_rows -= rows
         return jobs
 
-    def _answer(self, jobs: Sequence[_Job]) -> None:
+    def _run_batch(self, jobs: Sequence[_Job]) -> None:
         now = monotonic()
         live = []
         for job in jobs:
             if not job.future.set_running_or_notify_cancel():
-                continue  # the client has left
+                continue  # the client has disconnected
             if job.deadline < now:
                 job.future.set_exception(
                     DeadlineExceeded("the request's deadline passed before the model ran")
@@ -182,44 +184,44 @@ class Batcher:
         if not live:
             return
         try:
-            results = self._run(live)
+            results = self._infer(live)
         except RequestError as exc:
             if len(live) == 1:
                 live[0].future.set_exception(exc)
-            else:  # one of them may be to blame: each is told its own outcome
+            else:  # one request's data may have failed the whole batch
                 for job in live:
-                    self._answer_alone(job)
+                    self._run_single(job)
         else:
             for job, result in zip(live, results, strict=True):
                 job.future.set_result(result)
 
-    def _answer_alone(self, job: _Job) -> None:
+    def _run_single(self, job: _Job) -> None:
         try:
-            job.future.set_result(self._run([job])[0])
+            job.future.set_result(self._infer([job])[0])
         except RequestError as exc:
             job.future.set_exception(exc)
 
-    def _run(self, jobs: Sequence[_Job]) -> list[Result]:
+    def _infer(self, jobs: Sequence[_Job]) -> list[Result]:
         began = monotonic()
         if len(jobs) == 1:
             parts: list[Mapping[str, Any]] = [self.model.infer(jobs[0].inputs)]
         else:
             inputs = {name: np.concatenate([job.inputs[name] for job in jobs]) for name in jobs[0].inputs}
             parts = _split(self.model.infer(inputs), [job.rows for job in jobs])
-        took = monotonic() - began
+        duration = monotonic() - began
         rows = sum(job.rows for job in jobs)
         return [
-            Result(part, began - job.submitted, took, rows, is_batch_leader=job is jobs[0])
+            Result(part, began - job.submitted, duration, rows, is_batch_leader=job is jobs[0])
             for job, part in zip(jobs, parts, strict=True)
         ]
 
 
-def kind_of(inputs: Inputs) -> tuple[Any, ...]:
-    """Names and all dimensions but the first; the types are the model's."""
+def row_shapes(inputs: Inputs) -> tuple[Any, ...]:
+    """Return the inputs' names and their shapes without the batch dimension."""
     return tuple((name, inputs[name].shape[1:]) for name in sorted(inputs))
 
 
 def _split(outputs: Mapping[str, Any], rows: Sequence[int]) -> list[Mapping[str, Any]]:
-    """The outputs of a batch, request by request."""
+    """Split the outputs of a batch into those of its requests."""
     bounds = np.cumsum([0, *rows]).tolist()
     return [{name: output[low:high] for name, output in outputs.items()} for low, high in pairwise(bounds)]

@@ -1,4 +1,4 @@
-"""The model: loaded, described, run."""
+"""The ONNX model: load it, describe its inputs and outputs, run it."""
 
 import ctypes
 from collections.abc import Mapping, Sequence
@@ -35,7 +35,7 @@ ORT_ERRORS: tuple[type[Exception], ...] = (
     TypeError,
 )
 OPTIMIZED_PROVIDERS = ("CPUExecutionProvider",)
-# Of glibc; other C libraries give memory back by themselves.
+# glibc keeps freed memory until it is asked to return it to the system; other C libraries lack the function.
 _malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
 
 
@@ -43,47 +43,51 @@ class Model:
     """A loaded model.
 
     Attributes:
-        package: where it came from, and its digest.
-        inputs: name → spec of all inputs, those with a default included.
+        package: the model package, with its digest.
+        inputs: name → spec of all inputs, including those with a default.
         outputs: name → spec of all outputs, in the graph's order.
-        batched: input name → whether its first dimension is the batch, so that requests can be put together.
-        session: ONNX Runtime's.
+        batched_inputs: names of the inputs whose first dimension is free, as a batch's is.
+        session: the ONNX Runtime session.
     """
 
     def __init__(self, package: Package, session: "ort.InferenceSession") -> None:
-        signature = read_model_io(session)
+        """
+        Raises:
+            ModelError: the package's features do not fit, or ONNX Runtime cannot return the outputs.
+        """
+        model_io = read_model_io(session)
         self.package = package
-        self.inputs: Mapping[str, TensorSpec] = {spec.name: spec for spec in signature.inputs}
-        self.outputs: Mapping[str, TensorSpec] = {spec.name: spec for spec in signature.outputs}
-        self.batched = {spec.name: _has_rows(spec) for spec in signature.inputs}
+        self.inputs: Mapping[str, TensorSpec] = {spec.name: spec for spec in model_io.inputs}
+        self.outputs: Mapping[str, TensorSpec] = {spec.name: spec for spec in model_io.outputs}
+        self.batched_inputs = frozenset(spec.name for spec in model_io.inputs if _has_free_rows(spec))
         self.session = session
         self._output_names = list(self.outputs)
         self._raw_inputs = [name for name, spec in self.inputs.items() if spec.datatype in RAW_DATATYPES]
-        self._raw_outputs = any(spec.datatype in RAW_DATATYPES for spec in signature.outputs)
-        _check_features(package, signature)
-        others = [spec.name for spec in signature.inputs if spec.datatype == "STRING" or "(" in spec.datatype]
-        if self._raw_outputs and others:
+        self._has_raw_outputs = any(spec.datatype in RAW_DATATYPES for spec in model_io.outputs)
+        _check_features(package, model_io)
+        others = [spec.name for spec in model_io.inputs if spec.datatype == "STRING" or "(" in spec.datatype]
+        if self._has_raw_outputs and others:
             raise ModelError(
-                f"{package}: ONNX Runtime gives outputs of {', '.join(sorted(RAW_DATATYPES))} only to models "
-                f"whose inputs are tensors of numbers; input '{others[0]}' is not"
+                f"{package}: ONNX Runtime returns outputs of {', '.join(sorted(RAW_DATATYPES))} only if all "
+                f"inputs are numeric tensors; input '{others[0]}' is not"
             )
 
     @property
-    def gives_rows(self) -> bool:
-        """Whether every output has the batch as its first dimension, as far as the graph tells."""
-        return all(_has_rows(spec) for spec in self.outputs.values())
+    def has_batched_outputs(self) -> bool:
+        """Whether the first dimension of every output is free, as a batch's is."""
+        return all(_has_free_rows(spec) for spec in self.outputs.values())
 
     def infer(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        """Runs the model once.
+        """Run the model once.
 
         Args:
-            inputs: name → array in the spec's dtype and shape; inputs with a default may be left out.
+            inputs: name → array in the spec's dtype and shape; inputs with a default may be missing.
 
         Returns:
-            output name → array, list or dict, as ONNX Runtime gives it.
+            output name → array, list or dict, as ONNX Runtime returns it.
 
         Raises:
-            InferenceFailed: the model itself failed.
+            InferenceFailed: ONNX Runtime raised an error.
         """
         try:
             return dict(zip(self.outputs, self._run(inputs), strict=True))
@@ -95,9 +99,8 @@ class Model:
         for name in self._raw_inputs:
             if name in feeds:
                 feeds[name] = to_ort_value(feeds[name], self.inputs[name].datatype)
-        if not self._raw_outputs:
-            # `session.run` would look again whether the inputs are there.
-            outputs: Sequence[Any] = self.session._sess.run(self._output_names, feeds, None)
+        if not self._has_raw_outputs:
+            outputs: Sequence[Any] = self.session.run(self._output_names, feeds)
             return outputs
         values = self.session.run_with_ort_values(
             None, {name: to_ort_value(value, self.inputs[name].datatype) for name, value in feeds.items()}
@@ -108,15 +111,19 @@ class Model:
         ]
 
 
-def _has_rows(spec: TensorSpec) -> bool:
-    """Whether the first dimension is free, as that of a batch is."""
+def _has_free_rows(spec: TensorSpec) -> bool:
+    """Return whether the first dimension has no fixed size, as a batch's has none."""
     return "(" not in spec.datatype and spec.shape is not None and not isinstance(spec.shape[0], int)
 
 
-def _check_features(package: Package, signature: ModelIO) -> None:
-    """Column names are for one input of two dimensions, as wide as there are names."""
+def _check_features(package: Package, model_io: ModelIO) -> None:
+    """Check that features, if any, are the column names of a single two-dimensional input of that width.
+
+    Raises:
+        ModelError: they are not.
+    """
     features = package.manifest.features
-    required = [spec for spec in signature.inputs if not spec.optional]
+    required = [spec for spec in model_io.inputs if not spec.optional]
     match required:
         case [TensorSpec(shape=(_, int(width)))] if features and width != len(features):
             raise ModelError(f"{package}: {len(features)} features for an input of {width} columns")
@@ -127,10 +134,10 @@ def _check_features(package: Package, signature: ModelIO) -> None:
 
 
 def open_package(path: Path) -> Package:
-    """Verifies the package in a directory, or takes a lone ONNX file for one.
+    """Verify the package in a directory, or treat a single ONNX file as a package.
 
     Raises:
-        ModelError: the package is not what its manifest says.
+        ModelError: the package does not match its manifest.
     """
     try:
         return bare_package(path) if path.is_file() else verify_package(path)
@@ -139,21 +146,21 @@ def open_package(path: Path) -> Package:
 
 
 def load(package: Package, settings: Settings) -> Model:
-    """Makes a session of a package's model.
+    """Load a package's model as it was published.
 
-    Must be called in the process that serves: ONNX Runtime's threads do not survive a fork.
+    Call it in the process that serves requests: ONNX Runtime's threads do not survive a fork.
 
     Raises:
-        ModelError: ONNX Runtime cannot load the model, or it cannot be served.
+        ModelError: ONNX Runtime cannot load the model, or the service cannot serve it.
     """
     return _model(package, package.model_path, settings, is_optimized=False)
 
 
 def load_optimized(package: Package, settings: Settings) -> Model | None:
-    """Make a session of a package's optimized model; None without one, or for other providers.
+    """Load a package's optimized model; return None if there is none, or if PROVIDERS lists other providers.
 
     Raises:
-        ModelError: it was optimized for another machine, or is not what was optimized.
+        ModelError: it was optimized for another machine or package, or its files have changed.
     """
     if package.path.is_file() or settings.providers != OPTIMIZED_PROVIDERS:
         return None
@@ -170,7 +177,7 @@ def _model(package: Package, file: Path, settings: Settings, *, is_optimized: bo
     except PackageError as exc:
         raise ModelError(str(exc)) from exc
     if _malloc_trim:
-        _malloc_trim(0)  # what making the session used, as much as half of the weights
+        _malloc_trim(0)  # return the memory that only loading needed
     return model
 
 

@@ -1,4 +1,4 @@
-"""The self-test: the model must answer its own samples as the training framework did."""
+"""The self-test: compare the model's outputs with those of the training framework."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,11 +15,11 @@ from app.tensors.to_json import to_json
 
 
 def run(model: ServedModel, samples: Sequence[Sample]) -> None:
-    """Runs the model on every sample; this also warms it up.
+    """Run the model on every sample and compare its outputs; this also warms it up.
 
     Raises:
-        ModelError: an answer is not within the sample's tolerance, or there is none; the message names the
-            sample, the output, what was expected and what came.
+        ModelError: an output differs by more than the sample's tolerance, or the model fails on a sample. The
+            message names the sample and the output, with the expected and the actual value.
     """
     for index, sample in enumerate(samples):
         try:
@@ -27,24 +27,27 @@ def run(model: ServedModel, samples: Sequence[Sample]) -> None:
             for name, expected in sample.outputs.items():
                 if name not in model.outputs:
                     raise ModelError(f"{model.package}: sample {index}: the model has no output {name!r}")
-                wanted = from_json(expected, model.outputs[name])
-                if not matches(outputs[name], wanted, sample.rtol, sample.atol):
+                expected_output = from_json(expected, model.outputs[name])
+                if not matches(outputs[name], expected_output, sample.rtol, sample.atol):
                     got = orjson.dumps(to_json(outputs[name]), option=orjson.OPT_SERIALIZE_NUMPY).decode()
                     raise ModelError(
                         f"{model.package}: sample {index}: output '{name}': expected "
-                        f"{_short(str(expected))}, got {_short(got)} (rtol {sample.rtol}, atol {sample.atol})"
+                        f"{_shorten(str(expected))}, got {_shorten(got)} "
+                        f"(rtol {sample.rtol}, atol {sample.atol})"
                     )
         except RequestError as exc:
-            kind = "does not fit the model" if isinstance(exc, InvalidRequest) else "failed"
-            raise ModelError(f"{model.package}: sample {index} {kind}: {exc}") from exc
+            problem = "does not fit the model" if isinstance(exc, InvalidRequest) else "failed"
+            raise ModelError(f"{model.package}: sample {index} {problem}: {exc}") from exc
 
 
 @dataclass(frozen=True)
 class VerifiedModel:
-    """A model that answered its samples.
+    """A model that passed its self-test.
 
     Attributes:
-        setback: why it is not in its optimized model, where there is one.
+        samples: the samples of the self-test.
+        is_optimized: whether this is the optimized model.
+        fallback_reason: why the optimized model is not used; None if it is used, or if there is none.
     """
 
     model: ServedModel
@@ -54,13 +57,16 @@ class VerifiedModel:
 
 
 def load_and_verify(settings: Settings) -> VerifiedModel:
-    """Loads the model and runs it on its samples: in its optimized model, or else as it was published.
+    """Load the model and run its self-test.
+
+    Uses the optimized model if there is one and it passes, otherwise the model as it was published.
 
     Args:
-        settings: resolved.
+        settings: resolved settings.
 
     Raises:
-        ModelError: the package is not what its manifest says, cannot be loaded, or does not answer.
+        ModelError: the package does not match its manifest, or its model cannot be loaded or fails the
+            self-test.
     """
     package = open_package(settings.model_path)
     samples = read_samples(package)
@@ -77,5 +83,5 @@ def load_and_verify(settings: Settings) -> VerifiedModel:
     return VerifiedModel(model, samples, is_optimized=False, fallback_reason=fallback_reason)
 
 
-def _short(text: str) -> str:
+def _shorten(text: str) -> str:
     return text if len(text) <= 300 else f"{text[:300]}…"

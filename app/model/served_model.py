@@ -1,4 +1,4 @@
-"""The model as it is served: seen through the team's transform, where there is one."""
+"""The model as the service exposes it: with the team's pre- and post-processing hooks, if any."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
@@ -16,24 +16,27 @@ TransformStep: TypeAlias = Callable[[NamedValues], NamedValues]
 
 
 class ServedModel:
-    """What requests and replies are made of.
+    """A model with the transform's hooks around it.
 
     Attributes:
-        model: which answers.
-        package: where it came from, and its digest.
-        name: that the package carries.
-        version: as the protocols spell it, a string.
-        inputs: name → spec of what a request may carry.
-        outputs: name → spec of what is answered.
-        features: column names of a single two-dimensional input, where the model has them.
-        before: makes the model's inputs of a request's; None where they are the same. Raises RequestError.
-        after: makes what is answered of the model's outputs; likewise.
+        model: the ONNX model.
+        package: the model package, with its digest.
+        name: the package's name.
+        version: the package's version, as a string like in the protocols.
+        inputs: name → spec of a request's inputs.
+        outputs: name → spec of a response's outputs.
+        features: column names of a single two-dimensional input, if the package has them.
+        before: pre-processing hook: converts a request's inputs to the model's; None without one.
+            Raises RequestError.
+        after: post-processing hook: converts the model's outputs to the response's; None without one.
+            Raises RequestError.
     """
 
     def __init__(self, model: Model) -> None:
         """
         Raises:
-            ModelError: samples or transform are missing for the other.
+            ModelError: the transform defines inputs or outputs without their hook, or the package's samples
+                need a transform and there is none.
         """
         transform = Transform(model.package)
         manifest = model.package.manifest
@@ -44,20 +47,18 @@ class ServedModel:
         self.inputs = _by_name(transform.inputs) or model.inputs
         self.outputs = _by_name(transform.outputs) or model.outputs
         self.features = None if transform.inputs else manifest.features
-        self.before = _guarded(transform.before, model.inputs)
-        self.after = _guarded(transform.after, self.outputs)
+        self.before = _checked_step(transform.before, model.inputs)
+        self.after = _checked_step(transform.after, self.outputs)
         if bool(transform.inputs and not transform.before) or bool(transform.outputs and not transform.after):
-            raise ModelError("app/transform.py: inputs need before, outputs need after")
+            raise ModelError("app/transform.py: inputs require before, outputs require after")
         if manifest.transformed and not self.before and not self.after:
-            raise ModelError(
-                f"{self.package}: its samples are in the terms of a transform; app/transform.py has none"
-            )
+            raise ModelError(f"{self.package}: its samples need a transform; app/transform.py has none")
 
     def infer(self, inputs: NamedValues) -> NamedValues:
-        """Answers once, by itself.
+        """Run the hooks and the model once, in the caller's thread.
 
         Raises:
-            RequestError: transform or model refuse the inputs, or failed.
+            RequestError: a hook rejects the values, or a hook or the model fails.
         """
         outputs = self.model.infer(self.before(inputs) if self.before else inputs)
         return self.after(outputs) if self.after else outputs
@@ -67,30 +68,30 @@ def _by_name(specs: Sequence[TensorSpec] | None) -> Mapping[str, TensorSpec]:
     return {spec.name: spec for spec in specs or ()}
 
 
-def _guarded(function: TransformStep | None, specs: Mapping[str, TensorSpec]) -> TransformStep | None:
-    """A half of a transform whose mistakes are told, and whose results are what it says they are."""
+def _checked_step(function: TransformStep | None, specs: Mapping[str, TensorSpec]) -> TransformStep | None:
+    """Wrap a hook: turn its exceptions into InferenceFailed and check its results against the specs."""
     if function is None:
         return None
 
-    def call(values: NamedValues) -> NamedValues:
+    def checked_step(values: NamedValues) -> NamedValues:
         try:
             result = function(values)
         except RequestError:
             raise
         except Exception as exc:  # a team's own code may raise anything
-            raise InferenceFailed("the transform failed; the log has the rest") from exc
+            raise InferenceFailed("the transform failed; see the log for details") from exc
         try:
-            return _checked(result, specs)
+            return _check_values(result, specs)
         except (RequestError, TypeError, ValueError, AttributeError) as exc:
             raise InferenceFailed(f"the transform failed: {exc}") from exc
 
-    return call
+    return checked_step
 
 
-def _checked(values: NamedValues, specs: Mapping[str, TensorSpec]) -> NamedValues:
+def _check_values(values: NamedValues, specs: Mapping[str, TensorSpec]) -> NamedValues:
     check_names(values.keys(), specs)
     checked = {
-        name: _array(values[name], spec) if spec.datatype in DATATYPES else values[name]
+        name: _to_array(values[name], spec) if spec.datatype in DATATYPES else values[name]
         for name, spec in specs.items()
         if name in values
     }
@@ -98,8 +99,12 @@ def _checked(values: NamedValues, specs: Mapping[str, TensorSpec]) -> NamedValue
     return checked
 
 
-def _array(value: Any, spec: TensorSpec) -> Array:
-    """An array or list in the spec's dtype, unless that would change what it says."""
+def _to_array(value: Any, spec: TensorSpec) -> Array:
+    """Return an array or list in the spec's dtype.
+
+    Raises:
+        TypeError: the conversion would change values.
+    """
     dtype = DATATYPES[spec.datatype]
     array = np.asarray(value, object if dtype.kind == "O" else None)
     if dtype.kind == "O":
@@ -112,5 +117,5 @@ def _array(value: Any, spec: TensorSpec) -> Array:
     else:
         fits = spec.datatype not in INTEGERS and dtype.kind != "b" and array.dtype.kind in "iuf"
     if not fits:
-        raise TypeError(f"'{spec.name}': expected {spec.datatype}, got {array.dtype} that does not fit")
+        raise TypeError(f"'{spec.name}': expected {spec.datatype}, got {array.dtype} values that do not fit")
     return array.astype(dtype, copy=False)

@@ -10,28 +10,34 @@ from app.transform import NamedValues
 
 
 class TransformExecutor:
-    """Threads that run a transform: as many at once as the model runs."""
+    """Run `before` and `after` on threads: as many calls of each at once as there are inferences."""
 
     def __init__(self, threads: int, max_waiting: int) -> None:
         """
         Args:
-            max_waiting: requests that may wait for `before`.
+            threads: maximum number of concurrent calls of each hook.
+            max_waiting: maximum number of requests that wait for `before`.
         """
-        # Answers do not stand in line behind the requests that came later.
+        # Separate pools: a finished inference must not queue behind requests that arrived later.
         self._before, self._after = (ThreadPoolExecutor(threads, name) for name in ("before", "after"))
-        self._places = BoundedSemaphore(max_waiting + threads)
+        self._slots = BoundedSemaphore(max_waiting + threads)
 
     def before(self, function: TransformStep, inputs: NamedValues, deadline: float) -> Future[NamedValues]:
-        """Has the model's inputs made of a request's.
+        """Run the pre-processing hook.
 
         Args:
-            deadline: when it need not begin any more, in seconds of the monotonic clock.
+            function: the hook.
+            inputs: the request's inputs.
+            deadline: time after which the hook is not started, in seconds of the monotonic clock.
+
+        Returns:
+            a future of the model's inputs.
 
         Raises:
-            QueueFull: too many requests wait.
+            QueueFull: too many requests are waiting.
         """
-        if not self._places.acquire(blocking=False):
-            raise QueueFull("too many requests wait for what is done before the model")
+        if not self._slots.acquire(blocking=False):
+            raise QueueFull("too many requests wait for pre-processing")
 
         def run() -> NamedValues:
             if deadline < monotonic():
@@ -39,10 +45,18 @@ class TransformExecutor:
             return function(inputs)
 
         future = self._before.submit(run)
-        # Also where the client leaves before it ran.
-        future.add_done_callback(lambda _: self._places.release())
+        # Not in `run`, which is never called if the client disconnects while the request waits.
+        future.add_done_callback(lambda _: self._slots.release())
         return future
 
     def after(self, function: TransformStep, outputs: NamedValues) -> Future[NamedValues]:
-        """Has what is answered made of the model's outputs."""
+        """Run the post-processing hook.
+
+        Args:
+            function: the hook.
+            outputs: the model's outputs.
+
+        Returns:
+            a future of the response's outputs.
+        """
         return self._after.submit(function, outputs)

@@ -1,4 +1,4 @@
-"""The optimized model: served where it fits and proves itself; else the model as it was published."""
+"""The optimized model: served if it fits the machine and passes the self-test; else the published model."""
 
 import json
 import subprocess
@@ -28,40 +28,41 @@ SAMPLE = {"inputs": {"x": [[1] * SIZE]}, "outputs": {"y": [[6 * 1] * SIZE]}}
 
 @pytest.fixture
 def optimized(tmp_path: Path) -> Path:
-    """A package with weights, and beside it its optimized model."""
+    """Return a package with weights whose optimized model is in the directory next to it."""
     path = write_package(tmp_path / "package", models.layers(SIZE), samples=[SAMPLE])
     assert optimize(verify_package(path))
     return path
 
 
-def proven(path: Path, **settings: Any) -> VerifiedModel:
-    """What the service would serve."""
+def load(path: Path, **settings: Any) -> VerifiedModel:
+    """Load a package as the service does."""
     return load_and_verify(Settings(model_path=path, **settings).resolved(1))
 
 
 def change(path: Path, **values: Any) -> None:
-    """Writes another note into the optimized model."""
+    """Change values in the optimized model's metadata."""
     file = optimized_path(path) / OPTIMIZED_FILE
     file.write_text(json.dumps(json.loads(file.read_text()) | values))
 
 
 def test_served(optimized: Path) -> None:
-    """The optimized model has the same signature and the same answers, and names the same package."""
-    one = proven(optimized)
-    assert (one.is_optimized, one.fallback_reason) == (True, None)
-    other = onnx_model.load(one.model.package, Settings(model_path=optimized).resolved(1))
-    assert (one.model.inputs, one.model.outputs) == (other.inputs, other.outputs)
-    rows = np.random.default_rng(0).standard_normal((5, SIZE)).astype(np.float32)
-    np.testing.assert_allclose(one.model.infer({"x": rows})["y"], other.infer({"x": rows})["y"], rtol=1e-5)
+    """The optimized model has the inputs and outputs of the published one, and returns the same values."""
+    verified = load(optimized)
+    assert (verified.is_optimized, verified.fallback_reason) == (True, None)
+    model = verified.model
+    published = onnx_model.load(model.package, Settings(model_path=optimized).resolved(1))
+    assert (model.inputs, model.outputs) == (published.inputs, published.outputs)
+    rows = {"x": np.random.default_rng(0).standard_normal((5, SIZE)).astype(np.float32)}
+    np.testing.assert_allclose(model.infer(rows)["y"], published.infer(rows)["y"], rtol=1e-5)
 
 
 def test_weights_are_mapped(optimized: Path) -> None:
-    """The weights in memory are pages of the file, which all workers share."""
-    proven(optimized)
+    """The weights are memory-mapped from their file, so that all workers share them."""
+    load(optimized)
     code = (
         "import sys; from pathlib import Path\n"
         "from app.model.self_test import load_and_verify; from app.settings import Settings\n"
-        "proven = load_and_verify(Settings(model_path=Path(sys.argv[1])).resolved(1))\n"
+        "verified = load_and_verify(Settings(model_path=Path(sys.argv[1])).resolved(1))\n"
         "print(Path('/proc/self/maps').read_text())"
     )
     maps = subprocess.run([sys.executable, "-c", code, optimized], capture_output=True, text=True, check=True)
@@ -72,7 +73,7 @@ def test_weights_are_mapped(optimized: Path) -> None:
     "widths", [(3, 1000), (30, 300), (1000, 3), (100, 11), (4, 1000), (30, 300, 512, 512), (513, 513, 64)]
 )
 def test_odd_sizes(tmp_path: Path, widths: tuple[int, ...]) -> None:
-    """Weights of any size can be baked: what is misaligned in memory would end the process that reads it."""
+    """Weights of any size are aligned in the file: reading misaligned ones would crash the process."""
     path = write_package(tmp_path / "package", models.dense(*widths))
     assert optimize(verify_package(path))
     code = """
@@ -81,10 +82,10 @@ from pathlib import Path
 import numpy as np
 from app.model.self_test import load_and_verify
 from app.settings import Settings
-proven = load_and_verify(Settings(model_path=Path(sys.argv[1])).resolved(1))
+verified = load_and_verify(Settings(model_path=Path(sys.argv[1])).resolved(1))
 for rows in (1, 2, 8):
-    proven.model.infer({"x": np.ones((rows, int(sys.argv[2])), np.float32)})
-print(proven.is_optimized)
+    verified.model.infer({"x": np.ones((rows, int(sys.argv[2])), np.float32)})
+print(verified.is_optimized)
 """
     command = [sys.executable, "-c", code, str(path), str(widths[0])]
     run = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -92,34 +93,32 @@ print(proven.is_optimized)
 
 
 def test_not_optimized(package: Path) -> None:
-    """Without an optimized model, and with a lone file, there is nothing to say."""
-    assert (proven(package).is_optimized, proven(package).fallback_reason) == (False, None)
-    assert (proven(package / "model.onnx").is_optimized, proven(package / "model.onnx").fallback_reason) == (
-        False,
-        None,
-    )
+    """A package without an optimized model, and a single ONNX file, are served without a fallback reason."""
+    for path in (package, package / "model.onnx"):
+        found = load(path)
+        assert (found.is_optimized, found.fallback_reason) == (False, None)
 
 
-def flip(path: Path) -> None:
-    """One other byte in the weights."""
+def flip_bit(path: Path) -> None:
+    """Flip a bit in the optimized model's weights."""
     file = optimized_path(path) / "weights.bin"
     data = bytearray(file.read_bytes())
     data[100] ^= 1
     file.write_bytes(data)
 
 
-def answer_otherwise(path: Path) -> None:
-    """A optimized model of another model, with a note that says it is this one's."""
+def swap_models(path: Path) -> None:
+    """Replace the optimized model by that of another package, with this package's digest in its metadata."""
     other = write_package(path.with_name("other"), models.layers(SIZE, count=2))
     optimize(verify_package(other))
-    note = json.loads((optimized_path(path) / OPTIMIZED_FILE).read_text())
+    metadata = json.loads((optimized_path(path) / OPTIMIZED_FILE).read_text())
     for file in optimized_path(other).iterdir():
         (optimized_path(path) / file.name).write_bytes(file.read_bytes())
-    change(path, digest=note["digest"])
+    change(path, digest=metadata["digest"])
 
 
 @pytest.mark.parametrize(
-    ("spoil", "words"),
+    ("damage", "words"),
     [
         (lambda path: change(path, onnxruntime="0.1"), "was optimized for onnxruntime 0.1, not "),
         (lambda path: change(path, cpu_features=["avx"]), "was optimized for cpu_features avx, not "),
@@ -134,14 +133,14 @@ def answer_otherwise(path: Path) -> None:
             "is not an optimized model",
         ),
         (lambda path: change(path, files=[1]), "is not an optimized model"),
-        (flip, "weights.bin is not what was optimized"),
-        (answer_otherwise, "sample 0: output 'y'"),
+        (flip_bit, "weights.bin is not what was optimized"),
+        (swap_models, "sample 0: output 'y'"),
     ],
 )
-def test_falls_back(optimized: Path, spoil: Callable[[Path], None], words: str) -> None:
-    """What was not baked for this machine, is broken or answers otherwise is not used, and it is said why."""
-    spoil(optimized)
-    result = proven(optimized)
+def test_falls_back(optimized: Path, damage: Callable[[Path], None], words: str) -> None:
+    """A model optimized for another machine, a broken or a wrong one is not used; the reason is reported."""
+    damage(optimized)
+    result = load(optimized)
     assert result.fallback_reason
     assert words in result.fallback_reason
     assert not result.is_optimized
@@ -149,7 +148,7 @@ def test_falls_back(optimized: Path, spoil: Callable[[Path], None], words: str) 
 
 
 def test_other_providers(optimized: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The optimized model is for the CPU; who asks for more gets the model as it was published."""
+    """The optimized model is for the CPU provider; with other providers it is not loaded."""
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["X", "CPUExecutionProvider"])
     monkeypatch.setattr(onnx_model, "_session", lambda *_, **__: pytest.fail("a session was made"))
     package = onnx_model.open_package(optimized)
@@ -157,20 +156,20 @@ def test_other_providers(optimized: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert onnx_model.load_optimized(package, settings) is None
 
 
-def test_broken_package_is_still_refused(optimized: Path) -> None:
-    """A optimized model does not stand in for a package that is not what was published."""
+def test_broken_package(optimized: Path) -> None:
+    """A package that does not match its manifest is rejected, even if its optimized model is valid."""
     (optimized / "model.onnx").write_bytes(models.affine())
     with pytest.raises(ModelError, match="is not what was published"):
-        proven(optimized)
+        load(optimized)
 
 
-@pytest.mark.parametrize("spoilt", [False, True])
-def test_said_once(optimized: Path, start_server: StartServer, spoilt: bool) -> None:
-    """One line for all workers says that the optimized model is not used, and a metric says which one is."""
-    if spoilt:
+@pytest.mark.parametrize("is_broken", [False, True])
+def test_logged_once(optimized: Path, start_server: StartServer, is_broken: bool) -> None:
+    """One log line for all workers reports that the optimized model is not used; a metric shows it, too."""
+    if is_broken:
         change(optimized, onnxruntime="0.1")
     server = start_server(optimized, WEB_CONCURRENCY="2").wait_until_ready()
     lines = [line["message"] for line in server.lines() if "as published" in line["message"]]
-    assert len(lines) == spoilt
-    assert f"\nmodel_optimized {0.0 if spoilt else 1.0}\n" in server.request("GET", "/metrics")[1]
+    assert len(lines) == is_broken
+    assert f"\nmodel_optimized {0.0 if is_broken else 1.0}\n" in server.request("GET", "/metrics")[1]
     assert server.stop() == 0

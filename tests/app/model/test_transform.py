@@ -1,4 +1,4 @@
-"""The seam for a team's own code: everything follows what a request carries, not what the model takes."""
+"""Pre- and post-processing hooks: the API follows the transform's inputs and outputs, not the model's."""
 
 import json
 import math
@@ -25,7 +25,7 @@ from tests import models
 from tests.app.conftest import ReadLog
 from tests.conftest import MakeClient, write_package
 
-# y = 2·x + 1, where x is how many letters and words there are.
+# y = 2·x + 1, where x is the number of letters and the number of words.
 SAMPLE = {
     "inputs": {"text": ["one two", "three"]},
     "outputs": {"letters": [13.0, 11.0], "kind": ["tiny", "tiny"]},
@@ -33,7 +33,7 @@ SAMPLE = {
 
 
 class Text(Transform):
-    """Counts of letters and words in; the letters' and the class's name out."""
+    """Count letters and words, and answer with the letters' output and the package's name."""
 
     inputs = (TensorSpec("text", "STRING", ("batch",)),)
     outputs = (TensorSpec("letters", "FP32", ("batch",)), TensorSpec("kind", "STRING", ("batch",)))
@@ -42,7 +42,7 @@ class Text(Transform):
         self.kind = package.manifest.name
 
     def before(self, inputs: NamedValues) -> NamedValues:
-        """Refuses an empty text, and trips over one of many words."""
+        """Reject an empty text, and fail with an IndexError on a text of more than three words."""
         rows = []
         for text in inputs["text"]:
             if not text:
@@ -52,14 +52,14 @@ class Text(Transform):
         return {"x": np.array(rows, np.float32)}
 
     def after(self, outputs: NamedValues) -> NamedValues:
-        """Lists will do."""
+        """Return lists instead of arrays."""
         letters = outputs["y"][:, 0].tolist()
         return {"kind": [self.kind] * len(letters), "letters": letters}
 
 
 @pytest.fixture
 def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, door: MakeClient) -> Callable[..., FlaskClient]:
-    """Makes a client of a service with a transform."""
+    """Return a function that makes a client of a service with a transform."""
 
     def client(transform: type[Transform] = Text, samples: Any = (SAMPLE,), **manifest: Any) -> FlaskClient:
         monkeypatch.setattr(served_model, "Transform", transform)
@@ -70,7 +70,7 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, door: MakeClient) -> C
 
 
 def test_score(make: Callable[..., FlaskClient]) -> None:
-    """Requests carry the transform's inputs and get its outputs, in columns and in rows."""
+    """Requests contain the transform's inputs and responses its outputs, in columns and in rows."""
     client = make()
     reply = client.post("/score", json={"inputs": {"text": ["ab c"]}})
     assert reply.get_json()["outputs"] == {"letters": [7.0], "kind": ["tiny"]}
@@ -84,7 +84,7 @@ def test_score(make: Callable[..., FlaskClient]) -> None:
 
 
 def test_open_inference(make: Callable[..., FlaskClient]) -> None:
-    """The Open Inference Protocol tells and takes them too."""
+    """The Open Inference Protocol uses the transform's inputs and outputs, too."""
     client = make()
     about = client.get("/v2/models/tiny").get_json()
     assert about["inputs"] == [{"name": "text", "datatype": "BYTES", "shape": [-1]}]
@@ -96,8 +96,8 @@ def test_open_inference(make: Callable[..., FlaskClient]) -> None:
     ]
 
 
-def test_described(make: Callable[..., FlaskClient]) -> None:
-    """The model's description and the API's name the transform's inputs, with the sample as example."""
+def test_description(make: Callable[..., FlaskClient]) -> None:
+    """`/model` and the OpenAPI document list the transform's inputs, with the sample as an example."""
     client = make()
     about = client.get("/model").get_json()
     assert [spec["name"] for spec in (*about["inputs"], *about["outputs"])] == ["text", "letters", "kind"]
@@ -110,17 +110,17 @@ def test_described(make: Callable[..., FlaskClient]) -> None:
     ("text", "status", "words"),
     [
         ("", 400, "input 'text': expected words, got none"),
-        ("a b c d", 500, "the transform failed; the log has the rest"),
+        ("a b c d", 500, "the transform failed; see the log for details"),
     ],
 )
-def test_refused(
+def test_exceptions(
     make: Callable[..., FlaskClient],
     log: ReadLog,
     text: str,
     status: int,
     words: str,
 ) -> None:
-    """A transform refuses like the service itself; what it trips over stands in the log and nowhere else."""
+    """InvalidRequest is answered with 400, other exceptions with 500; only the log has their traceback."""
     client = make()
     reply = client.post("/score", json={"inputs": [text]})
     assert (reply.status_code, reply.get_json()["error"]) == (status, words)
@@ -130,7 +130,7 @@ def test_refused(
 
 
 def test_wrong_names(make: Callable[..., FlaskClient]) -> None:
-    """A transform that answers something else than it says has failed."""
+    """A hook that returns other outputs than the transform declares fails."""
 
     class Wrong(Text):
         def after(self, outputs: NamedValues) -> NamedValues:
@@ -147,12 +147,12 @@ def test_wrong_names(make: Callable[..., FlaskClient]) -> None:
         ({"z": [[1, 2]]}, "unknown input 'z'"),
         ({}, "missing input 'x'"),
         ({"x": [1, 2]}, "expected FP32 [batch, 2], got shape [2]"),
-        ({"x": [["a", "b"]]}, "'x': expected FP32, got <U1 that does not fit"),
+        ({"x": [["a", "b"]]}, "'x': expected FP32, got <U1 values that do not fit"),
         ({"x": [[1], [2, 3]]}, "the transform failed"),
     ],
 )
 def test_wrong_inputs(make: Callable[..., FlaskClient], log: ReadLog, given: Any, words: str) -> None:
-    """What `before` makes is what the model takes, or the answer says what it is not."""
+    """If `before` returns values that do not fit the model's inputs, the request fails with the reason."""
 
     class Wrong(Transform):
         inputs = (TensorSpec("text", "STRING", ("batch",)),)
@@ -188,7 +188,7 @@ def test_wrong_inputs(make: Callable[..., FlaskClient], log: ReadLog, given: Any
 def test_outputs_are_not_cast(
     make: Callable[..., FlaskClient], datatype: str, given: Any, expected: Any
 ) -> None:
-    """What `after` gives is answered as it is, or not at all."""
+    """Values that `after` returns are answered unchanged, or the request fails."""
 
     class Answer(Transform):
         outputs = (TensorSpec("a", datatype, ("batch",)),)
@@ -202,7 +202,7 @@ def test_outputs_are_not_cast(
 
 
 def test_deadline_and_queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who waits for `before` too long gets 504, and who comes when too many wait 503."""
+    """A request that waits too long for `before` gets 504; one beyond the queue's limit gets 503."""
 
     class Slow(Transform):
         def before(self, inputs: NamedValues) -> NamedValues:
@@ -214,34 +214,34 @@ def test_deadline_and_queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     settings = Settings(model_path=path, web_concurrency=1, inference_concurrency=1)
     app = create_app(replace(settings, request_timeout_ms=300, max_queue_rows=4))
 
-    def ask(_number: int) -> int:
+    def score(_number: int) -> int:
         return app.test_client().post("/score", json={"inputs": [[1, 2]]}).status_code
 
     with ThreadPoolExecutor(12) as pool:
-        statuses = Counter(pool.map(ask, range(12)))
+        statuses = Counter(pool.map(score, range(12)))
     assert statuses.keys() == {200, 503, 504}
     assert statuses[503] == 12 - 5
 
 
-def test_client_leaves() -> None:
-    """Who leaves before it is its turn gives its place back."""
-    threads, gate = transform_executor.TransformExecutor(1, 3), threading.Event()
+def test_cancelled() -> None:
+    """A request whose client disconnects while it waits releases its slot in the queue."""
+    executor, unblocked = transform_executor.TransformExecutor(1, 3), threading.Event()
 
-    def wait(inputs: NamedValues) -> NamedValues:
-        gate.wait(10)
+    def blocked(inputs: NamedValues) -> NamedValues:
+        unblocked.wait(10)
         return inputs
 
-    running, *waiting = [threads.before(wait, {}, math.inf) for _ in range(4)]
+    running, *waiting = [executor.before(blocked, {}, math.inf) for _ in range(4)]
     with pytest.raises(QueueFull):
-        threads.before(wait, {}, math.inf)
+        executor.before(blocked, {}, math.inf)
     assert all(future.cancel() for future in waiting)
-    again = [threads.before(wait, {}, math.inf) for _ in range(3)]
-    gate.set()
-    assert [future.result(10) for future in (running, *again)] == [{}] * 4
+    later = [executor.before(blocked, {}, math.inf) for _ in range(3)]
+    unblocked.set()
+    assert [future.result(10) for future in (running, *later)] == [{}] * 4
 
 
 def test_only_after(make: Callable[..., FlaskClient]) -> None:
-    """What it does not say stays the model's."""
+    """Without `inputs` and `outputs`, a transform keeps those of the model."""
 
     class Rounded(Transform):
         def after(self, outputs: NamedValues) -> NamedValues:
@@ -253,7 +253,7 @@ def test_only_after(make: Callable[..., FlaskClient]) -> None:
 
 
 def test_samples(make: Callable[..., FlaskClient]) -> None:
-    """The self-test goes the whole way."""
+    """The self-test includes the hooks."""
     wrong = {**SAMPLE, "outputs": {"letters": [13.0, 12.0]}}
     with pytest.raises(
         ModelError, match=r"sample 0: output 'letters': expected \[13.0, 12.0\], got \[13.0,11.0\]"
@@ -261,25 +261,25 @@ def test_samples(make: Callable[..., FlaskClient]) -> None:
         make(samples=[wrong])
 
 
-def test_missing(make: Callable[..., FlaskClient]) -> None:
-    """Samples in a transform's terms, without one, stop the start; so does half of one."""
-    with pytest.raises(ModelError, match="the terms of a transform; app/transform"):
+def test_missing_hooks(make: Callable[..., FlaskClient]) -> None:
+    """The service does not start if samples need a transform and there is none, or if a hook is missing."""
+    with pytest.raises(ModelError, match="its samples need a transform; app/transform"):
         make(Transform, transformed=True)
 
-    class TransformStep(Transform):
+    class InputsOnly(Transform):
         inputs = Text.inputs
 
-    with pytest.raises(ModelError, match="inputs need before"):
-        make(TransformStep)
+    with pytest.raises(ModelError, match="inputs require before"):
+        make(InputsOnly)
 
 
-def test_together(make: Callable[..., FlaskClient]) -> None:
-    """Requests at once get each its own answer, with batching between the two halves."""
+def test_concurrent_requests(make: Callable[..., FlaskClient]) -> None:
+    """Concurrent requests each get their own outputs, although the model runs them in batches."""
     client = make()
 
-    def ask(number: int) -> Any:
+    def score(number: int) -> Any:
         reply = client.application.test_client().post("/score", json={"inputs": ["a" * number]})
         return reply.get_json()["outputs"]["letters"]
 
     with ThreadPoolExecutor(8) as pool:
-        assert list(pool.map(ask, range(1, 100))) == [[2.0 * number + 1] for number in range(1, 100)]
+        assert list(pool.map(score, range(1, 100))) == [[2.0 * number + 1] for number in range(1, 100)]
