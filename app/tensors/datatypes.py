@@ -31,11 +31,12 @@ DATATYPES: Mapping[str, np.dtype[Any]] = {
     "FP8E5M2": np.dtype(ml_dtypes.float8_e5m2),
     "FP8E5M2FNUZ": np.dtype(ml_dtypes.float8_e5m2fnuz),
 }
-# https://protobuf.dev/programming-guides/json/: how JSON, which has no such numbers, spells them.
+# JSON has no such numbers; these strings are protobuf's, https://protobuf.dev/programming-guides/json/.
 NON_FINITE = {"NaN": np.nan, "Infinity": np.inf, "-Infinity": -np.inf}
+# Below NumPy's own limits, 64 dimensions and the address space.
 MAX_DIMENSIONS = 32
 MAX_ELEMENTS = 2**40
-# Integer datatype → least and greatest value: UINT8 → (0, 255).
+# Integer datatype → minimum and maximum: UINT8 → (0, 255).
 INTEGERS = {
     name: (0, 2**bits - 1) if name.startswith("U") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
     for name in DATATYPES
@@ -45,13 +46,14 @@ INTEGERS = {
 
 
 def elements_of(shape: Sequence[int]) -> int | None:
-    """How many elements a shape has; None for one that NumPy cannot have, whatever is in it."""
+    """Return how many elements a shape has; None for a shape that is invalid or too large."""
     if len(shape) > MAX_DIMENSIONS or any(size < 0 for size in shape):
         return None
-    # Without overflow; and sizes beside a 0 are bounded too.
+    # Python's integers do not overflow. A 0 counts as 1 here: NumPy also rejects [0, 2**62, 2**62].
     return prod(shape) if prod(size or 1 for size in shape) <= MAX_ELEMENTS else None
 
 
 def all_finite(array: Array) -> bool:
-    # `.all()` would take as long as a small tensor's whole way.
+    """Return whether an array has neither NaN nor infinities."""
+    # `.all()` has a fixed cost that is high compared with everything else done for a small tensor.
     return b"\0" not in np.isfinite(array).tobytes()

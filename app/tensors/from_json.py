@@ -1,7 +1,7 @@
-"""JSON values to the arrays that ONNX Runtime takes, and back.
+"""JSON values to the arrays that ONNX Runtime takes.
 
-Nothing is cast, truncated, reshaped or padded in silence: a value either is one of the tensor's type, or the
-request is refused with the position of the value.
+Nothing is silently cast, truncated, reshaped or padded: if a value is not of the tensor's type, the request
+is rejected with the position of the value.
 """
 
 import re
@@ -17,9 +17,9 @@ from app.tensors.datatypes import DATATYPES, INTEGERS, NON_FINITE, Array, all_fi
 from app.tensors.io_spec import check_names, check_shapes, invalid_input, preview
 from model_loader.package import TensorSpec
 
-# NumPy makes them of Python's numbers, and tells when one does not fit; None becomes NaN.
+# NumPy converts Python numbers to these types itself: it raises if one does not fit, and None becomes NaN.
 FLOATS = {np.float32, np.float64}
-# The first float that two integers share.
+# From here on, several integers share a float.
 EXACT = 2.0**53
 RAGGED = "rows of different lengths, or nested too deep"
 
@@ -27,12 +27,12 @@ RAGGED = "rows of different lengths, or nested too deep"
 def inputs_from_json(
     values: Mapping[str, Any], specs: Mapping[str, TensorSpec], *, all_numeric: bool = False
 ) -> dict[str, Any]:
-    """Named JSON values as what ONNX Runtime takes, checked against the inputs' names, types and shapes.
+    """Convert named JSON values for ONNX Runtime, and check them against the inputs' names, types and shapes.
 
     Args:
-        values: name → value, as orjson or `app.tensors.fast_json` reads it.
+        values: name → value, as returned by orjson or `app.tensors.fast_json`.
         specs: the model's inputs.
-        plain: whether it is known that no value holds a boolean or a string.
+        all_numeric: see `from_json`.
 
     Raises:
         InvalidRequest: a name, a value or a shape does not fit.
@@ -44,21 +44,21 @@ def inputs_from_json(
 
 
 def from_json(value: Any, spec: TensorSpec, *, all_numeric: bool = False) -> Any:
-    """What ONNX Runtime takes for one JSON value.
+    """Convert one JSON value for ONNX Runtime.
 
     Args:
-        value: as orjson or `app.tensors.fast_json` reads it.
-        spec: the tensor, sequence, map or optional that it is for.
-        plain: whether it is known that `value` holds no boolean and no string. NumPy takes `true` among
-            numbers for 1, and strings into an array in which each takes as much memory as the longest; so
-            without that knowledge every element is looked at first.
+        value: as returned by orjson or `app.tensors.fast_json`.
+        spec: the tensor, sequence, map or optional to convert it to.
+        all_numeric: whether the caller knows that `value` contains neither booleans nor strings. NumPy
+            converts a `true` among numbers to 1, and gives each string of an array as much memory as the
+            longest one; without that knowledge, every element is checked first.
 
     Returns:
-        an array in the spec's dtype; a list of these for a sequence; a dict for a map; None for an optional
+        an array in the spec's dtype; a list of arrays for a sequence; a dict for a map; None for an optional
         that is null.
 
     Raises:
-        InvalidRequest: a value is not of the type or out of its range, rows differ in length.
+        InvalidRequest: a value has the wrong type or is out of range, or rows differ in length.
     """
     if spec.datatype in DATATYPES:
         return _tensor(value, spec, all_numeric=all_numeric)
@@ -88,11 +88,11 @@ def _map(value: Any, spec: TensorSpec, key_type: str, value_type: str) -> dict[A
 
 
 def _key(key: str, spec: TensorSpec, key_type: str) -> str | int:
-    """A map's key; an integer has one spelling, so that no two keys are the same one."""
+    """Return a map's key in its type; integers have one valid spelling each, so that keys stay distinct."""
     if key_type == "STRING":
         return key
-    least, most = INTEGERS[key_type]
-    if not re.fullmatch(r"0|-?[1-9][0-9]{0,19}", key) or not least <= int(key) <= most:
+    minimum, maximum = INTEGERS[key_type]
+    if not re.fullmatch(r"0|-?[1-9][0-9]{0,19}", key) or not minimum <= int(key) <= maximum:
         raise invalid_input(spec, f"the key {preview(key)}")
     return int(key)
 
@@ -100,17 +100,17 @@ def _key(key: str, spec: TensorSpec, key_type: str) -> str | int:
 def _tensor(value: Any, spec: TensorSpec, *, all_numeric: bool) -> Array:
     dtype = DATATYPES[spec.datatype]
     if all_numeric and dtype.type in FLOATS and type(value) is list:
-        # At once, for nearly all requests; what is wrong with the others is looked for below.
+        # One conversion, enough for nearly all requests. The code below finds what is wrong with the others.
         with suppress(FloatingPointError, TypeError, ValueError), np.errstate(over="raise"):
             array = np.asarray(value, dtype)
             if array.size:
                 return array
     array = _nested(value, spec, None if all_numeric else object)
     if array.size == 0:
-        return np.empty(_completed(array.shape, spec), dtype)
+        return np.empty(_complete_shape(array.shape, spec), dtype)
     if spec.datatype in INTEGERS and array.dtype.kind in "iu":
-        least, most = INTEGERS[spec.datatype]
-        if least <= array.min() and array.max() <= most:
+        minimum, maximum = INTEGERS[spec.datatype]
+        if minimum <= array.min() and array.max() <= maximum:
             return array.astype(dtype, copy=False)
     elif dtype.kind not in "bO" and array.dtype.kind in "iuf" and spec.datatype not in INTEGERS:
         with np.errstate(over="ignore"):
@@ -127,15 +127,22 @@ def _nested(value: Any, spec: TensorSpec, dtype: type | None) -> Array:
         raise invalid_input(spec, RAGGED) from exc
 
 
-def _completed(shape: tuple[int, ...], spec: TensorSpec) -> tuple[int, ...]:
-    """`[]` for `[batch, 13]` is (0, 13): nested lists end where a dimension is 0."""
+def _complete_shape(shape: tuple[int, ...], spec: TensorSpec) -> tuple[int, ...]:
+    """Return the whole shape of an empty array: nested lists end at a dimension of 0.
+
+    `[]` for `[batch, 13]` has the shape (0, 13).
+    """
     if spec.shape is None or len(shape) >= len(spec.shape):
         return shape
     return (*shape, *(size if isinstance(size, int) else 0 for size in spec.shape[len(shape) :]))
 
 
 def _elements(array: Array, spec: TensorSpec, dtype: np.dtype[Any]) -> Array:
-    """An array of JSON values in the dtype; every element is looked at, and the first wrong one is named."""
+    """Convert an array of JSON values element by element, and name the first invalid one.
+
+    Raises:
+        InvalidRequest: an element has the wrong type or is out of range.
+    """
     elements = array.ravel().tolist()
     converted: list[Any] = []
     try:
@@ -154,12 +161,12 @@ def _elements(array: Array, spec: TensorSpec, dtype: np.dtype[Any]) -> Array:
     numbers = np.array(converted, np.float64)
     with np.errstate(over="ignore"):
         cast = numbers.astype(dtype)
-    for lost, note in (
+    for invalid, note in (
         (np.isfinite(numbers) & ~np.isfinite(cast), ", out of range"),
         (np.isinf(numbers) & ~np.isinf(cast), ", which the type does not have"),
     ):
-        if lost.any():
-            raise _first_invalid(array, int(lost.argmax()), spec, note)
+        if invalid.any():
+            raise _first_invalid(array, int(invalid.argmax()), spec, note)
     return cast.reshape(array.shape)
 
 
@@ -172,7 +179,10 @@ def _first_invalid(array: Array, index: int, spec: TensorSpec, note: str) -> Inv
 
 
 def _converter(datatype: str) -> Callable[[Any], Any]:
-    """A function that gives an element in Python's type, or raises TypeError, or ValueError with a reason."""
+    """Return a function that converts an element to Python's type.
+
+    It raises TypeError for a wrong type, and ValueError with a reason for a wrong value.
+    """
     if datatype == "STRING":
         return _string
     if datatype == "BOOL":
@@ -194,16 +204,18 @@ def _bool(element: Any) -> bool:
     return element
 
 
-def _integer(least: int, most: int, element: Any) -> int:
+def _integer(minimum: int, maximum: int, element: Any) -> int:
     if type(element) is float and element.is_integer():
-        # orjson reads integers beyond 64 bits as floats, whose last digits are not the request's.
+        # orjson reads integers of more than 64 bits as floats, and their last digits are lost.
         if abs(element) >= EXACT:
-            raise ValueError(f"out of range {least} to {most}, or too large to be exact with a decimal point")
+            raise ValueError(
+                f"out of range {minimum} to {maximum}, or too large to be exact with a decimal point"
+            )
         element = int(element)
     if type(element) is not int:
         raise TypeError
-    if not least <= element <= most:
-        raise ValueError(f"out of range {least} to {most}")
+    if not minimum <= element <= maximum:
+        raise ValueError(f"out of range {minimum} to {maximum}")
     return element
 
 

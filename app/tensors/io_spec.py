@@ -1,4 +1,4 @@
-"""Whether named inputs fit a model's signature: names and shapes."""
+"""Checks of named values against input or output specs: names and shapes."""
 
 from collections.abc import Mapping, Set
 from typing import Any
@@ -8,14 +8,14 @@ import numpy as np
 from app.errors import InvalidRequest
 from model_loader.package import TensorSpec
 
-SHOWN_CHARACTERS = 40
+PREVIEW_CHARACTERS = 40
 
 
 def check_names(given: Set[str], specs: Mapping[str, TensorSpec]) -> None:
-    """Checks that every name is an input, and that none is missing that has no default.
+    """Check that every name is an input, and that no input without a default is missing.
 
     Raises:
-        InvalidRequest: a name is unknown, or one is missing.
+        InvalidRequest: a name is unknown or missing.
     """
     if given == specs.keys():
         return
@@ -30,13 +30,14 @@ def check_names(given: Set[str], specs: Mapping[str, TensorSpec]) -> None:
 
 
 def check_shapes(inputs: Mapping[str, Any], specs: Mapping[str, TensorSpec]) -> None:
-    """Checks every array's shape, and that a symbol has one size in all of them.
+    """Check every array's shape, and that a symbolic dimension has the same size in all of them.
 
     Args:
-        inputs: name → array; sequences and maps, which have no shape, are passed over.
+        inputs: name → array; sequences and maps have no shape and are skipped.
+        specs: name → spec.
 
     Raises:
-        InvalidRequest: a shape does not fit the model's.
+        InvalidRequest: a shape does not fit its spec.
     """
     symbols: dict[str, tuple[int, str]] = {}
     for name, value in inputs.items():
@@ -56,25 +57,25 @@ def check_shapes(inputs: Mapping[str, Any], specs: Mapping[str, TensorSpec]) -> 
 
 
 def single_input(specs: Mapping[str, TensorSpec]) -> TensorSpec | None:
-    """The input that a bare value is for: the only one that has no default."""
+    """Return the input that a value without a name is for: the only one without a default."""
     required = [spec for spec in specs.values() if not spec.optional] or list(specs.values())
     return required[0] if len(required) == 1 else None
 
 
 def describe(spec: TensorSpec) -> str:
-    """`FP32 [batch, 13]`."""
+    """Return a spec as text: `FP32 [batch, 13]`."""
     if spec.shape is None:
         return spec.datatype
     return f"{spec.datatype} [{', '.join('?' if size is None else str(size) for size in spec.shape)}]"
 
 
 def invalid_input(spec: TensorSpec, got: str) -> InvalidRequest:
-    """The error for an input that is not what the model expects."""
+    """Return the error for an input that does not fit its spec."""
     return InvalidRequest(f"input '{spec.name}': expected {describe(spec)}, got {got}")
 
 
 def preview(value: Any) -> str:
-    """A JSON value for a message: cut short, since a request may hold megabytes of it."""
+    """Return a JSON value for an error message, shortened: a request may contain megabytes of it."""
     match value:
         case bool():
             return str(value).lower()
@@ -85,5 +86,5 @@ def preview(value: Any) -> str:
         case dict():
             return "an object"
         case str():
-            return repr(value) if len(value) <= SHOWN_CHARACTERS else f"{value[:SHOWN_CHARACTERS]!r}…"
+            return repr(value) if len(value) <= PREVIEW_CHARACTERS else f"{value[:PREVIEW_CHARACTERS]!r}…"
     return str(value)

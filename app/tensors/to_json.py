@@ -8,15 +8,14 @@ from app.tensors.datatypes import Array, all_finite
 
 
 def to_json(value: Any, *, finite: bool = False) -> Any:
-    """What orjson writes, with OPT_SERIALIZE_NUMPY, for an output of ONNX Runtime.
+    """Convert an output of ONNX Runtime to a value that orjson serializes with OPT_SERIALIZE_NUMPY.
 
     Args:
         value: an array of any of the DATATYPES, a sequence (list) or a map (dict) of these, or None.
-        finite: whether to take all numbers for finite; orjson writes `null` for those that are not.
+        finite: whether to assume that all numbers are finite; orjson writes `null` for those that are not.
 
     Returns:
-        an array that orjson can write as it stands, or the same as nested lists, where NaN and the
-        infinities are strings.
+        an array if orjson can serialize it, otherwise nested lists, with NaN and infinities as strings.
     """
     if isinstance(value, list):
         return [to_json(item, finite=finite) for item in value]
@@ -33,16 +32,16 @@ def _array_to_json(array: Array, *, finite: bool) -> Any:
     if array.dtype.type.__module__ == "ml_dtypes":
         array = array.astype(np.int8 if array.dtype.name.endswith("int4") else np.float32)
     if not finite and array.dtype.kind == "f" and not all_finite(array):
-        flat = [element if np.isfinite(element) else _spelled(element) for element in array.ravel()]
-        spelled = np.empty(len(flat), object)
-        spelled[:] = flat
-        return spelled.reshape(array.shape).tolist()
+        flat = [item if np.isfinite(item) else _non_finite_name(item) for item in array.ravel()]
+        elements = np.empty(len(flat), object)
+        elements[:] = flat
+        return elements.reshape(array.shape).tolist()
     if array.ndim == 0:
         return array[()] if array.dtype.kind == "f" else array.item()
     return np.asarray(array, order="C")
 
 
-def _spelled(element: Any) -> str:
+def _non_finite_name(element: Any) -> str:
     if np.isnan(element):
         return "NaN"
     return "Infinity" if element > 0 else "-Infinity"

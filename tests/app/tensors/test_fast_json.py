@@ -1,4 +1,4 @@
-"""Large bodies: the fast way and the careful one are one way, bit for bit and error for error."""
+"""Large bodies: `fast_json` and orjson give the same result, bit for bit and error for error."""
 
 import json
 import random
@@ -11,11 +11,23 @@ import pytest
 
 from app.errors import InvalidRequest
 from app.protocols import score
-from app.tensors import fast_json as large
+from app.tensors import fast_json
 from app.tensors.datatypes import DATATYPES
 from model_loader.package import TensorSpec
 
-CHOSEN = ("FP32", "FP32", "FP64", "FP16", "BF16", "FP8E5M2", "INT64", "UINT64", "INT32", "UINT8", "INT4")
+DATATYPE_CHOICES = (
+    "FP32",
+    "FP32",
+    "FP64",
+    "FP16",
+    "BF16",
+    "FP8E5M2",
+    "INT64",
+    "UINT64",
+    "INT32",
+    "UINT8",
+    "INT4",
+)
 NUMBERS = (
     *(
         "0",
@@ -54,7 +66,7 @@ NUMBERS = (
     ),
     *("2.2250738585072011e-308", "5e-324", "0.30000000000000004", "1.00000000000000011102230246251565404"),
 )
-OTHERS = (
+NON_NUMBERS = (
     "null",
     "true",
     "false",
@@ -73,22 +85,24 @@ OTHERS = (
     "",
     "-",
 )
-MUTANTS = '[],{}":0123456789.eE+- \n\ttfnu\\é\0'
+MUTATIONS = '[],{}":0123456789.eE+- \n\ttfnu\\é\0'
 
 
 @pytest.fixture(autouse=True)
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Has small bodies cut into many pieces."""
-    monkeypatch.setattr(large, "_PIECE_BYTES", 20)
-    monkeypatch.setattr(large, "_WINDOW_BYTES", 64)
+    """Cut small bodies into many pieces."""
+    monkeypatch.setattr(fast_json, "_PIECE_BYTES", 20)
+    monkeypatch.setattr(fast_json, "_WINDOW_BYTES", 64)
 
 
 @pytest.fixture
 def outcome(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-    """What becomes of a body, the way of large bodies or the other."""
+    """Return a function that decodes a body, by `fast_json` if it has at least `min_bytes` bytes."""
 
-    def decode(body: bytes, specs: Sequence[TensorSpec], features: Sequence[str] | None, least: int) -> Any:
-        monkeypatch.setattr(large, "LARGE_BYTES", least)
+    def decode(
+        body: bytes, specs: Sequence[TensorSpec], features: Sequence[str] | None, min_bytes: int
+    ) -> Any:
+        monkeypatch.setattr(fast_json, "LARGE_BYTES", min_bytes)
         try:
             inputs, rows = score.decode_json(body, {spec.name: spec for spec in specs}, features)
         except InvalidRequest as exc:
@@ -105,27 +119,27 @@ def outcome(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
 
 
 def document(rng: random.Random) -> tuple[bytes, list[TensorSpec], Sequence[str] | None]:
-    """A request, more often right than wrong, and what it is for."""
-    some = rng.sample(NUMBERS, rng.choice((1, 3, len(NUMBERS))))
+    """Return a random body, more often valid than not, with the specs and features to decode it."""
+    numbers = rng.sample(NUMBERS, rng.choice((1, 3, len(NUMBERS))))
     kind = rng.randrange(5)
 
     def number() -> str:
         if kind == 0:
-            return rng.choice(some)
+            return rng.choice(numbers)
         if kind == 1:
-            whole = rng.randrange(10 ** rng.randrange(1, 25))
-            return f"{whole}.{rng.randrange(10**24)}e{rng.randrange(-30, 12)}"
+            integer = rng.randrange(10 ** rng.randrange(1, 25))
+            return f"{integer}.{rng.randrange(10**24)}e{rng.randrange(-30, 12)}"
         return repr(rng.uniform(-1, 1)) if kind == 2 else str(rng.randrange(-5 * (kind - 3), 100))
 
     space = rng.choice(["", "", " ", " \n\t\r"])
 
     def tensor(shape: Sequence[int]) -> str:
         if not shape:
-            return rng.choice(OTHERS) if rng.random() < wrong else number()
-        lengths = (shape[0] + rng.choice((-1, 1))) if rng.random() < wrong else shape[0]
+            return rng.choice(NON_NUMBERS) if rng.random() < error_rate else number()
+        lengths = (shape[0] + rng.choice((-1, 1))) if rng.random() < error_rate else shape[0]
         return f"[{space}" + f"{space},{space}".join(tensor(shape[1:]) for _ in range(lengths)) + f"{space}]"
 
-    wrong = rng.choice((0, 0, 0.02))
+    error_rate = rng.choice((0, 0, 0.02))
     specs, texts = [], []
     for name in rng.sample(["x", "y", "z", "is_true", "ü"], rng.choice((1, 1, 1, 1, 2))):
         shape = [rng.randrange(1, 6) for _ in range(rng.randrange(1, 5))]
@@ -137,13 +151,13 @@ def document(rng: random.Random) -> tuple[bytes, list[TensorSpec], Sequence[str]
             None,
         ]
         declared = rng.choice(shapes if rng.random() < 0.9 else [(*shape, 1)])
-        datatype = rng.choice(CHOSEN)
+        datatype = rng.choice(DATATYPE_CHOICES)
         if rng.random() < 0.05:
             datatype = rng.choice(
                 ("STRING", "BOOL", f"seq({datatype})", f"optional({datatype})", "map(STRING, FP32)")
             )
         specs.append(TensorSpec(name, datatype, declared))
-    form = rng.choice(
+    template = rng.choice(
         ('{{{0}"inputs"{0}:{0}{1}{0}}}', '{{"instances":{1}}}', '{{"inputs":{1},"signature_name":"s"}}')
     )
     members = [
@@ -152,27 +166,26 @@ def document(rng: random.Random) -> tuple[bytes, list[TensorSpec], Sequence[str]
     if rng.random() < 0.05:
         members.append(rng.choice(members))
     value = texts[0] if rng.random() < 0.5 and len(texts) == 1 else f"{{{','.join(members)}}}"
-    text = form.format(space, value)
+    text = template.format(space, value)
     for _ in range(rng.choice((0, 0, 1, 2))):
         at, to = rng.randrange(len(text)), rng.randrange(len(text))
-        moved = text[at] if text[at] in "[]," else rng.choice(MUTANTS)
+        moved = text[at] if text[at] in "[]," else rng.choice(MUTATIONS)
         text = text[:at] + text[at + rng.randrange(2) :]
         text = text[:to] + moved + text[to:]
     return text.encode(), specs, rng.choice((None, None, ("a", "b")))
 
 
-def test_is_the_same(outcome: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Thousands of documents, right and wrong, have one outcome either way, and enough of them go it."""
-    rng, taken, refused = random.Random(20), 0, 0
+def test_same_result(outcome: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thousands of documents, valid and invalid, give the same result; enough of them use `fast_json`."""
+    rng, fast_count, error_count = random.Random(20), 0, 0
     for _ in range(8000):
         body, specs, features = document(rng)
-        fast, careful = (outcome(body, specs, features, least) for least in (0, 1 << 40))
-        assert fast == careful, (body, specs)
-        read = score._large(body, {spec.name: spec for spec in specs}) is not None
-        taken += read
-        refused += isinstance(careful, str)
-    assert taken > 750
-    assert refused > 1000
+        fast, slow = (outcome(body, specs, features, min_bytes) for min_bytes in (0, 1 << 40))
+        assert fast == slow, (body, specs)
+        fast_count += score._large(body, {spec.name: spec for spec in specs}) is not None
+        error_count += isinstance(slow, str)
+    assert fast_count > 750
+    assert error_count > 1000
 
 
 @pytest.mark.parametrize(
@@ -207,11 +220,11 @@ def test_is_the_same(outcome: Callable[..., Any], monkeypatch: pytest.MonkeyPatc
     ],
 )
 @pytest.mark.parametrize(
-    "form", ['{"inputs":{"x":%s}}', '{"inputs":%s}', '{"instances":%s}', '\ufeff{"inputs":%s}']
+    "template", ['{"inputs":{"x":%s}}', '{"inputs":%s}', '{"instances":%s}', '\ufeff{"inputs":%s}']
 )
-def test_is_left_to_the_careful_way(outcome: Callable[..., Any], value: str, form: str) -> None:
-    """What is no tensor of numbers is never taken for one, and has the careful way's error."""
-    specs, body = [TensorSpec("x", "FP32", None)], (form % value).encode()
+def test_falls_back(outcome: Callable[..., Any], value: str, template: str) -> None:
+    """`fast_json` does not read what is not a numeric tensor; the error is the same as without it."""
+    specs, body = [TensorSpec("x", "FP32", None)], (template % value).encode()
     assert score._large(body, {"x": specs[0]}) is None
     assert outcome(body, specs, None, 0) == outcome(body, specs, None, 1 << 40)
 
@@ -219,7 +232,7 @@ def test_is_left_to_the_careful_way(outcome: Callable[..., Any], value: str, for
 @pytest.mark.parametrize("datatype", ["FP32", "FP64", "INT64", "UINT8"])
 @pytest.mark.parametrize("shape", [(20_000,), (20_000, 1), (1, 3, 50, 100), (7, 1, 3000)])
 def test_large_body(datatype: str, shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
-    """At full size, spaced or not, an array comes out as it went in."""
+    """A large array is read unchanged, with and without spaces."""
     monkeypatch.undo()
     array = np.random.default_rng(0).integers(0, 256, shape).astype(DATATYPES[datatype])
     if array.dtype.kind == "f":

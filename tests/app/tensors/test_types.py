@@ -1,4 +1,4 @@
-"""Every type that ONNX Runtime feeds and fetches on CPU, over HTTP and back."""
+"""Every type of inputs and outputs that ONNX Runtime supports on the CPU, over HTTP."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ from tests.conftest import MakeClient
 
 
 def score(client: FlaskClient, **body: Any) -> Any:
-    """The reply's JSON; the request must have been answered."""
+    """Score a request successfully and return the response's JSON."""
     reply = client.post("/score", json=body)
     assert reply.status_code == 200, reply.text
     return reply.get_json()
@@ -46,7 +46,7 @@ def score(client: FlaskClient, **body: Any) -> Any:
     ids=lambda value: TensorProto.DataType.Name(value) if isinstance(value, int) else "",
 )
 def test_tensor(serve: MakeClient, datatype: int, values: list[Any]) -> None:
-    """The extreme values of each type come back as they went in, in any shape and row by row."""
+    """The extreme values of each type are returned unchanged, in any shape and row by row."""
     client = serve(models.identity(datatype, None))
     for value in (values, values[0], [[values[0]], [values[1]]]):
         assert score(client, inputs={"x": value})["outputs"]["y"] == value
@@ -81,13 +81,13 @@ def test_float_takes_any_number(serve: MakeClient, value: Any, expected: Any) ->
 
 
 def test_integer_takes_integral_float(serve: MakeClient) -> None:
-    """2.0 is an integral number, beside large ones that keep every digit."""
+    """An integer type takes 2.0, next to large integers that keep every digit."""
     client = serve(models.identity(TensorProto.INT64))
     assert score(client, inputs=[2.0, 2**53 + 1])["outputs"]["y"] == [2, 2**53 + 1]
 
 
 def test_float32_keeps_its_digits(serve: MakeClient) -> None:
-    """A 32-bit 0.1 is answered as 0.1, also beside NaN and row by row."""
+    """A 32-bit 0.1 is answered as 0.1, also next to NaN and row by row."""
     client = serve(models.identity(TensorProto.FLOAT))
     assert score(client, inputs=[0.1])["outputs"]["y"] == [0.1]
     assert score(client, inputs=[0.1, None])["outputs"]["y"] == [0.1, "NaN"]
@@ -107,17 +107,17 @@ def test_float32_keeps_its_digits(serve: MakeClient) -> None:
     "datatype", [TensorProto.FLOAT, TensorProto.STRING, TensorProto.INT8, TensorProto.BFLOAT16]
 )
 def test_zero_length(serve: MakeClient, datatype: int, shape: Any, value: Any, expected: Any) -> None:
-    """A dimension of length 0 ends the nesting, and the model's own dimensions complete the shape."""
+    """Nested lists end at a dimension of size 0; the rest of the shape is the model's."""
     assert score(serve(models.identity(datatype, shape)), inputs={"x": value})["outputs"]["y"] == expected
 
 
 def test_no_instances(client: FlaskClient) -> None:
-    """No instances, no predictions."""
+    """A request without instances gets no predictions."""
     assert score(client, instances=[])["predictions"] == []
 
 
 def test_default_initializer(serve: MakeClient) -> None:
-    """An input with a default may be left out, and the other one then takes bare values."""
+    """An input with a default may be missing; values without a name are then for the other input."""
     client = serve(models.with_default())
     assert score(client, inputs=[[1, 2]])["outputs"]["y"] == [[11, 22]]
     assert score(client, instances=[[1, 2]])["predictions"] == [{"y": [11, 22]}]
@@ -125,7 +125,7 @@ def test_default_initializer(serve: MakeClient) -> None:
 
 
 def test_shared_symbol(serve: MakeClient) -> None:
-    """Two inputs whose symbol agrees are answered, in both forms."""
+    """Two inputs whose shared symbolic dimension has the same size are answered."""
     client = serve(models.total())
     reply = score(client, inputs={"a": [1, 2], "b": [3, 4]})
     assert reply["outputs"] == {"s": [4, 6], "f": 10}
@@ -162,14 +162,14 @@ def test_optional(serve: MakeClient, value: Any, expected: bool) -> None:
     ],
 )
 def test_map_input(serve: MakeClient, key: int, vocabulary: Any, value: Any) -> None:
-    """A map is an object, its integer keys spelled as strings; bare or by the input's name."""
+    """A map is a JSON object whose integer keys are strings, with or without the input's name around it."""
     client = serve(models.vectorizer(key, **vocabulary))
     for inputs in (value, {"x": value}):
         assert score(client, inputs=inputs)["outputs"]["y"] == [[0, 2.5]]
 
 
 def test_zipmap(serve: MakeClient) -> None:
-    """A real scikit-learn classifier with ZipMap: an object of class → probability for each row."""
+    """A scikit-learn classifier with ZipMap returns an object of class → probability for each row."""
     features, labels = load_wine(return_X_y=True)
     classifier = LogisticRegression(max_iter=10_000).fit(features / features.max(axis=0), labels)
     rows = (features / features.max(axis=0)).astype(np.float32)[:5]
