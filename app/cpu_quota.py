@@ -1,4 +1,4 @@
-"""How much CPU this process may use.
+"""CPUs that this process may use.
 
 https://docs.kernel.org/admin-guide/cgroup-v2.html#cpu-interface-files, cpu.max
 https://docs.kernel.org/scheduler/sched-bwc.html, cpu.cfs_quota_us (version 1)
@@ -9,13 +9,13 @@ from pathlib import Path
 
 
 def available_cpus(root: Path = Path("/sys/fs/cgroup")) -> float:
-    """The CPUs that the cgroup's quota and the scheduler's affinity leave, as a number above 0.
+    """Return the number of CPUs that the cgroup's quota and the process's CPU affinity allow; greater than 0.
 
-    In a container the host's CPU count says nothing: with a quota of 2 on a host of 64, 64 threads would be
-    throttled most of the time.
+    In a container the host's CPU count is misleading: with a quota of 2 CPUs on a host with 64, the kernel
+    would throttle 64 threads most of the time.
 
     Args:
-        root: where the cgroup file system is mounted; in a container it shows the container's own group.
+        root: mount point of the cgroup file system; in a container it contains the container's own group.
     """
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = _quota(root)
@@ -23,7 +23,7 @@ def available_cpus(root: Path = Path("/sys/fs/cgroup")) -> float:
 
 
 def _quota(root: Path) -> float | None:
-    """CPUs by quota, or None where there is none."""
+    """Return the quota in CPUs; None without one."""
     v2, v1_quota, v1_period = (
         root / "cpu.max",
         root / "cpu/cpu.cfs_quota_us",

@@ -1,10 +1,10 @@
-"""What the service refuses, and with which status.
+"""The service's exceptions and their HTTP statuses.
 
 ScoreboxError
-├── StartupError              the service does not start; one sentence says why
-│   ├── SettingsError         a setting has a bad value
-│   └── ModelError            the model cannot be proven to work
-└── RequestError              a request is not answered: a status, a reason for the metrics, a sentence
+├── StartupError              the service does not start; the message is one sentence
+│   ├── SettingsError         a setting has an invalid value
+│   └── ModelError            the model cannot be verified
+└── RequestError              a request is rejected or fails: status, reason for the metrics, message
     ├── InvalidRequest        400
     ├── Unauthorized          401
     ├── ModelNotFound         404
@@ -15,6 +15,8 @@ ScoreboxError
     ├── NotReady              503
     ├── QueueFull             503
     └── DeadlineExceeded      504
+
+A RequestError's docstring is also the description of its response in the OpenAPI document.
 """
 
 from collections.abc import Mapping
@@ -22,7 +24,7 @@ from typing import ClassVar
 
 
 class ScoreboxError(Exception):
-    """Base of everything that the service raises on purpose."""
+    """Base class of the service's own exceptions."""
 
 
 class StartupError(ScoreboxError):
@@ -30,20 +32,20 @@ class StartupError(ScoreboxError):
 
 
 class SettingsError(StartupError):
-    """A setting has a bad value."""
+    """A setting has an invalid value."""
 
 
 class ModelError(StartupError):
-    """The model cannot be proven to work."""
+    """The model package is invalid, or its model cannot be loaded or fails the self-test."""
 
 
 class RequestError(ScoreboxError):
-    """A request is not answered.
+    """A request is rejected or fails.
 
     Attributes:
         status: the HTTP status.
-        reason: the value of the label `reason` of `model_rejected_total`.
-        headers: what the reply carries beside the usual.
+        reason: value of the `reason` label of `model_rejected_total`.
+        headers: additional response headers.
     """
 
     status: ClassVar[int]
@@ -52,14 +54,14 @@ class RequestError(ScoreboxError):
 
 
 class InvalidRequest(RequestError):
-    """The body is malformed, or does not fit the model's signature."""
+    """The body is malformed or does not fit the model's inputs."""
 
     status = 400
     reason = "invalid"
 
 
 class Unauthorized(RequestError):
-    """Authentication is on, and the key is missing or wrong."""
+    """Authentication is enabled, and the API key is missing or wrong."""
 
     status = 401
     reason = "unauthorized"
@@ -67,42 +69,42 @@ class Unauthorized(RequestError):
 
 
 class ModelNotFound(RequestError):
-    """The path names another model or version than the one served."""
+    """The path names a model or version that is not served."""
 
     status = 404
     reason = "not_found"
 
 
 class BodyTooLarge(RequestError):
-    """The body is over the limit."""
+    """The body is larger than the limit."""
 
     status = 413
     reason = "too_large"
 
 
 class UnsupportedMediaType(RequestError):
-    """The body's type or coding is not one that the route reads."""
+    """The route does not support the body's media type or content encoding."""
 
     status = 415
     reason = "media_type"
 
 
 class HeaderTooLarge(RequestError):
-    """An id of the request is longer than what is echoed."""
+    """An id in the request headers is longer than the service echoes."""
 
     status = 431
     reason = "header"
 
 
 class InferenceFailed(RequestError):
-    """The model itself failed."""
+    """The model or its pre- or post-processing failed."""
 
     status = 500
     reason = "inference"
 
 
 class NotReady(RequestError):
-    """The process is told to stop, and drains."""
+    """The process is shutting down and drains."""
 
     status = 503
     reason = "not_ready"
@@ -110,7 +112,7 @@ class NotReady(RequestError):
 
 
 class QueueFull(RequestError):
-    """Too many requests wait for the model already."""
+    """Too many requests are waiting."""
 
     status = 503
     reason = "queue_full"
@@ -118,7 +120,7 @@ class QueueFull(RequestError):
 
 
 class DeadlineExceeded(RequestError):
-    """The request waited longer than its deadline allows."""
+    """The request was not answered before its deadline."""
 
     status = 504
     reason = "deadline"

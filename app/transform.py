@@ -1,10 +1,11 @@
-"""The seam for your own code: what a request carries, and what is done before and after the model.
+"""Pre- and post-processing hooks for your own code.
 
-As shipped nothing is, and that costs nothing. What can be done in the graph is better done there, since it
-then travels with the model; docs/models.md says how to choose, and `examples/` has both.
+The class below has none, and the service then calls nothing. Prefer operators in the model's graph if they
+can do the work: they are versioned with the model. docs/models.md compares the two; `examples/` has both.
 
-A transform of your own replaces the class below. Say what a request carries and what is answered, and do the
-rest in `before` and `after`; validation, the API's description, samples, self-test and page follow it:
+To add your own code, replace the class. Define what a request contains in `inputs` and what a response
+contains in `outputs`: validation, the API's description, samples, the self-test and the try-it page use them.
+`before` and `after` convert to and from the model's own inputs and outputs:
 
     class Transform:
         inputs = (TensorSpec("text", "STRING", ("batch",)),)
@@ -13,14 +14,15 @@ rest in `before` and `after`; validation, the API's description, samples, self-t
         def __init__(self, package: Package) -> None:
             self.words = json.loads((package.path / "words.json").read_text())
 
-        def before(self, inputs: Named) -> Named:
+        def before(self, inputs: NamedValues) -> NamedValues:
             numbers = [[self.words.get(word, 0) for word in text.split()] for text in inputs["text"]]
             return {"x": np.array(numbers)}
 
         after = None
 
-Both run in a thread, of several requests at once. Raise `app.errors.InvalidRequest` for what the caller has
-to mend; whatever else is raised is answered with status 500 and stands in the log.
+Several threads call the hooks at the same time. Raise `app.errors.InvalidRequest` for an error that the
+caller can correct: the response has status 400 and your message. Any other exception results in status 500
+and is written to the log.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -28,18 +30,18 @@ from typing import Any
 
 from model_loader.package import Package, TensorSpec
 
-# Name → array in the spec's dtype and shape; strings in arrays of objects.
+# Name → array in the spec's dtype and shape; strings are arrays of objects.
 NamedValues = Mapping[str, Any]
 
 
 class Transform:
-    """The identity.
+    """No pre- or post-processing.
 
     Attributes:
-        inputs: what a request carries; None: what the model takes.
-        outputs: what is answered; None: what the model gives.
-        before: makes the model's inputs of a request's.
-        after: makes what is answered of the model's outputs; it may give lists for arrays.
+        inputs: specs of a request's inputs; None: the model's inputs.
+        outputs: specs of a response's outputs; None: the model's outputs.
+        before: converts a request's inputs to the model's; None: they are the same.
+        after: converts the model's outputs to the response's, as arrays or lists; None: they are the same.
     """
 
     inputs: Sequence[TensorSpec] | None = None
@@ -50,5 +52,5 @@ class Transform:
     def __init__(self, package: Package) -> None:
         """
         Args:
-            package: the model's, for what else lies in it; its manifest may hold `classes`.
+            package: the model package, with its other files and its manifest (`package.manifest.classes`).
         """

@@ -1,4 +1,4 @@
-"""Tiny ONNX models, each with one trait."""
+"""Tiny ONNX models, one for each feature that the tests need."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -18,7 +18,7 @@ def model(
     outputs: Sequence[onnx.ValueInfoProto],
     initializers: Sequence[onnx.TensorProto] = (),
 ) -> bytes:
-    """A serialised model of the opsets that every supported ONNX Runtime reads."""
+    """Return a serialized model, in opsets that every supported ONNX Runtime reads."""
     graph = helper.make_graph(nodes, "tiny", inputs, outputs, initializers)
     opsets = [helper.make_opsetid("", 21), helper.make_opsetid("ai.onnx.ml", 3)]
     data: bytes = helper.make_model(graph, opset_imports=opsets, ir_version=10).SerializeToString()
@@ -26,12 +26,12 @@ def model(
 
 
 def tensor(name: str, datatype: int = FLOAT, shape: Shape = ("batch", 2)) -> onnx.ValueInfoProto:
-    """An input or output that is a tensor."""
+    """Return the declaration of an input or output tensor."""
     return helper.make_tensor_value_info(name, datatype, shape)
 
 
 def identity(datatype: int, shape: Shape = ("n",)) -> bytes:
-    """y = x."""
+    """Return a model of y = x."""
     return model(
         [helper.make_node("Identity", ["x"], ["y"])],
         [tensor("x", datatype, shape)],
@@ -40,7 +40,7 @@ def identity(datatype: int, shape: Shape = ("n",)) -> bytes:
 
 
 def affine() -> bytes:
-    """y = 2·x + 1 over FP32 [batch, 2]."""
+    """Return a model of y = 2·x + 1 over FP32 [batch, 2]."""
     two = helper.make_tensor("two", FLOAT, [], [2.0])
     one = helper.make_tensor("one", FLOAT, [], [1.0])
     nodes = [helper.make_node("Mul", ["x", "two"], ["z"]), helper.make_node("Add", ["z", "one"], ["y"])]
@@ -48,20 +48,20 @@ def affine() -> bytes:
 
 
 def affine_and_echo() -> bytes:
-    """y = 2·x + 1 over FP32 [batch, 2], and said = words over STRING [n]."""
+    """Return a model of y = 2·x + 1 over FP32 [batch, 2], and echo = words over STRING [n]."""
     two = helper.make_tensor("two", FLOAT, [], [2.0])
     one = helper.make_tensor("one", FLOAT, [], [1.0])
     nodes = [
         helper.make_node("Mul", ["x", "two"], ["z"]),
         helper.make_node("Add", ["z", "one"], ["y"]),
-        helper.make_node("Identity", ["words"], ["said"]),
+        helper.make_node("Identity", ["words"], ["echo"]),
     ]
     inputs = [tensor("x"), tensor("words", TensorProto.STRING, ["n"])]
-    return model(nodes, inputs, [tensor("y"), tensor("said", TensorProto.STRING, ["n"])], [two, one])
+    return model(nodes, inputs, [tensor("y"), tensor("echo", TensorProto.STRING, ["n"])], [two, one])
 
 
 def layers(size: int = 64, count: int = 3) -> bytes:
-    """y = x · w · … · w over FP32 [batch, size], with weights that are worth mapping into memory."""
+    """Return a model of y = x · w · … · w over FP32 [batch, size], with weights large enough to be mapped."""
     weights = [
         helper.make_tensor(f"w{i}", FLOAT, [size, size], [(i + 1) / size] * size * size) for i in range(count)
     ]
@@ -71,7 +71,7 @@ def layers(size: int = 64, count: int = 3) -> bytes:
 
 
 def dense(*widths: int) -> bytes:
-    """y = x · w0 · w1 … over FP32 [batch, widths[0]], all weights being 0.001."""
+    """Return a model of y = x · w0 · w1 … over FP32 [batch, widths[0]]; all weights are 0.001."""
     weights = [
         helper.make_tensor(f"w{i}", FLOAT, pair, [1e-3] * pair[0] * pair[1])
         for i, pair in enumerate(pairwise(widths))
@@ -83,7 +83,7 @@ def dense(*widths: int) -> bytes:
 
 
 def total() -> bytes:
-    """s = a + b over FP32 [n] and INT64 [n], one symbol in both; f is an output without rows."""
+    """Return a model of s = a + b over FP32 [n] and INT64 [n], and f = sum(s), an output without rows."""
     nodes = [
         helper.make_node("Cast", ["b"], ["c"], to=FLOAT),
         helper.make_node("Add", ["a", "c"], ["s"]),
@@ -97,14 +97,14 @@ def total() -> bytes:
 
 
 def with_default() -> bytes:
-    """y = x + b, where b is [10, 20] unless the request gives it."""
+    """Return a model of y = x + b, where b has the default [10, 20]."""
     default = helper.make_tensor("b", FLOAT, [2], [10.0, 20.0])
     nodes = [helper.make_node("Add", ["x", "b"], ["y"])]
     return model(nodes, [tensor("x"), tensor("b", FLOAT, [2])], [tensor("y")], [default])
 
 
 def sequence(datatype: int = FLOAT) -> bytes:
-    """y = x over a sequence of tensors."""
+    """Return a model of y = x over a sequence of tensors."""
     return model(
         [helper.make_node("Identity", ["x"], ["y"])],
         [helper.make_tensor_sequence_value_info("x", datatype, ["n"])],
@@ -113,7 +113,7 @@ def sequence(datatype: int = FLOAT) -> bytes:
 
 
 def optional() -> bytes:
-    """y = whether x was given."""
+    """Return a model of y = whether x has a value."""
     kind = helper.make_optional_type_proto(helper.make_tensor_type_proto(FLOAT, ["n"]))
     return model(
         [helper.make_node("OptionalHasElement", ["x"], ["y"])],
@@ -123,7 +123,7 @@ def optional() -> bytes:
 
 
 def vectorizer(key: int, **vocabulary: Any) -> bytes:
-    """y = the values of the map x in the order of the vocabulary."""
+    """Return a model of y = the values of the map x in the order of the vocabulary."""
     kind = TypeProto()
     kind.map_type.key_type = key
     kind.map_type.value_type.CopyFrom(helper.make_tensor_type_proto(FLOAT, []))
@@ -132,14 +132,14 @@ def vectorizer(key: int, **vocabulary: Any) -> bytes:
 
 
 def gather() -> bytes:
-    """y = [10, 20, 30][i]: the model itself fails for another i."""
+    """Return a model of y = [10, 20, 30][i], which fails if i is out of range."""
     table = helper.make_tensor("table", FLOAT, [3], [10.0, 20.0, 30.0])
     node = helper.make_node("Gather", ["table", "i"], ["y"])
     return model([node], [tensor("i", TensorProto.INT64, ["n"])], [tensor("y", FLOAT, ["n"])], [table])
 
 
 def slow(size: int = 1000, layers: int = 400) -> bytes:
-    """y = x·W·W·…: takes long enough to be waited for; W is the identity."""
+    """Return a model of y = tanh(x·W·W·…) that runs long enough for requests to queue; W is all ones."""
     weights = helper.make_tensor("w", FLOAT, [1], [1.0])
     nodes = [
         helper.make_node("Constant", [], ["shape"], value_ints=[size, size]),

@@ -1,4 +1,4 @@
-"""The settings: what the environment may say, and what follows from it."""
+"""The settings: read from the environment, and derived from the available CPUs."""
 
 from dataclasses import fields
 from pathlib import Path
@@ -11,12 +11,12 @@ from app.settings import Settings
 
 
 def test_defaults() -> None:
-    """An empty environment, and empty variables, give the defaults."""
+    """An empty environment and empty variables result in the defaults."""
     assert Settings.from_environ({}) == Settings.from_environ({"PORT": "", "PROVIDERS": ""}) == Settings()
 
 
 def test_values() -> None:
-    """Every kind of value is read."""
+    """Every type of value is read from its variable."""
     settings = Settings.from_environ(
         {
             "PORT": "9000",
@@ -56,10 +56,10 @@ def test_values() -> None:
     ],
 )
 def test_bad_value(name: str, value: str, words: str) -> None:
-    """A bad value stops the start and names the variable."""
-    with pytest.raises(SettingsError) as refusal:
+    """An invalid value stops the start; the message names the variable."""
+    with pytest.raises(SettingsError) as error:
         Settings.from_environ({name: value})
-    assert str(refusal.value).startswith(words)
+    assert str(error.value).startswith(words)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_bad_value(name: str, value: str, words: str) -> None:
     ],
 )
 def test_resolved(cpus: float, given: dict[str, int], workers: int, intra_op: int, concurrency: int) -> None:
-    """Workers times inferences times threads fill the quota and do not exceed it, unless somebody says so."""
+    """Workers × inferences × threads use the whole quota, and exceed it only if a setting does so."""
     settings = Settings(**given).resolved(cpus)  # type: ignore[arg-type]
     assert settings.web_concurrency == workers
     assert settings.intra_op_num_threads == intra_op
@@ -93,7 +93,7 @@ def test_resolved(cpus: float, given: dict[str, int], workers: int, intra_op: in
     ],
 )
 def test_available_cpus(tmp_path: Path, files: dict[str, str], quota: float | None) -> None:
-    """The cgroup's quota counts, in both versions; without one, the CPUs that the scheduler allows."""
+    """The cgroup's quota limits the CPUs, in both versions; without one, the CPU affinity does."""
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
@@ -103,6 +103,6 @@ def test_available_cpus(tmp_path: Path, files: dict[str, str], quota: float | No
 
 
 def test_help() -> None:
-    """Every setting has a line of help that is a sentence."""
+    """Every setting's help text is a sentence."""
     for item in fields(Settings):
         assert item.metadata["help"].endswith("."), item.name

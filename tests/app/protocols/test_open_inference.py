@@ -370,7 +370,7 @@ def test_tritonclient(
             inputs = [triton.InferInput("x", rows.shape, "FP32"), triton.InferInput("words", [3], "BYTES")]
             inputs[0].set_data_from_numpy(rows, binary_data=binary)
             inputs[1].set_data_from_numpy(words, binary_data=binary)
-            wanted = [triton.InferRequestedOutput(name, binary_data=binary) for name in ("said", "y")]
+            wanted = [triton.InferRequestedOutput(name, binary_data=binary) for name in ("echo", "y")]
             for outputs in (wanted, wanted[:1], None):
                 result = await ask(
                     client.infer,
@@ -384,9 +384,9 @@ def test_tritonclient(
                 reply = result.get_response()
                 assert reply["id"] == "my-id"
                 names = [output["name"] for output in reply["outputs"]]
-                assert names == (["said", "y"][: len(outputs)] if outputs else ["y", "said"])
+                assert names == (["echo", "y"][: len(outputs)] if outputs else ["y", "echo"])
                 said = [
-                    word.decode() if isinstance(word, bytes) else word for word in result.as_numpy("said")
+                    word.decode() if isinstance(word, bytes) else word for word in result.as_numpy("echo")
                 ]
                 assert said == words.tolist()
                 if "y" in names:
