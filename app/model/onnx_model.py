@@ -65,11 +65,13 @@ class Model:
         self._raw_inputs = [name for name, spec in self.inputs.items() if spec.datatype in RAW_DATATYPES]
         self._has_raw_outputs = any(spec.datatype in RAW_DATATYPES for spec in model_io.outputs)
         _check_features(package, model_io)
-        others = [spec.name for spec in model_io.inputs if spec.datatype == "STRING" or "(" in spec.datatype]
-        if self._has_raw_outputs and others:
+        non_numeric = [
+            spec.name for spec in model_io.inputs if spec.datatype == "STRING" or "(" in spec.datatype
+        ]
+        if self._has_raw_outputs and non_numeric:
             raise ModelError(
                 f"{package}: ONNX Runtime returns outputs of {', '.join(sorted(RAW_DATATYPES))} only if all "
-                f"inputs are numeric tensors; input '{others[0]}' is not"
+                f"inputs are numeric tensors; input '{non_numeric[0]}' is not"
             )
 
     @property
@@ -153,7 +155,7 @@ def load(package: Package, settings: Settings) -> Model:
     Raises:
         ModelError: ONNX Runtime cannot load the model, or the service cannot serve it.
     """
-    return _model(package, package.model_path, settings, is_optimized=False)
+    return _load(package, package.model_path, settings, is_optimized=False)
 
 
 def load_optimized(package: Package, settings: Settings) -> Model | None:
@@ -168,12 +170,12 @@ def load_optimized(package: Package, settings: Settings) -> Model | None:
         file = find_optimized(package, ort.__version__)
     except PackageError as exc:
         raise ModelError(str(exc)) from exc
-    return _model(package, file, settings, is_optimized=True) if file else None
+    return _load(package, file, settings, is_optimized=True) if file else None
 
 
-def _model(package: Package, file: Path, settings: Settings, *, is_optimized: bool) -> Model:
+def _load(package: Package, file: Path, settings: Settings, *, is_optimized: bool) -> Model:
     try:
-        model = Model(package, _session(package, file, settings, is_optimized=is_optimized))
+        model = Model(package, _create_session(package, file, settings, is_optimized=is_optimized))
     except PackageError as exc:
         raise ModelError(str(exc)) from exc
     if _malloc_trim:
@@ -181,7 +183,7 @@ def _model(package: Package, file: Path, settings: Settings, *, is_optimized: bo
     return model
 
 
-def _session(
+def _create_session(
     package: Package, file: Path, settings: Settings, *, is_optimized: bool
 ) -> "ort.InferenceSession":
     missing = set(settings.providers) - set(ort.get_available_providers())

@@ -112,8 +112,8 @@ def _to_array(value: Any, spec: TensorSpec) -> Array:
     elif array.dtype == dtype or not array.size:
         fits = True
     elif spec.datatype in INTEGERS and array.dtype.kind in "iu":
-        least, most = INTEGERS[spec.datatype]
-        fits = bool(least <= array.min() and array.max() <= most)
+        minimum, maximum = INTEGERS[spec.datatype]
+        fits = bool(minimum <= array.min() and array.max() <= maximum)
     else:
         fits = spec.datatype not in INTEGERS and dtype.kind != "b" and array.dtype.kind in "iuf"
     if not fits:

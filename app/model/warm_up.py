@@ -124,7 +124,8 @@ def _random_inputs(model: Model) -> list[Inputs]:
 
 
 def _random_array(spec: TensorSpec, rows: int, generator: np.random.Generator) -> Any:
-    free = (rows, *(1 for _ in spec.shape[1:])) if spec.shape else ()
-    shape = [size if isinstance(size, int) else one for size, one in zip(spec.shape or (), free, strict=True)]
+    shape = [
+        size if isinstance(size, int) else 1 if axis else rows for axis, size in enumerate(spec.shape or ())
+    ]
     scale = 1.0 if "FP" in spec.datatype or spec.datatype == "BF16" else 0.0
     return np.asarray(generator.standard_normal(shape) * scale).astype(DATATYPES[spec.datatype])

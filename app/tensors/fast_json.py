@@ -123,14 +123,14 @@ def _parse_structure(body: bytes, start: int, end: int) -> tuple[tuple[int, ...]
         ValueError: the array is ragged or has too many dimensions.
     """
     text = np.frombuffer(body, np.uint8, end - start, start)
-    commas, either = _pack_masks(text)
-    positions = _set_bits(either)
+    commas, bracket_mask = _pack_masks(text)
+    positions = _set_bits(bracket_mask)
     brackets = text[positions]
     is_open = brackets == _OPEN
     depths = np.cumsum(np.where(is_open, 1, -1))
-    before = np.cumsum(np.bitwise_count(commas), dtype=np.int64)
+    comma_counts = np.cumsum(np.bitwise_count(commas), dtype=np.int64)
 
-    size = int(before[-1]) + 1
+    size = int(comma_counts[-1]) + 1
     counts = [*np.bincount(depths[is_open])[1:].tolist(), size]  # arrays at each depth, then numbers
     shape = tuple(inner // outer for outer, inner in pairwise(counts))
     # Without this bound, a body of a million brackets would keep `expected` busy for minutes.
@@ -144,7 +144,7 @@ def _parse_structure(body: bytes, start: int, end: int) -> tuple[tuple[int, ...]
     rows = np.flatnonzero(is_open[:-1] & ~is_open[1:])
     for bracket, first in ((rows, 0), (rows + 1, shape[-1] - 1)):
         word, bit = np.divmod(positions[bracket].astype(np.uint64), np.uint64(64))
-        index = before[word] - np.bitwise_count(commas[word] >> bit)
+        index = comma_counts[word] - np.bitwise_count(commas[word] >> bit)
         if not np.array_equal(index, np.arange(first, size, shape[-1])[: len(rows)]):
             raise ValueError
 

@@ -19,8 +19,8 @@ from model_loader.package import TensorSpec
 
 # NumPy converts Python numbers to these types itself: it raises if one does not fit, and None becomes NaN.
 FLOATS = {np.float32, np.float64}
-# From here on, several integers share a float.
-EXACT = 2.0**53
+# From 2^53 on, several integers have the same float.
+INEXACT_FROM = 2.0**53
 RAGGED = "rows of different lengths, or nested too deep"
 
 
@@ -207,7 +207,7 @@ def _bool(element: Any) -> bool:
 def _integer(minimum: int, maximum: int, element: Any) -> int:
     if type(element) is float and element.is_integer():
         # orjson reads integers of more than 64 bits as floats, and their last digits are lost.
-        if abs(element) >= EXACT:
+        if abs(element) >= INEXACT_FROM:
             raise ValueError(
                 f"out of range {minimum} to {maximum}, or too large to be exact with a decimal point"
             )

@@ -150,7 +150,7 @@ def test_falls_back(optimized: Path, damage: Callable[[Path], None], words: str)
 def test_other_providers(optimized: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The optimized model is for the CPU provider; with other providers it is not loaded."""
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["X", "CPUExecutionProvider"])
-    monkeypatch.setattr(onnx_model, "_session", lambda *_, **__: pytest.fail("a session was made"))
+    monkeypatch.setattr(onnx_model, "_create_session", lambda *_, **__: pytest.fail("a session was created"))
     package = onnx_model.open_package(optimized)
     settings = Settings(model_path=optimized, providers=("X", "CPUExecutionProvider")).resolved(1)
     assert onnx_model.load_optimized(package, settings) is None
