@@ -1,1 +1,1 @@
-"""A rehearsal of azure-pipelines.yml on one machine, with real parts in place of Azure's services."""
+"""A rehearsal of azure-pipelines.yml on one machine, with local services in place of Azure's."""

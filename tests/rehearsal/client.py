@@ -1,4 +1,4 @@
-"""A client that posts 50 requests a second, whatever happens, and remembers what became of each."""
+"""A client that sends 50 requests a second and records the outcome of each."""
 
 import http.client
 import json
@@ -10,20 +10,20 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import urlsplit
 
-RATE = 50
-MOST_AT_ONCE = 64
+REQUESTS_PER_S = 50
+MAX_CONCURRENT = 64
 TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True)
-class Reply:
-    """What became of a request.
+class Response:
+    """The outcome of one request.
 
     Attributes:
-        at: when it was sent, by the monotonic clock.
-        status: the reply's, or 0 where none came.
-        pod: that answered; empty where none is known.
-        error: why none came.
+        at: when the request was sent, by the monotonic clock.
+        status: HTTP status, or 0 if there was no response.
+        pod: name of the pod that responded; empty if unknown.
+        error: why there was no response.
     """
 
     at: float
@@ -33,51 +33,55 @@ class Reply:
 
 
 class Client:
-    """Posts in the background from entering the block to leaving it; `replies` grows meanwhile."""
+    """A context manager that sends requests in the background and collects `responses`."""
 
     def __init__(self, url: str, bodies: list[dict[str, Any]]) -> None:
-        """`bodies` are posted in turn."""
-        self.replies: list[Reply] = []
+        """Create a client that sends `bodies` in turn."""
+        self.responses: list[Response] = []
         self._address = urlsplit(url).netloc
         self._bodies = [json.dumps(body) for body in bodies]
-        self._done = Event()
-        self._thread = Thread(target=self._post_all)
+        self._stop = Event()
+        self._thread = Thread(target=self._send_all)
 
     def __enter__(self) -> "Client":
-        """Begins."""
+        """Start sending requests."""
         self._thread.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Ends, when all requests have."""
-        self._done.set()
+        """Stop sending, and wait for the requests in flight."""
+        self._stop.set()
         self._thread.join()
 
-    def since(self, at: float) -> list[Reply]:
-        """The replies to what was sent from `at` on, in the order that they were sent."""
-        return sorted((reply for reply in list(self.replies) if reply.at >= at), key=lambda reply: reply.at)
+    def since(self, at: float) -> list[Response]:
+        """Return the responses to requests sent at or after `at`, in the order of sending."""
+        responses = (response for response in list(self.responses) if response.at >= at)
+        return sorted(responses, key=lambda response: response.at)
 
-    def _post_all(self) -> None:
-        began, count = time.monotonic(), 0
-        with ThreadPoolExecutor(MOST_AT_ONCE) as pool:
-            while not self._done.wait(max(0.0, began + count / RATE - time.monotonic())):
-                pool.submit(self._post, self._bodies[count % len(self._bodies)])
+    def _send_all(self) -> None:
+        start, count = time.monotonic(), 0
+        with ThreadPoolExecutor(MAX_CONCURRENT) as pool:
+            while not self._stop.wait(max(0.0, start + count / REQUESTS_PER_S - time.monotonic())):
+                pool.submit(self._send, self._bodies[count % len(self._bodies)])
                 count += 1
 
-    def _post(self, body: str) -> None:
-        """A connection each: on one that is kept, a reload of nginx could meet a request half-way."""
+    def _send(self, body: str) -> None:
+        """Send one request on its own connection.
+
+        On a keep-alive connection, a reload of nginx could close the connection while a request is sent.
+        """
         at = time.monotonic()
         connection = http.client.HTTPConnection(self._address, timeout=TIMEOUT_S)
         try:
             connection.request(
                 "POST", "/score", body, {"content-type": "application/json", "connection": "close"}
             )
-            reply = connection.getresponse()
-            reply.read()
-            self.replies.append(Reply(at, reply.status, reply.headers.get("x-pod", "")))
+            response = connection.getresponse()
+            response.read()
+            self.responses.append(Response(at, response.status, response.headers.get("x-pod", "")))
         except (OSError, http.client.HTTPException) as exc:
-            self.replies.append(Reply(at, 0, "", repr(exc)))
+            self.responses.append(Response(at, 0, "", repr(exc)))
         finally:
             connection.close()

@@ -1,8 +1,8 @@
-"""What stands in for AKS: Deployments whose pods are containers on a Docker network, behind nginx.
+"""A replacement for AKS: Deployments whose pods are containers on a Docker network, behind nginx.
 
-A Deployment's replicas are thinned: a few containers stand for all of them, and nginx weighs each by how many
-it stands for, so that traffic splits as it would over the pods. As in Kubernetes, a pod takes traffic once it
-is ready, and is out of the endpoints before it is told to stop.
+A few containers represent all replicas of a Deployment, and nginx weights each container by the number of
+replicas that it represents, so that traffic is split as over the real pods. As in Kubernetes, a pod receives
+traffic once it is ready, and is removed from the endpoints before it is stopped.
 """
 
 import fcntl
@@ -22,17 +22,17 @@ from typing import Any
 from tests.rehearsal.errors import RehearsalError
 
 TRACK = "azure-pipelines/version"
-MOST_CONTAINERS = {"stable": 2, "canary": 1, "baseline": 1}
+MAX_CONTAINERS = {"stable": 2, "canary": 1, "baseline": 1}
 READY_TIMEOUT_S = 20.0
-SELECTED = "scorebox-production"  # the namespace whose Service nginx is
-WEIGHT = 60  # divides by any number of containers up to six
+ROUTED_NAMESPACE = "scorebox-production"  # nginx replaces this namespace's Service
+WEIGHT = 60  # divisible by every number of containers up to six
 
 Document = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """The cluster in a directory, which every process that names it shares.
+    """The cluster's state in a directory, shared by all processes that use the directory.
 
     Attributes:
         network: the Docker network of the pods.
@@ -43,7 +43,7 @@ class Cluster:
 
     @contextmanager
     def _state(self) -> Iterator[Document]:
-        """What there is; changes are kept, also if the block fails."""
+        """Lock and yield the state; changes are saved even if the block fails."""
         with (self.directory / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             path = self.directory / "state.json"
@@ -56,27 +56,27 @@ class Cluster:
                 path.write_text(json.dumps(state))
 
     def get(self, namespace: str, kind: str, name: str) -> Document | None:
-        """An object, or None."""
+        """Return an object, or None."""
         with self._state() as state:
             found: Document | None = state["objects"].get(_key(namespace, kind, name))
         return found
 
     def pods(self, namespace: str) -> list[Document]:
-        """All pods that are not on their way out, as `kubectl get pods` gives them."""
+        """Return all pods that are not terminating, in the format of `kubectl get pods`."""
         with self._state() as state:
             return [pod for pod in state["pods"].values() if pod["metadata"]["namespace"] == namespace]
 
     def tracks(self) -> dict[str, str]:
-        """The track of every production pod that there ever was, by its name."""
+        """Return pod name → track, for every production pod that ever existed."""
         with self._state() as state:
             return dict(state["tracks"])
 
     def fail_next(self, pods: int) -> None:
-        """Lets the Deployment `scorebox`'s next rollout in production stop after so many new pods."""
+        """Make the next production rollout of the Deployment `scorebox` fail after `pods` new pods."""
         (self.directory / "fault").write_text(str(pods))
 
     def apply(self, document: Document) -> None:
-        """Applies one object; a Deployment is rolled out before this returns, or stands half-way."""
+        """Apply one object; for a Deployment, return once it is rolled out or its rollout has failed."""
         metadata = document["metadata"]
         key = _key(metadata["namespace"], document["kind"], metadata["name"])
         with self._state() as state:
@@ -89,7 +89,7 @@ class Cluster:
                 self._roll_out(state, state["objects"][key])
 
     def undo(self, namespace: str, name: str) -> None:
-        """Gives a Deployment the specification that it had before."""
+        """Restore a Deployment's previous specification."""
         deployment = self.get(namespace, "Deployment", name)
         if deployment is None or not deployment["history"]:
             raise RehearsalError(f"no rollout history found for deployment {name}")
@@ -97,12 +97,12 @@ class Cluster:
         self.apply({key: deployment[key] for key in ("apiVersion", "kind", "metadata")} | {"spec": spec})
 
     def rolled_out(self, namespace: str, name: str) -> bool:
-        """Whether a Deployment's pods are all new and ready."""
+        """Return whether all pods of a Deployment are new and ready."""
         deployment = self.get(namespace, "Deployment", name)
         return deployment is not None and deployment["status"].get("done") is True
 
     def delete(self, namespace: str, kind: str, name: str) -> bool:
-        """Deletes an object and its pods; False where there is none."""
+        """Delete an object and its pods; return False if it does not exist."""
         with self._state() as state:
             if state["objects"].pop(_key(namespace, kind, name), None) is None:
                 return False
@@ -111,31 +111,31 @@ class Cluster:
         return True
 
     def stop(self) -> None:
-        """Removes all pods at once."""
+        """Remove all pods immediately."""
         listing = ["docker", "ps", "--all", "--quiet", "--filter", f"network={self.network}"]
         if names := subprocess.check_output(listing, text=True).split():
             subprocess.run(["docker", "rm", "--force", *names], check=False, capture_output=True)
 
     def _roll_out(self, state: Document, deployment: Document) -> None:
-        """As a RollingUpdate with maxSurge 1 and maxUnavailable 0."""
+        """Roll out a Deployment, as a RollingUpdate with maxSurge 1 and maxUnavailable 0 does."""
         metadata, spec = deployment["metadata"], deployment["spec"]
         owner = (metadata["namespace"], metadata["name"])
         template = spec["template"]
         revision = hashlib.sha256(json.dumps(template, sort_keys=True).encode()).hexdigest()[:10]
         track = template["metadata"]["labels"].get(TRACK, "stable")
-        wanted = min(spec["replicas"], MOST_CONTAINERS[track])
+        wanted = min(spec["replicas"], MAX_CONTAINERS[track])
         owned = [pod for pod in state["pods"].values() if _owner(pod) == owner]
         new = [pod for pod in owned if pod["revision"] == revision]
         old = [pod for pod in owned if pod["revision"] != revision]
         for pod in new:
-            pod["stands_for"] = spec["replicas"] / max(1, wanted)
+            pod["represents"] = spec["replicas"] / max(1, wanted)
         self._retire(state, [pod for pod in old if not _ready(pod)])
         old = [pod for pod in old if _ready(pod)]
         while len(new) < wanted:
             pod = self._start(metadata, template, revision, broken=self._fault(owner, len(new)))
-            pod["stands_for"] = spec["replicas"] / wanted
+            pod["represents"] = spec["replicas"] / wanted
             state["pods"][pod["metadata"]["name"]] = pod
-            if metadata["namespace"] == SELECTED:
+            if metadata["namespace"] == ROUTED_NAMESPACE:
                 state["tracks"][pod["metadata"]["name"]] = track
             new.append(pod)
             if not self._wait(pod):
@@ -148,13 +148,13 @@ class Cluster:
 
     def _fault(self, owner: tuple[str, str], started: int) -> bool:
         path = self.directory / "fault"
-        if owner != (SELECTED, "scorebox") or not path.exists() or started < int(path.read_text()):
+        if owner != (ROUTED_NAMESPACE, "scorebox") or not path.exists() or started < int(path.read_text()):
             return False
         path.unlink()
         return True
 
     def _start(self, metadata: Document, template: Document, revision: str, *, broken: bool) -> Document:
-        """Starts a container as the manifest says, as far as Docker knows it."""
+        """Start a container by the pod template, as far as Docker has an equivalent option."""
         (container,) = template["spec"]["containers"]
         name = f"{metadata['name']}-{revision}-{os.urandom(3).hex()}"
         env = {each["name"]: each["value"] for each in container.get("env", []) if "value" in each}
@@ -170,7 +170,7 @@ class Cluster:
         ]
         done = subprocess.run(command, check=False, capture_output=True, text=True)
         if done.returncode:
-            raise RehearsalError(f"{name} does not start: {done.stderr.strip()}")
+            raise RehearsalError(f"container {name} did not start: {done.stderr.strip()}")
         address = subprocess.check_output(
             [
                 "docker",
@@ -201,7 +201,7 @@ class Cluster:
         }
 
     def _wait(self, pod: Document) -> bool:
-        """Whether a pod becomes ready; its condition says so."""
+        """Wait for a pod, set its Ready condition, and return whether it became ready."""
         deadline = time.monotonic() + READY_TIMEOUT_S
         while time.monotonic() < deadline:
             try:
@@ -219,7 +219,7 @@ class Cluster:
         return False
 
     def _retire(self, state: Document, pods: list[Document]) -> None:
-        """Takes pods out of the endpoints, then stops them as the kubelet would, without waiting for it."""
+        """Remove pods from the endpoints, then stop them as the kubelet does, in the background."""
         for pod in pods:
             del state["pods"][pod["metadata"]["name"]]
         if not pods:
@@ -238,7 +238,7 @@ class Cluster:
             )
 
     def _route(self, state: Document) -> None:
-        """Tells Prometheus and nginx which pods there are."""
+        """Write the current pods to the configuration of Prometheus and nginx."""
         targets = [
             {
                 "targets": [f"{pod['status']['podIP']}:8080"],
@@ -254,11 +254,13 @@ class Cluster:
         partial.write_text(json.dumps(targets))
         partial.rename(self.directory / "targets.json")
         ready = [
-            pod for pod in state["pods"].values() if pod["metadata"]["namespace"] == SELECTED and _ready(pod)
+            pod
+            for pod in state["pods"].values()
+            if pod["metadata"]["namespace"] == ROUTED_NAMESPACE and _ready(pod)
         ]
         servers = "".join(
             f"  server {pod['status']['podIP']}:8080"
-            f" weight={round(WEIGHT * pod['stands_for'])} max_fails=0;\n"
+            f" weight={round(WEIGHT * pod['represents'])} max_fails=0;\n"
             for pod in ready
         )
         names = "".join(f"  {pod['status']['podIP']}:8080 {pod['metadata']['name']};\n" for pod in ready)

@@ -1,9 +1,9 @@
-"""What a rehearsal stops at."""
+"""Exceptions of the rehearsal."""
 
 
 class RehearsalError(Exception):
-    """The pipeline's file says what is not understood, or a part of the rehearsal does not work."""
+    """The pipeline uses a feature that the rehearsal does not support, or a part of the rehearsal failed."""
 
 
 class StepFailed(Exception):
-    """A step of the pipeline failed, as on an agent; the message says why."""
+    """A step of the pipeline failed, as it would on an agent; the message is the reason."""

@@ -1,4 +1,4 @@
-"""The expressions of conditions and runtime variables, as far as the pipeline uses them.
+"""Evaluation of the expressions in conditions and runtime variables, as far as the pipeline uses them.
 
 https://learn.microsoft.com/azure/devops/pipelines/process/expressions
 """
@@ -11,7 +11,7 @@ from tests.rehearsal.errors import RehearsalError
 
 TOKEN = re.compile(r"\s*(?:(?P<string>'(?:[^']|'')*')|(?P<name>[A-Za-z_]\w*)|(?P<sign>[()\[\],.]))")
 
-# What a function makes of its arguments; text is compared without regard to case.
+# Comparisons of text are not case-sensitive, as on an agent.
 FUNCTIONS: Mapping[str, Callable[..., bool]] = {
     "and": lambda *values: all(values),
     "or": lambda *values: any(values),
@@ -23,19 +23,19 @@ Status = Mapping[str, bool]
 
 
 def evaluate(text: str, context: Mapping[str, Any], status: Status) -> Any:
-    """The value of an expression.
+    """Return the value of an expression.
 
     Args:
-        context: `variables`, `dependencies` and so on; what is not in them is empty, as on an agent.
-        status: what `succeeded()` and its like give.
+        context: name → mapping, such as `variables` and `dependencies`; a missing key is "", as on an agent.
+        status: name → value of the status functions, such as `succeeded`.
 
     Raises:
-        RehearsalError: it uses something that is not known here.
+        RehearsalError: the expression is invalid or uses an unsupported function or name.
     """
     tokens = _tokens(text)
     value, rest = _value(text, tokens, context, status)
     if rest:
-        raise RehearsalError(f"expression {text!r}: cannot read {rest[0]!r}")
+        raise RehearsalError(f"expression {text!r}: unexpected {rest[0]!r}")
     return value
 
 
@@ -44,7 +44,7 @@ def _tokens(text: str) -> list[str]:
     text = text.strip()
     while position < len(text):
         if not (match := TOKEN.match(text, position)):
-            raise RehearsalError(f"expression {text!r}: cannot read {text[position:]!r}")
+            raise RehearsalError(f"expression {text!r}: unexpected {text[position:]!r}")
         tokens.append(match[0].strip())
         position = match.end()
     return tokens
@@ -57,7 +57,7 @@ def _value(text: str, tokens: list[str], context: Mapping[str, Any], status: Sta
     if rest[:1] == ["("]:
         return _call(text, head, rest[1:], context, status)
     if head not in context:
-        raise RehearsalError(f"expression {text!r}: {head!r} is not known")
+        raise RehearsalError(f"expression {text!r}: {head!r} is not supported")
     value = context[head]
     while rest[:1] in (["."], ["["]):
         if rest[0] == ".":
@@ -75,7 +75,7 @@ def _call(
     arguments = []
     while tokens[:1] != [")"]:
         if not tokens:
-            raise RehearsalError(f"expression {text!r}: a ) is missing")
+            raise RehearsalError(f"expression {text!r}: missing ')'")
         value, tokens = _value(text, tokens, context, status)
         arguments.append(value)
         if tokens[:1] == [","]:
@@ -83,5 +83,5 @@ def _call(
     if name in status:
         return status[name], tokens[1:]
     if name not in FUNCTIONS:
-        raise RehearsalError(f"expression {text!r}: {name}() is not known")
+        raise RehearsalError(f"expression {text!r}: {name}() is not supported")
     return FUNCTIONS[name](*arguments), tokens[1:]

@@ -1,7 +1,7 @@
-"""`kubectl` as the pipeline's scripts use it, on the rehearsal's cluster; `kustomize` is the real one's.
+"""A `kubectl` for the rehearsal's cluster, with the commands that the pipeline's scripts use.
 
-REHEARSAL_CLUSTER names the cluster's directory, REHEARSAL_NETWORK its Docker network, REHEARSAL_KUBECTL the
-real kubectl.
+`kubectl kustomize` runs the real program. Environment variables: REHEARSAL_CLUSTER is the cluster's
+directory, REHEARSAL_NETWORK its Docker network, REHEARSAL_KUBECTL the path of the real kubectl.
 """
 
 import argparse
@@ -26,7 +26,7 @@ KINDS = {"deployment": "Deployment", "deployments": "Deployment", "deploy": "Dep
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """One command; what is not known here is refused."""
+    """Run one command; an unsupported one is an error."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments[:1] == ["kustomize"]:
         os.execv(os.environ["REHEARSAL_KUBECTL"], ["kubectl", *arguments])
@@ -71,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def run_get(cluster: Cluster, args: argparse.Namespace) -> int:
-    """`get pods` and `get deployment NAME`."""
+    """Run `get pods` or `get deployment NAME`."""
     kind, *names = [part for what in args.what for part in what.split("/")]
     if kind in ("pod", "pods") and not names:
         wanted = dict(part.split("=") for part in args.selector.split(",") if part)
@@ -80,7 +80,7 @@ def run_get(cluster: Cluster, args: argparse.Namespace) -> int:
         ]
         return _print({"kind": "List", "items": items}, args.output)
     if kind not in KINDS or len(names) != 1:
-        raise RehearsalError(f"the rehearsal's kubectl does not know get {' '.join(args.what)}")
+        raise RehearsalError(f"the rehearsal's kubectl does not support 'get {' '.join(args.what)}'")
     found = cluster.get(args.namespace, KINDS[kind], names[0])
     if found is None:
         if args.ignore_not_found:
@@ -90,7 +90,7 @@ def run_get(cluster: Cluster, args: argparse.Namespace) -> int:
 
 
 def run_apply(cluster: Cluster, args: argparse.Namespace) -> int:
-    """`apply -f FILE`; `-` is stdin."""
+    """Run `apply -f FILE`; `-` is stdin."""
     text = sys.stdin.read() if args.filename == "-" else Path(args.filename).read_text()
     for document in yaml.safe_load_all(text):
         cluster.apply(document)
@@ -99,8 +99,8 @@ def run_apply(cluster: Cluster, args: argparse.Namespace) -> int:
 
 
 def run_status(cluster: Cluster, args: argparse.Namespace) -> int:
-    """`rollout status deployment/NAME`."""
-    _, name = _named(args)
+    """Run `rollout status deployment/NAME`."""
+    _, name = _kind_and_name(args)
     if cluster.rolled_out(args.namespace, name):
         print(f'deployment "{name}" successfully rolled out')
         return 0
@@ -108,18 +108,18 @@ def run_status(cluster: Cluster, args: argparse.Namespace) -> int:
 
 
 def run_undo(cluster: Cluster, args: argparse.Namespace) -> int:
-    """`rollout undo deployment/NAME`."""
-    _, name = _named(args)
+    """Run `rollout undo deployment/NAME`."""
+    _, name = _kind_and_name(args)
     cluster.undo(args.namespace, name)
     print(f"deployment.apps/{name} rolled back")
     return 0
 
 
 def run_delete(cluster: Cluster, args: argparse.Namespace) -> int:
-    """`delete deployment NAME…`."""
+    """Run `delete deployment NAME…`."""
     kind, *names = args.what
     if kind not in KINDS:
-        raise RehearsalError(f"the rehearsal's kubectl does not know how to delete a {kind}")
+        raise RehearsalError(f"the rehearsal's kubectl does not support 'delete {kind}'")
     for name in names:
         if not cluster.delete(args.namespace, KINDS[kind], name) and not args.ignore_not_found:
             raise RehearsalError(f'Error from server (NotFound): deployments.apps "{name}" not found')
@@ -127,7 +127,7 @@ def run_delete(cluster: Cluster, args: argparse.Namespace) -> int:
 
 
 def run_forward(cluster: Cluster, args: argparse.Namespace) -> int:
-    """`port-forward pod/NAME :PORT`, until it is told to stop."""
+    """Run `port-forward pod/NAME :PORT` until it is terminated."""
     name, port = args.what[0].removeprefix("pod/"), int(args.what[1].rpartition(":")[2])
     found = [pod for pod in cluster.pods(args.namespace) if pod["metadata"]["name"] == name]
     if not found:
@@ -135,10 +135,10 @@ def run_forward(cluster: Cluster, args: argparse.Namespace) -> int:
     target = (found[0]["status"]["podIP"], port)
 
     class Relay(socketserver.BaseRequestHandler):
-        """Passes bytes on, both ways."""
+        """Copies bytes in both directions."""
 
         def handle(self) -> None:
-            """One connection."""
+            """Relay one connection."""
             with closing(create_connection(target)) as pod:
                 back = Thread(target=_copy, args=(pod, self.request), daemon=True)
                 back.start()
@@ -158,13 +158,13 @@ def _copy(source: Any, sink: Any) -> None:
             sink.sendall(data)
         sink.shutdown(1)
     except OSError:
-        return  # the other side has hung up
+        return  # the peer closed the connection
 
 
-def _named(args: argparse.Namespace) -> tuple[str, str]:
+def _kind_and_name(args: argparse.Namespace) -> tuple[str, str]:
     kind, name = [part for what in args.what for part in what.split("/")]
     if kind not in KINDS:
-        raise RehearsalError(f"the rehearsal's kubectl does not know the rollout of a {kind}")
+        raise RehearsalError(f"the rehearsal's kubectl does not support 'rollout' of a {kind}")
     return KINDS[kind], name
 
 
@@ -173,7 +173,7 @@ def _print(document: Any, output: str) -> int:
         print(json.dumps(document))
         return 0
     if not (match := re.fullmatch(r"jsonpath=\{((?:\.\w+(?:\[\d+\])?)+)\}", output)):
-        raise RehearsalError(f"the rehearsal's kubectl does not know the output {output}")
+        raise RehearsalError(f"the rehearsal's kubectl does not support the output format '{output}'")
     for name, index in re.findall(r"\.(\w+)(?:\[(\d+)\])?", match[1]):
         document = document[name]
         if index:

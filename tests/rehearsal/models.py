@@ -1,8 +1,8 @@
-"""Models for the scenarios: the sample model, and what goes wrong with it only under traffic.
+"""Models for the scenarios: the sample model, and variants of it that fail only under traffic.
 
-The bad ones answer their own samples right, so that every check before traffic passes them. They misbehave
-where a feature, magnesium, has a fraction, as the client's rows have and the samples do not: of a half, or,
-in a fifth of the requests, of three quarters, which is where the slow one is slow.
+The bad variants answer their own samples correctly and so pass every check before traffic. They fail if the
+feature magnesium has a fractional part. The client's rows have one, the samples do not: 0.5 in most requests,
+0.75 in a fifth of them. The slow model is slow only for 0.75.
 """
 
 import json
@@ -17,36 +17,39 @@ import onnx
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 FEATURE = 4  # magnesium
-BODIES, ROWS = 997, 4
+BODIES, ROWS_PER_BODY = 997, 4
 USUAL, RARE = 0.5, 0.75
-SLOW_ROUNDS, SLOW_SIZE = 900, 256  # about 0.3 s
+# Enough to delay a request noticeably: a loop of 900 products of 256×256 matrices.
+SLOW_ROUNDS, SLOW_SIZE = 900, 256
 
 
-def bodies(package: Path) -> list[dict[str, Any]]:
-    """What the client posts: the samples' rows, four at a time, each with a fraction of magnesium.
+def request_bodies(package: Path) -> list[dict[str, Any]]:
+    """Return the client's request bodies: rows of the samples, with a fraction added to magnesium.
 
-    Drawn, not in turn: a split that counts requests would send a canary the same ones again and again.
+    Rows are drawn at random: nginx splits traffic by counting requests, so with rows in turn a canary would
+    receive the same ones again and again.
     """
     samples = json.loads((package / "samples.json").read_text())
     rows = [row for sample in samples for row in sample["inputs"]["x"]]
-    drawn = random.Random(1)
+    generator = random.Random(1)
     return [
-        {"inputs": {"x": [_marked(row, fraction) for row in drawn.choices(rows, k=ROWS)]}}
-        for fraction in drawn.choices([USUAL, RARE], [4, 1], k=BODIES)
+        {"inputs": {"x": [_with_fraction(row, fraction) for row in generator.choices(rows, k=ROWS_PER_BODY)]}}
+        for fraction in generator.choices([USUAL, RARE], [4, 1], k=BODIES)
     ]
 
 
-def _marked(row: list[float], fraction: float) -> list[float]:
+def _with_fraction(row: list[float], fraction: float) -> list[float]:
     return [value + (fraction if index == FEATURE else 0) for index, value in enumerate(row)]
 
 
-def draft(
+def write_draft(
     package: Path, directory: Path, change: str = "", metrics: Mapping[str, float] | None = None
 ) -> None:
-    """A package to publish: that in `package`, with its model changed and other metrics.
+    """Write a package to publish into `directory`: a copy of `package` with other metrics.
 
     Args:
-        change: a key of `CHANGES`, or empty.
+        change: a key of `CHANGES`, applied to the model; empty for none.
+        metrics: metrics that replace the package's.
     """
     shutil.rmtree(directory, ignore_errors=True)
     shutil.copytree(package, directory)
@@ -63,7 +66,7 @@ def draft(
 
 
 def _erring(model: ModelProto) -> None:
-    """Looks up an element that is not there."""
+    """Make the model read an index out of range."""
     _constant(model, "one_zero", np.zeros(1, np.float32))
     _constant(model, "far", np.array(9999, np.int64))
     _rename_output(model, "probabilities", "probabilities_before")
@@ -78,21 +81,21 @@ def _erring(model: ModelProto) -> None:
 
 
 def _slow(model: ModelProto) -> None:
-    """Multiplies matrices whose product is nothing."""
+    """Make the model multiply zero matrices in a loop."""
     _constant(model, "square", np.zeros((SLOW_SIZE, SLOW_SIZE), np.float32))
     _constant(model, "rounds", np.array(SLOW_ROUNDS, np.int64))
     _constant(model, "go", np.array(True))
     shape = (SLOW_SIZE, SLOW_SIZE)
     body = helper.make_graph(
         [
-            helper.make_node("MatMul", ["held", "square"], ["next"]),
+            helper.make_node("MatMul", ["product_before", "square"], ["next"]),
             helper.make_node("Identity", ["condition"], ["condition_next"]),
         ],
         "round",
         [
             helper.make_tensor_value_info("number", TensorProto.INT64, ()),
             helper.make_tensor_value_info("condition", TensorProto.BOOL, ()),
-            helper.make_tensor_value_info("held", TensorProto.FLOAT, shape),
+            helper.make_tensor_value_info("product_before", TensorProto.FLOAT, shape),
         ],
         [
             helper.make_tensor_value_info("condition_next", TensorProto.BOOL, ()),
@@ -112,7 +115,7 @@ def _slow(model: ModelProto) -> None:
 
 
 def _shifted(model: ModelProto) -> None:
-    """Gives every row the first class."""
+    """Make the model predict the first class for every row."""
     _constant(model, "first", np.array(0, np.int64))
     _rename_output(model, "label", "label_before")
     model.graph.node.append(helper.make_node("Where", ["marked_row", "first", "label_before"], ["label"]))
@@ -121,11 +124,11 @@ def _shifted(model: ModelProto) -> None:
 CHANGES: Mapping[str, Callable[[ModelProto], None]] = {"erring": _erring, "slow": _slow, "shifted": _shifted}
 
 
-def _mark(model: ModelProto, least: float) -> None:
-    """Makes `marked_row`, whether a row's magnesium has that fraction, and `any_marked`, whether any has."""
+def _mark(model: ModelProto, fraction: float) -> None:
+    """Add `marked_row`, whether a row's magnesium has at least that fraction, and `any_marked`."""
     _constant(model, "magnesium", np.array(FEATURE, np.int64))
-    # Float32 has the fractions of numbers like these to less than a thousandth.
-    _constant(model, "least", np.array(least - 0.01, np.float32))
+    # Rounding of float32 is far less than 0.01 for values of this size.
+    _constant(model, "least", np.array(fraction - 0.01, np.float32))
     nodes = [
         helper.make_node("Gather", ["x", "magnesium"], ["whole_and_fraction"], axis=1),
         helper.make_node("Floor", ["whole_and_fraction"], ["whole"]),

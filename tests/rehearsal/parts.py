@@ -1,4 +1,4 @@
-"""The real parts: storage, registry, git, metrics, the way in; and stand-ins for `kubectl` and `az`."""
+"""The services of the rehearsal (Azurite, registry, Prometheus, nginx), and its own `kubectl` and `az`."""
 
 import os
 import re
@@ -19,7 +19,7 @@ from tests.rehearsal.cluster import Cluster
 from tests.rehearsal.errors import RehearsalError
 
 ROOT = Path(__file__).parents[2]
-START_TIMEOUT_S = 180.0  # the first start installs Azurite
+START_TIMEOUT_S = 180.0  # long, because the first start installs Azurite
 
 NGINX = """\
 worker_processes 1;
@@ -39,7 +39,7 @@ http {{
     listen 127.0.0.1:{port};
     location / {{
       proxy_pass http://pods;
-      proxy_next_upstream off;  # as a Service: what a pod answers is the answer
+      proxy_next_upstream off;  # a Service does not retry either
       add_header x-pod $pod always;
     }}
   }}
@@ -67,19 +67,23 @@ case "$1 $2" in
   "aks get-credentials") while [[ $1 != --file ]]; do shift; done; : >"$2" ;;
   "acr login") ;;
   "account get-access-token") echo rehearsal ;;
-  *) echo "the rehearsal's az does not know: $*" >&2; exit 2 ;;
+  *) echo "the rehearsal's az does not support: $*" >&2; exit 2 ;;
 esac
 """
 
 
 @dataclass(frozen=True)
 class Parts:
-    """What runs.
+    """The running services.
 
     Attributes:
-        service: the URL that clients use.
+        service: URL of the scoring service, for clients.
+        store: URL of the model store.
+        azurite: URL of the storage emulator's account.
+        registry: host and port of the image registry.
+        prometheus: URL of Prometheus.
         origin: the bare repository that pipelines check out and push to.
-        env: what the pipeline's steps see of it all.
+        env: environment variables of the pipeline's steps.
     """
 
     directory: Path
@@ -95,7 +99,7 @@ class Parts:
 
 @contextmanager
 def running(directory: Path) -> Iterator[Parts]:
-    """Starts everything, and stops it afterwards; pods and network go too."""
+    """Start all services; at the end, stop them and remove all pods and the network."""
     network = f"scorebox-rehearsal-{os.getpid()}"
     ports = dict(zip(("nginx", "registry", "prometheus"), _free_ports(3), strict=True))
     cluster = Cluster(directory, network)
@@ -145,7 +149,7 @@ def _environment(directory: Path, network: str, azurite: str) -> dict[str, str]:
     programs.mkdir()
     kubectl = shutil.which("kubectl")
     if kubectl is None:
-        raise RehearsalError("kubectl is missing: its kustomize is real in the rehearsal, too")
+        raise RehearsalError("kubectl is not installed; the rehearsal uses `kubectl kustomize`")
     texts = {
         "kubectl": KUBECTL.format(root=ROOT, python=sys.executable),
         "az": AZ,
@@ -173,18 +177,18 @@ def _credential() -> dict[str, str]:
 
 
 def _azurite(stack: ExitStack, directory: Path) -> str:
-    """Starts the storage emulator, and gives its account's URL."""
+    """Start the storage emulator; return the URL of its account."""
     log = _start(stack, directory, str(ROOT / "scripts/azurite"))
     deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline:
         if found := re.search(r"successfully listens on (\S+)", log.read_text()):
             return f"{found[1]}/{EMULATOR_ACCOUNT}"
         time.sleep(0.1)
-    raise RehearsalError(f"Azurite does not answer: {log.read_text()}")
+    raise RehearsalError(f"Azurite did not start within {START_TIMEOUT_S:.0f} s: {log.read_text()}")
 
 
 def _start(stack: ExitStack, directory: Path, *command: str) -> Path:
-    """Starts a process that goes with the stack; gives what it prints."""
+    """Start a process that ends with the stack; return the path of its log."""
     log = directory / f"{Path(command[0]).name}.out"
     with log.open("w") as file:
         process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
@@ -214,12 +218,12 @@ def _wait(port: int) -> None:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return
         time.sleep(0.1)
-    raise RehearsalError(f"nothing listens on port {port}")
+    raise RehearsalError(f"nothing listens on port {port} after {START_TIMEOUT_S:.0f} s")
 
 
 def _wait_for(path: Path) -> None:
     deadline = time.monotonic() + START_TIMEOUT_S
     while not path.exists() or not path.read_text().strip():
         if time.monotonic() > deadline:
-            raise RehearsalError(f"there is no {path.name}")
+            raise RehearsalError(f"{path.name} is missing or empty after {START_TIMEOUT_S:.0f} s")
         time.sleep(0.1)

@@ -1,4 +1,4 @@
-"""`azure-pipelines.yml` as it is read here: every scalar is text, as in Azure Pipelines' own schema.
+"""Reading `azure-pipelines.yml`; every scalar is text, as in Azure Pipelines' own schema.
 
 https://learn.microsoft.com/azure/devops/pipelines/yaml-schema
 """
@@ -20,8 +20,9 @@ class Step:
     """One step.
 
     Attributes:
-        kind: one of `KINDS`; `what` is what stands behind it.
-        name: what its output variables are known by; empty where it has none.
+        kind: one of `KINDS`.
+        what: the value of that key, such as the script or the task's name.
+        name: prefix of its output variables; empty if it has no name.
     """
 
     kind: str
@@ -39,8 +40,8 @@ class Phase:
     """Steps that run on one agent: those of a job, or of one hook of a deployment.
 
     Attributes:
-        when: `always` runs in any case, `success` and `failure` by what became of those before.
-        variables: of a deployment strategy, such as `strategy.increment`.
+        when: `always`, or `success` or `failure` of the phases before.
+        variables: variables of the deployment strategy, such as `strategy.increment`.
     """
 
     title: str
@@ -51,7 +52,7 @@ class Phase:
 
 @dataclass(frozen=True)
 class Job:
-    """One job, with its phases in their order."""
+    """One job, with its phases in order."""
 
     name: str
     title: str
@@ -62,7 +63,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage; it comes after those that it depends on."""
+    """One stage, which runs after the stages that it depends on."""
 
     name: str
     title: str
@@ -85,10 +86,10 @@ def read_document(path: Path) -> Any:
 
 
 def read_pipeline(path: Path) -> Pipeline:
-    """Reads the file at `path`.
+    """Read the pipeline at `path`.
 
     Raises:
-        RehearsalError: it uses something that is not known here.
+        RehearsalError: the file uses a feature that is not supported.
     """
     document = read_document(path)
     stages: list[Stage] = []
@@ -117,10 +118,10 @@ def _job(given: Mapping[str, Any]) -> Job:
 
 
 def _phases(strategy: str, hooks: Mapping[str, Any]) -> Iterator[Phase]:
-    """The hooks of a deployment in their order; a canary's are repeated for each increment."""
+    """Yield the hooks of a deployment in order; `deploy` is repeated for each increment of a canary."""
     unknown = hooks.keys() - {"increments", "deploy", "on"}
     if strategy not in ("runOnce", "canary") or unknown:
-        raise RehearsalError(f"the strategy {strategy} with {', '.join(sorted(hooks))} is not known")
+        raise RehearsalError(f"the strategy {strategy} with {', '.join(sorted(hooks))} is not supported")
     for increment in hooks.get("increments", [""]):
         title = f"{increment} %" if increment else ""
         yield _phase(title, hooks["deploy"], "success", strategy, "deploy", increment)
@@ -145,7 +146,7 @@ def _steps(given: list[Mapping[str, Any]]) -> tuple[Step, ...]:
 def _step(given: Mapping[str, Any]) -> Step:
     kinds = [kind for kind in KINDS if kind in given]
     if len(kinds) != 1:
-        raise RehearsalError(f"the step {given} is none of {', '.join(KINDS)}")
+        raise RehearsalError(f"step {given}: expected exactly one of {', '.join(KINDS)}")
     return Step(
         kind=kinds[0],
         what=given[kinds[0]],

@@ -1,4 +1,4 @@
-"""What the scenarios are made of: commits, models, runs, and what clients saw meanwhile."""
+"""Operations that the scenarios use: commit, publish a model, run the pipeline, inspect the cluster."""
 
 import json
 import os
@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.rehearsal.client import Client, Reply
+from tests.rehearsal.client import Client, Response
 from tests.rehearsal.errors import RehearsalError
-from tests.rehearsal.models import bodies, draft
+from tests.rehearsal.models import request_bodies, write_draft
 from tests.rehearsal.parts import ROOT, Parts
 from tests.rehearsal.pipeline import Pipeline
 from tests.rehearsal.runner import Run
@@ -24,23 +24,23 @@ IDENTITY = {
     "GIT_COMMITTER_NAME": "rehearsal",
     "GIT_COMMITTER_EMAIL": "rehearsal@example.com",
 }
-# What the pipeline's variables are here; windows are short, and the tests are those that need no other part.
+# Values of the pipeline's variables: short windows, and one test module that needs no external service.
 WATCH, WINDOW = "14s", "12s"
-# The plugins are those that take longest to load.
+# The two disabled plugins take the longest to load.
 TESTS = "tests/model_loader/registry/test_metrics_gate.py -p no:schemathesis -p no:hypothesispytest"
-# What a few seconds can tell: of a hundred requests, one that a busy machine delays is the 99th percentile;
-# the outputs of very few may by chance be unlike stable's.
+# Adapted to windows of a few seconds. With a hundred requests, a single one that a busy machine delays is the
+# 99th percentile, and the outputs of very few requests can differ from stable's by chance.
 THRESHOLDS = (("requests", "min", 30), ("p99_seconds", "max_rise", 0.25))
 
 
-def say(text: str) -> None:
-    """Prints a line at once."""
+def report(text: str) -> None:
+    """Print a line without buffering."""
     print(text, flush=True)
 
 
 @dataclass
 class Rehearsal:
-    """One rehearsal, from an empty cluster on."""
+    """One rehearsal, starting from an empty cluster."""
 
     parts: Parts
     pipeline: Pipeline
@@ -49,18 +49,18 @@ class Rehearsal:
 
     @property
     def clone(self) -> Path:
-        """The work tree of whoever commits."""
+        """The work tree in which commits are made."""
         return self.parts.directory / "clone"
 
     def begin(self) -> None:
-        """Makes the origin of what is in our work tree, the keys, and the first model in the store."""
+        """Create the origin from this work tree, the signing keys, and the first model in the store."""
         files = _git(ROOT, "ls-files", "-z", "--cached", "--others", "--exclude-standard").split("\0")
         for name in filter(None, files):
             if (ROOT / name).exists():
                 (self.clone / name).parent.mkdir(parents=True, exist_ok=True)
                 (self.clone / name).write_bytes((ROOT / name).read_bytes())
                 (self.clone / name).chmod((ROOT / name).stat().st_mode)
-        for name in ("model", "stranger"):
+        for name in ("model", "unknown"):
             key = self._key(name)
             _run("openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", str(key))
         _run(
@@ -71,7 +71,7 @@ class Rehearsal:
         for table, rule, value in THRESHOLDS:
             text, count = re.subn(rf"(?s)(\[{table}\].*?\n{rule} = )[0-9.]+", rf"\g<1>{value}", text, count=1)
             if not count:
-                raise RehearsalError(f"monitoring/canary.toml has no {rule} of {table} any more")
+                raise RehearsalError(f"monitoring/canary.toml has no '{rule}' in [{table}]")
         path.write_text(text)
         _git(self.clone, "init", "--quiet", "--initial-branch=main")
         _git(self.clone, "remote", "add", "origin", str(self.parts.origin))
@@ -80,27 +80,29 @@ class Rehearsal:
         self.publish("the first")
 
     def commit(self, message: str) -> str:
-        """Commits and pushes all that changed in the clone, and gives the commit."""
+        """Commit and push all changes in the clone; return the commit id."""
         _git(self.clone, "add", "--all")
         _git(self.clone, "commit", "--quiet", "--message", message)
         _git(self.clone, "push", "--quiet", "origin", "HEAD:main")
         return self.head()
 
     def pull(self) -> None:
-        """Takes what pipelines have pushed."""
+        """Pull what pipeline runs have pushed."""
         _git(self.clone, "pull", "--quiet", "--ff-only", "origin", "main")
 
     def head(self) -> str:
-        """The origin's latest commit."""
+        """Return the id of the origin's latest commit."""
         return _git(self.parts.origin, "rev-parse", "main").strip()
 
     def publish(
         self, reason: str, change: str = "", metrics: Mapping[str, float] | None = None, key: str = "model"
     ) -> str:
-        """Publishes a model, signed, and gives it as `wine/N`."""
+        """Sign and publish a model; return it as `wine/N`."""
         directory = self.parts.directory / "draft"
-        # Otherwise it would be the one before, by another number.
-        draft(SAMPLE, directory, change, {"log_loss": 0.08 - len(self.runs) / 1000} | dict(metrics or {}))
+        # A different metric in each version; otherwise two versions would have the same content.
+        write_draft(
+            SAMPLE, directory, change, {"log_loss": 0.08 - len(self.runs) / 1000} | dict(metrics or {})
+        )
         printed = _run(
             *(str(ROOT / ".venv/bin/python"), "-m", "model_loader", "publish", str(directory), "--json"),
             *("--store", self.parts.store, "--sign-key", str(self._key(key)), "--reason", reason),
@@ -109,10 +111,10 @@ class Rehearsal:
         return f"{document['name']}/{document['version']}"
 
     def run(self, reason: str) -> Run:
-        """Runs the pipeline on the origin's latest commit.
+        """Run the pipeline on the origin's latest commit.
 
         Args:
-            reason: Build.Reason: `IndividualCI`, `ResourceTrigger` or `Schedule`.
+            reason: value of Build.Reason: `IndividualCI`, `ResourceTrigger` or `Schedule`.
         """
         directory = self.parts.directory / f"run{len(self.runs) + 1}"
         directory.mkdir()
@@ -131,25 +133,25 @@ class Rehearsal:
             "watchWindow": WINDOW,
             "testArguments": TESTS,
         }
-        say(f"  run {len(self.runs) + 1} of commit {self.head()[:7]}, by {reason}")
+        report(f"  run {len(self.runs) + 1} of commit {self.head()[:7]}, by {reason}")
         run = Run(
             pipeline=self.pipeline,
             tasks=tasks(self.parts.cluster),
             origin=self.parts.origin,
             directory=directory,
-            warm={".venv": ROOT / ".venv"},
+            preinstalled={".venv": ROOT / ".venv"},
             variables=variables,
             env=self.parts.env,
-            say=say,
+            report=report,
         )
         self.runs.append(run)
         run.start()
         if not run.succeeded:
-            say(f"  failed: {'; '.join(run.failures)}")
+            report(f"  failed: {'; '.join(run.failures)}")
         return run
 
     def script(self, *command: str) -> str:
-        """Runs a script of the project as a person would, in the clone with the parts at hand."""
+        """Run a script in the clone, against the rehearsal's services; return what it prints."""
         self.pull()
         if not (self.clone / ".venv").exists():
             (self.clone / ".venv").symlink_to(ROOT / ".venv")
@@ -163,29 +165,29 @@ class Rehearsal:
         return done.stdout
 
     def lock(self) -> str:
-        """The model that the origin locks, as `wine/N`."""
+        """Return the model in the origin's `model.lock`, as `wine/N`."""
         document = json.loads(_git(self.parts.origin, "show", "main:model.lock"))
         return f"{document['name']}/{document['version']}"
 
     def images(self) -> dict[str, set[str]]:
-        """Track → the images that its production pods carry."""
+        """Return track → images of its production pods."""
         images: dict[str, set[str]] = {}
         for pod in self.parts.cluster.pods("scorebox-production"):
             track = pod["metadata"]["labels"]["azure-pipelines/version"]
             images.setdefault(track, set()).add(pod["spec"]["containers"][0]["image"])
         return images
 
-    def failed(self, replies: list[Reply]) -> list[Reply]:
-        """Those that were not answered with 200."""
-        return [reply for reply in replies if reply.status != 200]
+    def failed(self, responses: list[Response]) -> list[Response]:
+        """Return the responses whose status is not 200."""
+        return [response for response in responses if response.status != 200]
 
-    def by_track(self, replies: list[Reply], track: str) -> list[Reply]:
-        """Those that a track's pods answered."""
+    def by_track(self, responses: list[Response], track: str) -> list[Response]:
+        """Return the responses from a track's pods."""
         tracks = self.parts.cluster.tracks()
-        return [reply for reply in replies if tracks.get(reply.pod) == track]
+        return [response for response in responses if tracks.get(response.pod) == track]
 
-    def settle(self) -> None:
-        """Waits until the requests that are under way have ended."""
+    def wait_for_requests_in_flight(self) -> None:
+        """Give the requests in flight time to finish."""
         time.sleep(1)
 
     def _key(self, name: str) -> Path:
@@ -193,8 +195,8 @@ class Rehearsal:
 
 
 def client(parts: Parts) -> Client:
-    """The client of the whole rehearsal."""
-    return Client(parts.service, bodies(SAMPLE))
+    """Return the client that sends requests during the whole rehearsal."""
+    return Client(parts.service, request_bodies(SAMPLE))
 
 
 def _git(directory: Path, *args: str) -> str:

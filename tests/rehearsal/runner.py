@@ -1,4 +1,4 @@
-"""Runs a pipeline: its stages, jobs and steps in their order, on one machine that takes each agent's part."""
+"""Run a pipeline's stages, jobs and steps in order, on one machine that plays every agent."""
 
 import os
 import re
@@ -21,12 +21,12 @@ SUCCEEDED, FAILED, SKIPPED = "Succeeded", "Failed", "Skipped"
 
 @dataclass
 class Agent:
-    """A machine for one phase.
+    """The agent of one phase.
 
     Attributes:
-        workspace: Pipeline.Workspace; `s` in it is where the source is checked out.
-        variables: by name, as `$(name)` gives them.
-        env: what the steps' processes see.
+        workspace: Pipeline.Workspace; the source is checked out into its directory `s`.
+        variables: name → value of `$(name)`.
+        env: environment variables of the steps' processes.
     """
 
     workspace: Path
@@ -39,33 +39,38 @@ class Agent:
         return self.workspace / "s"
 
     def expand(self, text: str) -> str:
-        """`text` with the variables that there are in it; others stay as they stand."""
+        """Replace `$(name)` in `text`; unknown names are kept, as on an agent."""
         return MACRO.sub(lambda match: self.variables.get(match[1], match[0]), text)
 
 
 @dataclass
 class Run:
-    """One run, and what has become of it so far.
+    """One run and its results so far.
 
     Attributes:
-        tasks: what stands in for each task, by its name.
+        tasks: task name → replacement.
         origin: the repository that agents check out.
-        warm: what every agent has already, linked into each checkout: name → path.
+        directory: an empty directory for the log, the artifacts and the workspace.
+        preinstalled: name → path, linked into each checkout.
+        report: called with each line of progress.
         results: stage → `Succeeded`, `Failed` or `Skipped`.
-        seconds: stage → how long it took.
-        failures: `stage: step: why`.
-        ended: step's title → when it first ended, in seconds since the run began.
-        increments: of the canary, as far as it came.
+        seconds: stage → duration.
+        failures: `stage: step: reason`, in order.
+        ended: title of a step → when it first ended, in seconds since the start of the run.
+        increments: increments of the canary that were deployed.
+        outputs: stage → job → output variables, by `step.variable`.
+        log: what the steps printed.
+        start_time: of the run, by the monotonic clock.
     """
 
     pipeline: Pipeline
     tasks: Mapping[str, Callable[[Agent, Mapping[str, str]], None]]
     origin: Path
     directory: Path
-    warm: Mapping[str, Path]
+    preinstalled: Mapping[str, Path]
     variables: Mapping[str, str]
     env: Mapping[str, str]
-    say: Callable[[str], None]
+    report: Callable[[str], None]
     results: dict[str, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
@@ -73,38 +78,38 @@ class Run:
     increments: list[str] = field(default_factory=list)
     outputs: dict[str, dict[str, dict[str, str]]] = field(default_factory=dict)
     log: Path = Path(os.devnull)
-    began: float = 0.0
+    start_time: float = 0.0
 
     @property
     def succeeded(self) -> bool:
-        """Whether no stage failed."""
+        """Whether no stage has failed."""
         return FAILED not in self.results.values()
 
     def start(self) -> "Run":
-        """Runs all stages, and returns when the last has ended."""
-        self.began = time.monotonic()
+        """Run all stages and return this run."""
+        self.start_time = time.monotonic()
         self.log = self.directory / "log"
         self.log.touch()
         for stage in self.pipeline.stages:
-            began = time.monotonic()
+            start = time.monotonic()
             self.results[stage.name] = self._stage(stage)
-            self.seconds[stage.name] = time.monotonic() - began
-            self.say(
+            self.seconds[stage.name] = time.monotonic() - start
+            self.report(
                 f"  stage {stage.name}: {self.results[stage.name].lower()}, {self.seconds[stage.name]:.1f} s"
             )
         return self
 
     def _stage(self, stage: Stage) -> str:
-        before = [self.results[name] for name in stage.depends_on]
+        previous = {self.results[name] for name in stage.depends_on}
         context = {"variables": self.variables, "dependencies": self._dependencies(stage)}
-        if not evaluate(stage.condition, context, _status(set(before) <= {SUCCEEDED})):
+        if not evaluate(stage.condition, context, _status(previous <= {SUCCEEDED})):
             return SKIPPED
         self.outputs[stage.name] = {}
-        good = [self._job(stage, job) for job in stage.jobs]
-        return SUCCEEDED if all(good) else FAILED
+        succeeded = [self._job(stage, job) for job in stage.jobs]
+        return SUCCEEDED if all(succeeded) else FAILED
 
     def _dependencies(self, stage: Stage) -> dict[str, Any]:
-        """What a stage's condition sees of those before it: outputs by `job.step.variable`."""
+        """Return `dependencies` of a stage's condition, with outputs by `job.step.variable`."""
         return {
             name: {
                 "result": self.results[name],
@@ -118,68 +123,68 @@ class Run:
         }
 
     def _job(self, stage: Stage, job: Job) -> bool:
-        seen = {
+        dependencies = {
             name: {other: {"outputs": outputs} for other, outputs in self.outputs.get(name, {}).items()}
             for name in stage.depends_on
         }
-        context = {"variables": self.variables, "stageDependencies": seen}
+        context = {"variables": self.variables, "stageDependencies": dependencies}
         variables = {
             name: str(evaluate(value[2:-1], context, {})) if value.startswith("$[") else value
             for name, value in job.variables.items()
         }
-        # What is set for a run comes before what the file says.
+        # Variables of the run override those in the file.
         variables |= {name: value for name, value in self.variables.items() if name in variables}
         self.outputs[stage.name][job.name] = {}
-        good = True
+        succeeded = True
         for phase in job.phases:
-            if phase.when == "always" or (phase.when == "success") == good:
-                good &= self._phase(stage, job, phase, variables)
-        return good
+            if phase.when == "always" or (phase.when == "success") == succeeded:
+                succeeded &= self._phase(stage, job, phase, variables)
+        return succeeded
 
     def _phase(self, stage: Stage, job: Job, phase: Phase, variables: Mapping[str, str]) -> bool:
         workspace = self.directory / "work"
         shutil.rmtree(workspace, ignore_errors=True)
         (workspace / "s").mkdir(parents=True)
-        everything = {**self.variables, **variables, **phase.variables}
+        merged = {**self.variables, **variables, **phase.variables}
         self.increments += [
             phase.variables[name] for name in ["strategy.increment"] if name in phase.variables
         ]
-        everything |= {"Pipeline.Workspace": str(workspace), "Build.SourcesDirectory": str(workspace / "s")}
-        agent = Agent(workspace, everything, {**os.environ, **self.env})
+        merged |= {"Pipeline.Workspace": str(workspace), "Build.SourcesDirectory": str(workspace / "s")}
+        agent = Agent(workspace, merged, {**os.environ, **self.env})
         steps = phase.steps
         if not job.deployment and all(step.kind != "checkout" for step in steps):
-            raise RehearsalError(f"job {job.name} says nothing of a checkout")
+            raise RehearsalError(f"job {job.name} has no checkout step; expected `checkout: self` or `none`")
         if phase.title:
-            self.say(f"  {stage.name} {phase.title}")
-        good = True
+            self.report(f"  {stage.name} {phase.title}")
+        succeeded = True
         for step in steps:
-            if not evaluate(step.condition, {"variables": everything}, _status(good)):
+            if not evaluate(step.condition, {"variables": merged}, _status(succeeded)):
                 continue
-            good &= self._step(stage, job, step, agent)
-        return good
+            succeeded &= self._step(stage, job, step, agent)
+        return succeeded
 
     def _step(self, stage: Stage, job: Job, step: Step, agent: Agent) -> bool:
-        began = time.monotonic()
+        start = time.monotonic()
         agent.env |= {_variable(name): value for name, value in agent.variables.items()}
         failure = None
         with self.log.open("a") as log:
             log.write(f"== {stage.name}: {step.title}\n")
         try:
-            printed = self._do(step, agent)
+            printed = self._execute(step, agent)
         except StepFailed as exc:
             failure, printed = str(exc), ""
         for name, value in SET_VARIABLE.findall(printed):
             agent.variables[f"{step.name}.{name}"] = value
             self.outputs[stage.name][job.name][f"{step.name}.{name}"] = value
-        self.ended.setdefault(step.title, time.monotonic() - self.began)
-        said = f"FAILED: {failure}" if failure else "done"
-        seconds = time.monotonic() - began
-        self.say(f"    {step.title} ({_kind(step)}): {said}, {seconds:.1f} s")
+        self.ended.setdefault(step.title, time.monotonic() - self.start_time)
+        result = f"FAILED: {failure}" if failure else "done"
+        seconds = time.monotonic() - start
+        self.report(f"    {step.title} ({_kind(step)}): {result}, {seconds:.1f} s")
         if failure:
             self.failures.append(f"{stage.name}: {step.title}: {failure}")
         return failure is None
 
-    def _do(self, step: Step, agent: Agent) -> str:
+    def _execute(self, step: Step, agent: Agent) -> str:
         what = agent.expand(step.what)
         env = agent.env | {name: agent.expand(value) for name, value in step.env.items()}
         artifacts = self.directory / "artifacts"
@@ -193,7 +198,7 @@ class Run:
             case "publish":
                 source = agent.sources / what
                 if not source.exists():
-                    raise StepFailed(f"there is no {what} to publish")
+                    raise StepFailed(f"cannot publish {what}: it does not exist")
                 shutil.rmtree(artifacts / step.artifact, ignore_errors=True)
                 if source.is_dir():
                     shutil.copytree(source, artifacts / step.artifact)
@@ -204,7 +209,7 @@ class Run:
                 inputs = {name: agent.expand(value) for name, value in step.inputs.items()}
                 return self._bash(inputs["inlineScript"], agent, env)
             case _ if what not in self.tasks:
-                raise RehearsalError(f"nothing stands in for the task {what}")
+                raise RehearsalError(f"the task {what} has no replacement in the rehearsal")
             case _:
                 self.tasks[what](agent, {name: agent.expand(value) for name, value in step.inputs.items()})
         return ""
@@ -217,7 +222,7 @@ class Run:
             ["-C", sources, "checkout", "--quiet", "--detach", commit],
         ):
             subprocess.run(["git", *command], check=True)
-        for name, path in self.warm.items():
+        for name, path in self.preinstalled.items():
             (agent.sources / name).symlink_to(path)
 
     def _bash(self, script: str, agent: Agent, env: Mapping[str, str]) -> str:
@@ -238,12 +243,12 @@ class Run:
         return done.stdout
 
 
-def _status(good: bool) -> dict[str, bool]:
-    return {"succeeded": good, "failed": not good, "succeededOrFailed": True, "always": True}
+def _status(succeeded: bool) -> dict[str, bool]:
+    return {"succeeded": succeeded, "failed": not succeeded, "succeededOrFailed": True, "always": True}
 
 
 def _variable(name: str) -> str:
-    """A variable's name in the environment of a step."""
+    """Return a variable's name in the environment of a step."""
     return re.sub(r"[. ]", "_", name).upper()
 
 

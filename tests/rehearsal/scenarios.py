@@ -1,4 +1,4 @@
-"""The scenarios, in their order: each goes on from what the one before has left."""
+"""The scenarios in order; each starts from the state that the previous one produced."""
 
 import json
 import re
@@ -6,124 +6,124 @@ import time
 from collections.abc import Callable, Mapping
 from itertools import pairwise
 
-from tests.rehearsal.client import Reply
-from tests.rehearsal.rehearsal import Rehearsal, say
+from tests.rehearsal.client import Response
+from tests.rehearsal.rehearsal import Rehearsal, report
 from tests.rehearsal.runner import FAILED, SKIPPED, SUCCEEDED, Run
 
-MOST_SECONDS_TO_CANARY = 360
-MOST_SECONDS_OF_NOTHING = 60
-LONGEST_SILENCE_S = 1.0
-# The gate's check that finds each of them.
-SEEN_BY = {"erring": "errors", "slow": "p99_seconds", "shifted": "psi of label"}
-CANARY_SHARE = 0.10  # what the pipeline's first increment asks for
+MAX_SECONDS_TO_CANARY = 360
+MAX_SECONDS_WITHOUT_CHANGE = 60
+MAX_GAP_S = 1.0
+# Change of the model → the check of the canary gate that must reject it.
+REJECTED_BY = {"erring": "errors", "slow": "p99_seconds", "shifted": "psi of label"}
+CANARY_SHARE = 0.10  # the pipeline's first increment
 
 
 def first_deployment(rehearsal: Rehearsal) -> None:
-    """The first release of all, with no baseline to compare with."""
+    """The very first release, without control pods to compare with."""
     run = rehearsal.run("IndividualCI")
-    _shipped(rehearsal, run, "wine/1")
+    _assert_released(rehearsal, run, "wine/1")
 
 
 def good_commit(rehearsal: Rehearsal) -> None:
-    """A good commit ships; nobody who asks meanwhile notices."""
-    before, began = rehearsal.images()["stable"], time.monotonic()
+    """A good commit is released without a failed request."""
+    before, start = rehearsal.images()["stable"], time.monotonic()
     path = rehearsal.clone / "app/routes/static/docs.js"
     rehearsal.pull()
     path.write_text(path.read_text() + "// rehearsed\n")
     rehearsal.commit("Change the service")
     run = rehearsal.run("IndividualCI")
-    _shipped(rehearsal, run, "wine/1")
+    _assert_released(rehearsal, run, "wine/1")
     assert rehearsal.images()["stable"].isdisjoint(before)
-    _unnoticed(rehearsal, began)
+    _assert_no_failed_request(rehearsal, start)
     seconds = run.ended["Deploy the canary"]
-    say(f"  from commit to canary: {seconds:.0f} s")
-    assert seconds <= MOST_SECONDS_TO_CANARY
+    report(f"  from commit to canary: {seconds:.0f} s")
+    assert seconds <= MAX_SECONDS_TO_CANARY
 
 
 def good_model(rehearsal: Rehearsal) -> None:
-    """A good new model ships, and the lock is committed."""
-    began = time.monotonic()
+    """A good new model is released, and the lock file is committed."""
+    start = time.monotonic()
     model = rehearsal.publish("better")
-    _shipped(rehearsal, rehearsal.run("ResourceTrigger"), model)
-    _unnoticed(rehearsal, began)
+    _assert_released(rehearsal, rehearsal.run("ResourceTrigger"), model)
+    _assert_no_failed_request(rehearsal, start)
 
 
 def nothing_new(rehearsal: Rehearsal) -> None:
-    """The store's latest unchanged ends early."""
+    """A scheduled run ends early if the store's latest model is already released."""
     head = rehearsal.head()
-    began = time.monotonic()
+    start = time.monotonic()
     run = rehearsal.run("Schedule")
-    seconds = time.monotonic() - began
+    seconds = time.monotonic() - start
     assert run.results == dict.fromkeys(run.results, SKIPPED) | {"Plan": SUCCEEDED}
-    assert seconds < MOST_SECONDS_OF_NOTHING
+    assert seconds < MAX_SECONDS_WITHOUT_CHANGE
     assert rehearsal.head() == head
 
 
 def worse_metrics(rehearsal: Rehearsal) -> None:
-    """A model whose metrics fall is stopped at the gate."""
+    """A model with worse metrics is rejected by the metrics gate."""
     rehearsal.publish("worse", metrics={"accuracy": 0.91})
-    _stopped_in_build(rehearsal, "does not pass gate.toml")
+    _assert_stopped_in_build(rehearsal, "does not pass gate.toml")
 
 
 def wrongly_signed(rehearsal: Rehearsal) -> None:
-    """A wrongly signed model never enters a build."""
-    rehearsal.publish("forged", key="stranger")
-    _stopped_in_build(rehearsal, "model.pub")
+    """A model signed with an unknown key is never built into an image."""
+    rehearsal.publish("forged", key="unknown")
+    _assert_stopped_in_build(rehearsal, "model.pub")
 
 
 def bad_under_traffic(change: str) -> Callable[[Rehearsal], None]:
-    """The scenario of a model that passes every check before traffic, and then does what `change` says."""
+    """Return the scenario of a model that passes every check before traffic and then fails."""
 
     def scenario(rehearsal: Rehearsal) -> None:
-        before, locked, head, began = rehearsal.images(), rehearsal.lock(), rehearsal.head(), time.monotonic()
+        before, locked, head, start = rehearsal.images(), rehearsal.lock(), rehearsal.head(), time.monotonic()
         rehearsal.publish(change, change=change)
         run = rehearsal.run("ResourceTrigger")
         assert run.results["Staging"] == SUCCEEDED
         assert run.results["Production"] == FAILED
-        assert run.results["RequestRecord"] == SKIPPED
+        assert run.results["Record"] == SKIPPED
         if change == "slow" and "Ask every pod, smoke the canary" in run.failures[0]:
-            say("  the canary was too slow to be asked")  # on a machine that is too busy for it
+            report("  the canary was too slow for the smoke test")  # happens on a busy machine
         else:
             assert "Watch the canary" in run.failures[0]
-            assert re.search(rf"^{SEEN_BY[change]}.* reject$", run.log.read_text(), re.MULTILINE)
+            assert re.search(rf"^{REJECTED_BY[change]}.* reject$", run.log.read_text(), re.MULTILINE)
         assert "50" not in run.increments
         assert rehearsal.images() == before
         assert (rehearsal.lock(), rehearsal.head()) == (locked, head)
-        _stable_answers(rehearsal, began)
-        _canary_fails_alone(rehearsal, began)
-        # What was rejected is not tried again.
+        _assert_stable_responds(rehearsal, start)
+        _assert_only_canary_fails(rehearsal, start)
+        # A rejected model is not tried again.
         again = rehearsal.run("Schedule")
         assert again.results["Test"] == SKIPPED
 
     scenario.__doc__ = (
-        f"A model that turns out {change} under traffic is rejected at 10 %; stable never stops answering."
+        f"A model that is {change} under traffic is rejected at 10 %; the stable pods keep responding."
     )
     return scenario
 
 
 def half_promoted(rehearsal: Rehearsal) -> None:
-    """A promotion that fails half-way is taken back."""
-    before, locked, began = rehearsal.images(), rehearsal.lock(), time.monotonic()
-    rehearsal.publish("good, but the cluster is not")
+    """A promotion that fails half-way is rolled back."""
+    before, locked, start = rehearsal.images(), rehearsal.lock(), time.monotonic()
+    rehearsal.publish("good, but the cluster fails")
     rehearsal.parts.cluster.fail_next(1)
     run = rehearsal.run("ResourceTrigger")
     assert run.results["Production"] == FAILED
     assert any("Promote the canary" in failure for failure in run.failures), run.failures
     assert rehearsal.images() == before
     assert rehearsal.lock() == locked
-    _unnoticed(rehearsal, began)
+    _assert_no_failed_request(rehearsal, start)
 
 
 def rollback(rehearsal: Rehearsal) -> None:
-    """Rollback restores the earlier digest, in the cluster, the lock and the ledger."""
-    began = time.monotonic()
+    """A rollback restores the previous digest in the cluster, the lock file and the ledger."""
+    start = time.monotonic()
     *_, before, current = _releases(rehearsal)
     assert rehearsal.images() == {"stable": {current["image"]}}
     rehearsal.script("scripts/rollback")
     assert rehearsal.images() == {"stable": {before["image"]}}
     assert before["model"].startswith(f"{rehearsal.lock()}@")
     rehearsal.script("scripts/which")
-    _unnoticed(rehearsal, began)
+    _assert_no_failed_request(rehearsal, start)
 
 
 SCENARIOS: Mapping[str, Callable[[Rehearsal], None]] = {
@@ -141,8 +141,8 @@ SCENARIOS: Mapping[str, Callable[[Rehearsal], None]] = {
 }
 
 
-def _shipped(rehearsal: Rehearsal, run: Run, model: str) -> None:
-    """Everything is released, and everything says so."""
+def _assert_released(rehearsal: Rehearsal, run: Run, model: str) -> None:
+    """Assert that all stages passed, and that cluster, lock file and release log agree on the release."""
     assert set(run.results.values()) == {SUCCEEDED}, run.failures
     *_, last = _releases(rehearsal)
     assert rehearsal.images() == {"stable": {last["image"]}}
@@ -156,43 +156,42 @@ def _releases(rehearsal: Rehearsal) -> list[dict[str, str]]:
     return [json.loads(line) for line in (rehearsal.clone / "releases.jsonl").read_text().splitlines()]
 
 
-def _stopped_in_build(rehearsal: Rehearsal, words: str) -> None:
-    before, head, began = rehearsal.images(), rehearsal.head(), time.monotonic()
+def _assert_stopped_in_build(rehearsal: Rehearsal, words: str) -> None:
+    before, head, start = rehearsal.images(), rehearsal.head(), time.monotonic()
     run = rehearsal.run("ResourceTrigger")
     assert run.results["Build"] == FAILED
     assert words in run.log.read_text()
-    assert {run.results[stage] for stage in ("Staging", "Production", "RequestRecord")} == {SKIPPED}
+    assert {run.results[stage] for stage in ("Staging", "Production", "Record")} == {SKIPPED}
     assert (rehearsal.images(), rehearsal.head()) == (before, head)
-    _unnoticed(rehearsal, began)
+    _assert_no_failed_request(rehearsal, start)
 
 
-def _unnoticed(rehearsal: Rehearsal, began: float) -> None:
-    """No request has failed."""
-    rehearsal.settle()
-    replies = rehearsal.client.since(began)
-    failed = rehearsal.failed(replies)
-    say(f"  client: {len(replies)} requests, {len(failed)} failed")
-    assert replies
+def _assert_no_failed_request(rehearsal: Rehearsal, start: float) -> None:
+    rehearsal.wait_for_requests_in_flight()
+    responses = rehearsal.client.since(start)
+    failed = rehearsal.failed(responses)
+    report(f"  client: {len(responses)} requests, {len(failed)} failed")
+    assert responses
     assert not failed, failed[:3]
 
 
-def _stable_answers(rehearsal: Rehearsal, began: float) -> None:
-    """Stable has answered at least once in every second."""
-    rehearsal.settle()
-    replies = rehearsal.client.since(began)
-    stable = [reply.at for reply in rehearsal.by_track(replies, "stable") if reply.status == 200]
-    silence = max(later - earlier for earlier, later in pairwise(stable))
-    say(f"  client: {len(replies)} requests, stable answered {len(stable)}, longest silence {silence:.2f} s")
-    assert silence < LONGEST_SILENCE_S
+def _assert_stable_responds(rehearsal: Rehearsal, start: float) -> None:
+    """Assert that the stable pods responded at least once in every second."""
+    rehearsal.wait_for_requests_in_flight()
+    responses = rehearsal.client.since(start)
+    times = [each.at for each in rehearsal.by_track(responses, "stable") if each.status == 200]
+    gap = max(later - earlier for earlier, later in pairwise(times))
+    report(f"  client: {len(responses)} requests, {len(times)} answered by stable, longest gap {gap:.2f} s")
+    assert gap < MAX_GAP_S
 
 
-def _canary_fails_alone(rehearsal: Rehearsal, began: float) -> None:
-    """What failed, the canary answered, and that is no more than its share."""
-    replies = rehearsal.client.since(began)
-    failed = rehearsal.failed(replies)
-    canary: list[Reply] = rehearsal.by_track(replies, "canary")
-    meanwhile = [reply for reply in replies if canary[0].at <= reply.at <= canary[-1].at]
+def _assert_only_canary_fails(rehearsal: Rehearsal, start: float) -> None:
+    """Assert that all failed responses are the canary's, and no more than its share of the traffic."""
+    responses = rehearsal.client.since(start)
+    failed = rehearsal.failed(responses)
+    canary: list[Response] = rehearsal.by_track(responses, "canary")
+    meanwhile = [response for response in responses if canary[0].at <= response.at <= canary[-1].at]
     share = len(failed) / len(meanwhile)
-    say(f"  client: {len(failed)} failed, {share:.1%} of {len(meanwhile)} while there was a canary")
-    assert {reply.pod for reply in failed} <= {reply.pod for reply in canary}, failed[:3]
+    report(f"  client: {len(failed)} failed, {share:.1%} of {len(meanwhile)} while the canary ran")
+    assert {response.pod for response in failed} <= {response.pod for response in canary}, failed[:3]
     assert share <= CANARY_SHARE

@@ -1,4 +1,4 @@
-"""What stands in for the tasks of the pipeline, each under the name that the pipeline calls it by.
+"""Replacements of the pipeline's tasks, by the name that the pipeline uses.
 
 https://learn.microsoft.com/azure/devops/pipelines/tasks/reference
 """
@@ -21,7 +21,7 @@ Task = Callable[[Agent, Mapping[str, str]], None]
 
 
 def tasks(cluster: Cluster) -> dict[str, Task]:
-    """The stand-ins, by the tasks' names."""
+    """Return task name → replacement."""
     return {
         "Docker@2": docker,
         "KubeloginInstaller@0": kubelogin,
@@ -32,17 +32,17 @@ def tasks(cluster: Cluster) -> dict[str, Task]:
 
 
 def docker(agent: Agent, inputs: Mapping[str, str]) -> None:
-    """Logs in; the rehearsal's registry lets everybody in."""
+    """Accept `login`; the rehearsal's registry needs no credentials."""
     if inputs["command"] != "login":
-        raise RehearsalError(f"Docker@2: {inputs['command']} is not known")
+        raise RehearsalError(f"Docker@2: the command '{inputs['command']}' is not supported")
 
 
 def kubelogin(agent: Agent, inputs: Mapping[str, str]) -> None:
-    """Installs nothing; a stand-in of that name is on PATH."""
+    """Install nothing; a replacement of that name is on PATH."""
 
 
 def notation(agent: Agent, inputs: Mapping[str, str]) -> None:
-    """Signs nothing, but finds what is to be signed in the registry, by its digest."""
+    """Check that the registry has the image to sign, by its digest, but sign nothing."""
     if inputs["command"] == "install":
         return
     repository, _, digest = inputs["artifactRefs"].partition("@")
@@ -55,21 +55,21 @@ def notation(agent: Agent, inputs: Mapping[str, str]) -> None:
         with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=5):
             return
     except urllib.error.URLError as exc:
-        raise StepFailed(f"there is no {inputs['artifactRefs']} to sign: {exc}") from exc
+        raise StepFailed(f"{inputs['artifactRefs']}: cannot be signed, not in the registry: {exc}") from exc
 
 
 def publish_test_results(agent: Agent, inputs: Mapping[str, str]) -> None:
-    """Reads the results that would be published."""
+    """Parse the results that would be published."""
     path = agent.sources / inputs["testResultsFiles"]
     if not path.exists():
-        raise StepFailed(f"there is no {inputs['testResultsFiles']}")
+        raise StepFailed(f"{inputs['testResultsFiles']} does not exist")
     ElementTree.parse(path)
 
 
 def kubernetes_manifest(cluster: Cluster, agent: Agent, inputs: Mapping[str, str]) -> None:
-    """Deploys, promotes and rejects as KubernetesManifest@1 does with a split by pods.
+    """Deploy, promote or reject, as KubernetesManifest@1 does with a traffic split by pods.
 
-    Promoting applies the manifests and then deletes the copies; rejecting only deletes the copies.
+    `promote` applies the manifests and then deletes the copies; `reject` only deletes the copies.
     """
     text = (agent.sources / inputs["manifests"]).read_text()
     documents = [document for document in yaml.safe_load_all(text) if document]
@@ -82,7 +82,7 @@ def kubernetes_manifest(cluster: Cluster, agent: Agent, inputs: Mapping[str, str
         for document in documents:
             cluster.apply(document)
         for document in documents:
-            _stable(cluster, document)
+            _require_rollout(cluster, document)
     if action in ("promote", "reject"):
         for document in documents:
             if document["kind"] == "Deployment":
@@ -91,7 +91,7 @@ def kubernetes_manifest(cluster: Cluster, agent: Agent, inputs: Mapping[str, str
 
 
 def _copies(cluster: Cluster, document: dict[str, Any], percentage: float) -> list[dict[str, Any]]:
-    """A Deployment's canary and, of what runs, its baseline; other objects as they are."""
+    """Return a Deployment's canary, and a copy of the running one as control; other objects unchanged."""
     if document["kind"] != "Deployment":
         return [document]
     metadata, replicas = document["metadata"], int(document["spec"]["replicas"] * percentage / 100 + 0.5)
@@ -114,17 +114,17 @@ def _copy(document: dict[str, Any], track: str, replicas: int) -> dict[str, Any]
     return copied
 
 
-def _stable(cluster: Cluster, document: dict[str, Any]) -> None:
+def _require_rollout(cluster: Cluster, document: dict[str, Any]) -> None:
     metadata = document["metadata"]
     if document["kind"] == "Deployment" and not cluster.rolled_out(metadata["namespace"], metadata["name"]):
-        raise StepFailed(f"deployment {metadata['name']} is not rolled out in time")
+        raise StepFailed(f"deployment {metadata['name']} was not rolled out in time")
 
 
 def engine_version() -> str:
-    """The Docker engine's version.
+    """Return the Docker engine's version.
 
     Raises:
-        RehearsalError: none answers.
+        RehearsalError: no Docker engine is running.
     """
     done = subprocess.run(
         ["docker", "version", "--format", "{{.Server.Version}}"],
@@ -133,5 +133,5 @@ def engine_version() -> str:
         text=True,
     )
     if done.returncode:
-        raise RehearsalError(f"no Docker engine answers: {done.stderr.strip()}")
+        raise RehearsalError(f"no Docker engine is running: {done.stderr.strip()}")
     return done.stdout.strip()

@@ -1,4 +1,4 @@
-"""Expressions of conditions and variables."""
+"""Tests of the expressions in conditions and variables."""
 
 import pytest
 
@@ -29,7 +29,7 @@ GOOD = {"succeeded": True, "failed": False}
     ],
 )
 def test_value(text: str, value: object) -> None:
-    """An expression gives what an agent would make of it."""
+    """An expression has the value that it has on an agent."""
     assert evaluate(text, CONTEXT, GOOD) == value
 
 
@@ -45,7 +45,7 @@ def test_value(text: str, value: object) -> None:
         "canceled()",
     ],
 )
-def test_not_known(text: str) -> None:
-    """What is not known is refused, never taken for false."""
+def test_unsupported(text: str) -> None:
+    """An unsupported expression is an error and never evaluates to false."""
     with pytest.raises(RehearsalError, match="expression"):
         evaluate(text, CONTEXT, GOOD)

@@ -1,4 +1,4 @@
-"""The runner, on small pipelines with real scripts."""
+"""Tests of the pipeline runner, with small pipelines and real scripts."""
 
 import subprocess
 from collections.abc import Callable
@@ -14,7 +14,7 @@ HEAD = "variables: {who: world}\nstages:\n"
 
 
 def stage(name: str, *steps: str, more: str = "") -> str:
-    """A stage of one job that checks out and then takes these steps."""
+    """Return the YAML of a stage with one job that checks out and runs `steps`."""
     lines = [f"  - stage: {name}", f"    displayName: {name}", *([f"    {more}"] if more else [])]
     lines += ["    jobs:", "      - job: Job", "        displayName: Job", "        steps:"]
     lines += ["          - checkout: self", "            displayName: Check out"]
@@ -53,7 +53,7 @@ CANARY = """\
 
 @pytest.fixture
 def run(tmp_path: Path) -> Callable[..., Run]:
-    """Runs a pipeline's text on a repository with one file, `file`."""
+    """A function that runs a pipeline's YAML on a repository with one file, `file`."""
     work = tmp_path / "origin"
     work.mkdir()
     (work / "file").write_text("content\n")
@@ -68,22 +68,22 @@ def run(tmp_path: Path) -> Callable[..., Run]:
         pipeline = read_pipeline(path)
         directory = tmp_path / "run"
         directory.mkdir()
-        given = {**pipeline.variables, "Build.SourceVersion": commit, **variables}
+        values = {**pipeline.variables, "Build.SourceVersion": commit, **variables}
         env = {"TRACE": str(tmp_path / "trace")}
-        return Run(pipeline, {}, work, directory, {}, given, env, lambda line: None).start()
+        return Run(pipeline, {}, work, directory, {}, values, env, lambda line: None).start()
 
     return start
 
 
 def test_scripts(run: Callable[..., Run]) -> None:
-    """Steps run in the checkout, variables are expanded and in the environment; what is unknown stays."""
+    """Scripts run in the checkout; known variables are expanded and exported, unknown ones are kept."""
     done = run(stage("One", "script: cat file; echo \"$(who) $WHO\" '$(unknown)'"))
     assert done.results == {"One": "Succeeded"}
     assert "content\nworld world $(unknown)\n" in done.log.read_text()
 
 
 def test_failure(run: Callable[..., Run]) -> None:
-    """After a failed step only those run that ask for it, and what depends on the stage is skipped."""
+    """After a failed step only steps with `always()` run, and stages that depend on the stage are skipped."""
     steps = ["script: echo why; false", "script: echo never", "{script: echo cleaned, condition: always()}"]
     steps[2] = "script: echo cleaned\n            condition: always()"
     done = run(stage("One", *steps) + stage("Two", "script: echo two"))
@@ -94,9 +94,9 @@ def test_failure(run: Callable[..., Run]) -> None:
 
 
 def test_outputs(run: Callable[..., Run]) -> None:
-    """An output variable reaches the job's later steps and a later stage's condition."""
-    said = "##vso[task.setvariable variable=go;isOutput=true]no"
-    first = stage("One", f"script: echo '{said}'\n            name: step", "script: echo got $(step.go)")
+    """An output variable is visible in the job's later steps and in a later stage's condition."""
+    command = "##vso[task.setvariable variable=go;isOutput=true]no"
+    first = stage("One", f"script: echo '{command}'\n            name: step", "script: echo got $(step.go)")
     done = run(
         first
         + stage("Two", "script: 'true'", more="condition: eq(dependencies.One.outputs['Job.step.go'], 'yes')")
@@ -116,7 +116,7 @@ def test_outputs(run: Callable[..., Run]) -> None:
 def test_canary(
     run: Callable[..., Run], tmp_path: Path, bad: str, result: str, increments: list[str], action: str
 ) -> None:
-    """A canary goes on only if the increment before was good, and ends in one of its hooks."""
+    """A canary continues only if the previous increment succeeded, and ends with one of its hooks."""
     done = run(CANARY, bad=bad or "none")
     assert done.results == {"Deploy": result}
     assert done.increments == increments
@@ -124,7 +124,7 @@ def test_canary(
 
 
 def test_deployment_checks_nothing_out(run: Callable[..., Run]) -> None:
-    """A deployment's agent is empty unless a step checks out."""
+    """A deployment's workspace is empty unless a step checks out."""
     done = run(CANARY.replace("ls;", "test -e file;"), bad="none")
     assert done.results == {"Deploy": "Failed"}
 
@@ -132,13 +132,13 @@ def test_deployment_checks_nothing_out(run: Callable[..., Run]) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        (stage("One", "task: Unknown@1"), "nothing stands in for the task Unknown@1"),
-        (stage("One", "powershell: x"), "is none of"),
-        (CANARY.replace("deploy:\n", "preDeploy:\n", 1), "is not known"),
+        (stage("One", "task: Unknown@1"), "the task Unknown@1 has no replacement"),
+        (stage("One", "powershell: x"), "expected exactly one of"),
+        (CANARY.replace("deploy:\n", "preDeploy:\n", 1), "is not supported"),
     ],
     ids=["task", "step", "hook"],
 )
-def test_not_known(run: Callable[..., Run], text: str, words: str) -> None:
-    """What nothing stands in for ends the rehearsal, and is never passed over."""
+def test_unsupported(run: Callable[..., Run], text: str, words: str) -> None:
+    """An unsupported task, step or hook is an error and never skipped."""
     with pytest.raises(RehearsalError, match=words):
         run(text)
