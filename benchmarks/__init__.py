@@ -1,1 +1,1 @@
-"""The same ONNX models behind Scorebox and behind its peers, measured alike; run by `scripts/bench`."""
+"""Benchmarks of Scorebox and comparable servers with the same ONNX models; `scripts/bench` runs them."""

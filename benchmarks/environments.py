@@ -1,4 +1,4 @@
-"""An environment for each peer, kept in the user's cache under its requirements' hash."""
+"""Python environments of the peers, kept in the user's cache by a hash of their requirements."""
 
 import hashlib
 import json
@@ -17,13 +17,16 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "scor
 
 
 def environment(name: str) -> Path:
-    """The directory of a peer's environment, made where it is missing; Scorebox's own is the clone's."""
+    """Return the directory of a peer's environment, and create it if necessary.
+
+    A peer without a requirements.txt uses the clone's environment.
+    """
     requirements = PROGRAMS / name / "requirements.txt"
     if not requirements.exists():
         return ROOT / ".venv"
     key = hashlib.sha256(sys.version.encode() + requirements.read_bytes()).hexdigest()[:12]
     path = CACHE / name / key
-    # Written last: an installation that was broken off begins anew.
+    # Written last, so that an interrupted installation is repeated.
     complete = path / "complete"
     if not complete.exists():
         print(f"installing {name} into {path}", file=sys.stderr)
@@ -35,7 +38,7 @@ def environment(name: str) -> Path:
 
 
 def versions(name: str) -> dict[str, str]:
-    """Package → version, of the packages that a peer asks for, and of its Python."""
+    """Return package → version for the packages that a peer requires, and for its Python."""
     requirements = PROGRAMS / name / "requirements.txt"
     names: Sequence[str] = PEERS[name].packages
     if requirements.exists():

@@ -1,5 +1,5 @@
-"""What stops a benchmark: a number that cannot be trusted is not written down."""
+"""Exceptions of the benchmarks."""
 
 
 class BenchmarkError(Exception):
-    """One sentence with what was measured, what was expected and what came."""
+    """A measurement failed, so its number is not recorded. The message has the expected and actual result."""

@@ -1,7 +1,7 @@
-"""What a model takes by itself, without a service: the median of many inferences, in milliseconds.
+"""Median time of one inference in a process, without a service, in milliseconds.
 
-`python -m benchmarks.in_process SOURCE json` goes from the text of a request to that of an answer; `binary`
-is only the session's run.
+`python -m benchmarks.in_process SOURCE json` includes parsing the request and serializing the response;
+`binary` measures only `session.run`.
 """
 
 import json
@@ -19,7 +19,7 @@ REPEATS = 2000
 
 
 def main(source: Path, kind: str) -> None:
-    """Prints the median time of one inference, in milliseconds."""
+    """Print the median time of one inference, in milliseconds."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(source / "model.onnx", options)
@@ -27,7 +27,7 @@ def main(source: Path, kind: str) -> None:
     body = json.dumps({"inputs": x}).encode()
     array = np.array(x, np.float32)
 
-    def whole() -> None:
+    def run_json() -> None:
         inputs = np.array(orjson.loads(body)["inputs"], np.float32)
         outputs = session.run(None, {"x": inputs})
         orjson.dumps({"outputs": outputs}, option=orjson.OPT_SERIALIZE_NUMPY)
@@ -35,12 +35,12 @@ def main(source: Path, kind: str) -> None:
     def run() -> None:
         session.run(None, {"x": array})
 
-    once: Callable[[], None] = whole if kind == "json" else run
+    infer: Callable[[], None] = run_json if kind == "json" else run
     times = []
     for _ in range(REPEATS):
-        began = perf_counter()
-        once()
-        times.append(perf_counter() - began)
+        start = perf_counter()
+        infer()
+        times.append(perf_counter() - start)
     print(median(times) * 1e3)
 
 

@@ -1,4 +1,4 @@
-"""The models that are served, each a directory with `model.onnx` and the `samples.json` of a package."""
+"""The models of the benchmarks, each a directory with `model.onnx` and the `samples.json` of a package."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -24,7 +24,7 @@ Sample = tuple[NDArray[np.float32], Arrays]
 
 
 def make(name: str, directory: Path) -> None:
-    """Writes one of MODELS into `directory`, with samples whose outputs are not ONNX Runtime's."""
+    """Write one of MODELS into `directory`, with samples calculated without ONNX Runtime."""
     data, samples = MODELS[name]()
     directory.mkdir(parents=True)
     (directory / "model.onnx").write_bytes(data)
@@ -44,14 +44,15 @@ def make(name: str, directory: Path) -> None:
 
 
 def trees() -> tuple[bytes, list[Sample]]:
-    """Gradient boosting: 300 trees of depth 3 on 30 features."""
+    """Return a gradient boosting model: 300 trees of depth 3 on 30 features."""
     from skl2onnx import convert_sklearn
     from skl2onnx.common.data_types import FloatTensorType
     from sklearn.datasets import make_classification
     from sklearn.ensemble import GradientBoostingClassifier
 
     x, y = make_classification(4000, 30, n_informative=12, random_state=SEED)
-    # The trees are asked with what they were trained on, so that no threshold falls between two roundings.
+    # Train on the float32 values that the model receives. Otherwise a threshold could lie between a float64
+    # and its float32.
     x = x.astype(np.float32)
     classifier = GradientBoostingClassifier(n_estimators=300, random_state=SEED).fit(x, y)
     model = convert_sklearn(
@@ -71,17 +72,17 @@ def trees() -> tuple[bytes, list[Sample]]:
 
 
 def large() -> tuple[bytes, list[Sample]]:
-    """192 MB of weights: 12 MatMuls of 2048×2048 float32, one after the other."""
+    """Return a model with 192 MB of weights: 12 consecutive MatMuls of 2048×2048 float32."""
     return _layers(widths=[2048] * 13)
 
 
 def heavy() -> tuple[bytes, list[Sample]]:
-    """Much work a row, and little to send: 64 numbers in, 16 out, four layers of 2048 between."""
+    """Return a model with much work and small requests: 64 inputs, 16 outputs, four layers of 2048."""
     return _layers(widths=[64, 2048, 2048, 2048, 2048, 16])
 
 
 def image() -> tuple[bytes, list[Sample]]:
-    """A picture's worth of input, 3×224×224, and hardly any work: 1,000 sums of the channels' means."""
+    """Return a model with a large input, 3×224×224, and little work: 1,000 sums of the channels' means."""
     numbers = np.random.default_rng(SEED)
     pictures = numbers.standard_normal((2, 1, 3, 224, 224)).astype(np.float32)
     weights = numbers.standard_normal((3, 1000)).astype(np.float32)
@@ -96,7 +97,7 @@ def image() -> tuple[bytes, list[Sample]]:
 
 
 def _baseline(samples: Sequence[Sample]) -> Any:
-    """Bins for every feature and output, so that drift is counted too."""
+    """Return bins for every feature and output, so that Scorebox counts drift as well."""
     columns = np.concatenate([x for x, _ in samples]).T
     return {
         "features": {name: numeric_bins(column) for name, column in zip(FEATURES, columns, strict=True)},
@@ -116,7 +117,7 @@ MODELS: dict[str, Callable[[], tuple[bytes, list[Sample]]]] = {
 
 
 def _layers(widths: Sequence[int]) -> tuple[bytes, list[Sample]]:
-    """MatMuls of random weights, scaled so that numbers neither grow nor vanish."""
+    """Return a chain of MatMuls with random weights, scaled so that values neither grow nor vanish."""
     numbers = np.random.default_rng(SEED)
     weights = [
         (numbers.standard_normal((wide, high)) / np.sqrt(wide)).astype(np.float32)
@@ -157,7 +158,7 @@ def _model(
 
 
 def _decimals(array: NDArray[Any]) -> Any:
-    """Floats as float32 in their shortest form, integers as they are."""
+    """Return nested lists, with floats in the shortest decimal form of their float32 value."""
     if array.dtype.kind != "f":
         return array.tolist()
     return array.astype(np.float32).astype(str).astype(float).tolist()

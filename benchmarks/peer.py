@@ -1,4 +1,4 @@
-"""Who is compared: one table of how each is prepared, started and asked. Programs are in `peers/<name>/`."""
+"""The compared servers: how each is prepared, started and called. Programs are in `peers/<name>/`."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -20,13 +20,13 @@ Outputs = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Format:
-    """How one is asked, and how it answers.
+    """A format of requests and responses.
 
     Attributes:
-        path: of the URL.
+        path: path of the URL.
         encode: nested lists of the model's input `x` → headers and body.
-        decode: the reply → output name → nested or flat numbers.
-        program: put for `{program}` in the command, where formats are served by different ones.
+        decode: body of the response → output name → nested or flat numbers.
+        program: value of `{program}` in the command, if each format needs its own program.
     """
 
     path: str
@@ -39,19 +39,19 @@ class Format:
 class Peer:
     """One server.
 
-    In its commands and its environment are put: `{python}` and `{bin}`, of its environment; `{here}`, its
-    program's directory; `{root}`, the clone; `{source}`, the model's directory; `{served}`, what the
-    preparation makes of it; `{port}`, and two more, `{port2}` and `{port3}`; `{workers}`; `{pool}`, the same
-    but 0 for one; `{program}`.
+    Placeholders in commands and environment variables: `{python}` and `{bin}` of its environment; `{here}`,
+    the directory of its program; `{root}`, the clone; `{source}`, the model's directory; `{served}`, the
+    directory that `prepare` writes; `{port}`, `{port2}` and `{port3}`; `{workers}`; `{pool}`, the number of
+    workers, or 0 if it is 1; `{program}`.
 
     Attributes:
-        title: as tables and charts call it.
+        title: name in tables and charts.
         start: the command.
-        formats: "json", and "binary" where it takes a tensor's bytes.
-        prepare: commands that are run once for each model.
-        environ: what it needs beside PATH, HOME and TMPDIR.
-        directory: where it is run; by default a temporary one.
-        packages: whose versions are told, where it has no requirements.txt.
+        formats: "json", and "binary" if it accepts a tensor's bytes.
+        prepare: commands that run once per model.
+        environ: environment variables in addition to PATH, HOME and TMPDIR.
+        directory: working directory; by default a temporary one.
+        packages: packages to list with their versions, if it has no requirements.txt.
     """
 
     title: str
@@ -63,11 +63,11 @@ class Peer:
     packages: tuple[str, ...] = ()
 
 
-def _plain(inputs: Any) -> tuple[Mapping[str, str], bytes]:
+def _inputs_json(inputs: Any) -> tuple[Mapping[str, str], bytes]:
     return JSON, json.dumps({"inputs": inputs}).encode()
 
 
-def _raw(inputs: Any) -> tuple[Mapping[str, str], bytes]:
+def _tensor_bytes(inputs: Any) -> tuple[Mapping[str, str], bytes]:
     return BYTES, np.array(inputs, np.float32).tobytes()
 
 
@@ -106,9 +106,9 @@ _STORE = ("--store", "file:{served}.store")
 
 _SCOREBOX = Peer(
     title="Scorebox",
-    # As a container runs it: threads and all else come from the CPUs that it is given.
+    # As in a container: threads and other defaults follow from the available CPUs.
     start=("{bin}/gunicorn",),
-    formats={"json": Format("/score", _plain, _outputs), "binary": Format("/score", _npy, _array)},
+    formats={"json": Format("/score", _inputs_json, _outputs), "binary": Format("/score", _npy, _array)},
     prepare=(
         (*_LOADER, "publish", "{source}", "--name", "bench", *_STORE),
         (*_LOADER, "pull", "--output", "{served}", "--lock", "{served}.lock", *_STORE),
@@ -119,7 +119,7 @@ _SCOREBOX = Peer(
         "PORT": "{port}",
         "MODEL_PATH": "{served}",
         "WEB_CONCURRENCY": "{workers}",
-        # Nobody has to hear of its end.
+        # No load balancer needs time to notice that it stops.
         "DRAIN_DELAY_S": "0",
         # As in the Dockerfile.
         "GLIBC_TUNABLES": "glibc.malloc.tcache_count=512",
@@ -141,7 +141,7 @@ PEERS: Mapping[str, Peer] = {
             "MLSERVER_HTTP_PORT": "{port}",
             "MLSERVER_GRPC_PORT": "{port2}",
             "MLSERVER_METRICS_PORT": "{port3}",
-            # Its pool does not start with uvloop 0.23, the newest, so its requirements.txt pins an older one.
+            # Its pool does not start with uvloop 0.23, the newest; requirements.txt pins an older version.
             "MLSERVER_PARALLEL_WORKERS": "{pool}",
         },
     ),
@@ -152,8 +152,8 @@ PEERS: Mapping[str, Peer] = {
             *("--port", "{port}", "--health_port", "{port2}", "--worker_count", "{workers}"),
         ),
         formats={
-            "json": Format("/score", _plain, _outputs, "score.py"),
-            "binary": Format("/score", _raw, _outputs, "score_binary.py"),
+            "json": Format("/score", _inputs_json, _outputs, "score.py"),
+            "binary": Format("/score", _tensor_bytes, _outputs, "score_binary.py"),
         },
     ),
     "mlflow": Peer(
@@ -162,14 +162,14 @@ PEERS: Mapping[str, Peer] = {
             *("{bin}/mlflow", "models", "serve", "--env-manager", "local", "--model-uri", "{served}"),
             *("--host", "127.0.0.1", "--port", "{port}", "--workers", "{workers}"),
         ),
-        formats={"json": Format("/invocations", _plain, _predictions)},
+        formats={"json": Format("/invocations", _inputs_json, _predictions)},
         prepare=(("{python}", "{here}/prepare.py", "{source}", "{served}"),),
         environ={"MLFLOW_DISABLE_TELEMETRY": "true"},
     ),
     "litserve": Peer(
         title="LitServe",
         start=("{python}", "{here}/server.py"),
-        formats={"json": Format("/predict", _plain, _outputs)},
+        formats={"json": Format("/predict", _inputs_json, _outputs)},
         environ={"MODEL_DIR": "{source}", "PORT": "{port}", "WORKERS": "{workers}"},
     ),
     "bentoml": Peer(
@@ -178,7 +178,7 @@ PEERS: Mapping[str, Peer] = {
             *("{bin}/bentoml", "serve", "service:Bench", "--working-dir", "{here}"),
             *("--host", "127.0.0.1", "--port", "{port}"),
         ),
-        formats={"json": Format("/score", _plain, _outputs)},
+        formats={"json": Format("/score", _inputs_json, _outputs)},
         environ={"MODEL_DIR": "{source}", "WORKERS": "{workers}", "BENTOML_DO_NOT_TRACK": "true"},
     ),
     "fastapi": Peer(
@@ -187,7 +187,10 @@ PEERS: Mapping[str, Peer] = {
             *("{bin}/uvicorn", "server:app", "--app-dir", "{here}"),
             *("--port", "{port}", "--workers", "{workers}"),
         ),
-        formats={"json": Format("/score", _plain, _outputs), "binary": Format("/binary", _raw, _outputs)},
+        formats={
+            "json": Format("/score", _inputs_json, _outputs),
+            "binary": Format("/binary", _tensor_bytes, _outputs),
+        },
         environ={"MODEL_DIR": "{source}"},
     ),
     "flask": Peer(
@@ -196,12 +199,15 @@ PEERS: Mapping[str, Peer] = {
             *("{bin}/gunicorn", "server:app", "--chdir", "{here}", "--bind", "127.0.0.1:{port}"),
             *("--worker-class", "gthread", "--threads", "4", "--workers", "{workers}"),
         ),
-        formats={"json": Format("/score", _plain, _outputs), "binary": Format("/binary", _raw, _outputs)},
+        formats={
+            "json": Format("/score", _inputs_json, _outputs),
+            "binary": Format("/binary", _tensor_bytes, _outputs),
+        },
         environ={"MODEL_DIR": "{source}"},
     ),
     "switched": replace(
         _SCOREBOX,
-        title="Scorebox, looked at by turns",
+        title="Scorebox, observability on and off",
         start=("{bin}/gunicorn", "benchmarks.switched:application()"),
     ),
     "bare": Peer(
@@ -210,12 +216,12 @@ PEERS: Mapping[str, Peer] = {
             *("{bin}/gunicorn", "server:application", "--chdir", "{here}", "--bind", "127.0.0.1:{port}"),
             *("--worker-class", "asgi", "--workers", "{workers}"),
         ),
-        formats={"json": Format("/score", _plain, _outputs)},
+        formats={"json": Format("/score", _inputs_json, _outputs)},
         environ={"MODEL_DIR": "{source}"},
         packages=("gunicorn",),
     ),
 }
-# Not for comparison: they tell what a part of Scorebox costs.
+# Not compared with the others: they measure what a part of Scorebox costs.
 PARTS = ("switched", "bare")
-# Where the first of them tells of its turns.
+# Where `switched` returns the throughput of each interval.
 TURNS_PATH = "/turns"

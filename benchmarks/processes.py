@@ -1,4 +1,4 @@
-"""A server's processes: its own, its children, theirs; all of them are weighed, and all of them end."""
+"""A server's process and its descendants: measure their memory, and stop all of them."""
 
 import ctypes
 import os
@@ -13,12 +13,12 @@ PR_SET_CHILD_SUBREAPER = 36
 
 
 def adopt_orphans() -> None:
-    """Has processes whose parent dies come to this one, so that none is left behind."""
+    """Become the parent of orphaned descendants, so that `stop` finds all of them."""
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def pss_mb(pid: int) -> float:
-    """Proportional set size of a process and its descendants together, in MB: shared pages count once."""
+    """Return the proportional set size of a process and its descendants in MB; shared pages count once."""
     sizes: list[int] = []
     for each in (pid, *descendants(pid)):
         rollup = Path(f"/proc/{each}/smaps_rollup").read_text()
@@ -27,7 +27,7 @@ def pss_mb(pid: int) -> float:
 
 
 def descendants(pid: int) -> list[int]:
-    """The children of a process, theirs, and so on."""
+    """Return the pids of all descendants of a process."""
     found = []
     with suppress(FileNotFoundError, ProcessLookupError):
         for task in Path(f"/proc/{pid}/task").iterdir():
@@ -37,9 +37,9 @@ def descendants(pid: int) -> list[int]:
 
 
 def stop(process: "subprocess.Popen[bytes]") -> None:
-    """SIGTERM to the server, then SIGKILL to what is left of its processes, other sessions included.
+    """Send SIGTERM to the server, then SIGKILL to its remaining processes, even those in other sessions.
 
-    Whatever is below this process is the server's, as one server runs at a time.
+    All descendants of this process belong to the server, because one server runs at a time.
     """
     handles = []
     for pid in descendants(os.getpid()):

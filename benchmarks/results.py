@@ -1,4 +1,4 @@
-"""The results: one JSON document, merged suite by suite, and the page that shows it."""
+"""The results: one JSON document, merged suite by suite, and a page generated from it."""
 
 import platform
 from collections.abc import Mapping, Sequence
@@ -18,14 +18,14 @@ Cells = dict[str, dict[str, list[float]]]
 
 
 @dataclass(frozen=True)
-class Shown:
-    """How a suite is shown.
+class SuiteSection:
+    """A suite's section on the page.
 
     Attributes:
-        title: of its section and its chart.
-        text: what was done.
-        cells: cell → what stands above its column.
-        metrics: which ones, in the order of the tables; the first decides the order of the peers.
+        title: title of the section and the chart.
+        text: what was measured.
+        cells: cell → heading of its column.
+        metrics: metrics in the order of their tables; peers are ranked by the first one.
     """
 
     title: str
@@ -35,40 +35,40 @@ class Shown:
 
 
 METRICS = {
-    "rps": "requests a second",
+    "rps": "requests per second",
     "p50_ms": "latency p50, ms",
     "p99_ms": "latency p99, ms",
-    "rate": "requests a second that were sent",
+    "rate": "requests sent per second",
     "pss_mb": "memory of all processes (PSS), MB",
-    "first_answer_s": "from start to first answer, s",
+    "first_answer_s": "time to the first response, s",
     "whole_ms": "latency of a request, p50, ms",
-    "own_ms": "the model by itself, ms",
-    "share": "requests a second, of those when nobody looks",
+    "own_ms": "the model in process, ms",
+    "share": "throughput relative to observability off",
 }
 MORE_IS_BETTER = {"rps", "rate", "share"}
 
-SHOWN: Mapping[str, Shown] = {
-    "throughput": Shown(
+SECTIONS: Mapping[str, SuiteSection] = {
+    "throughput": SuiteSection(
         "Throughput",
-        "Gradient boosting with 300 trees, one row of 30 features a request; closed loop.",
+        "Gradient boosting with 300 trees, one row of 30 features per request; closed loop.",
         {"1": "1 connection", "8": "8 connections", "64": "64 connections"},
         ("rps", "p50_ms", "p99_ms"),
     ),
-    "openloop": Shown(
+    "openloop": SuiteSection(
         "Latency at a fixed rate",
-        "The same model and request, sent at a fixed schedule; latency counts from when a request was due.",
-        {"own": "half of its own capacity", "same": "half of the slowest one's capacity"},
+        "The same model and request, sent at a fixed rate; latency counts from when a request was due.",
+        {"own": "half of its own capacity", "same": "half of the slowest peer's capacity"},
         ("p50_ms", "p99_ms", "rate"),
     ),
-    "memory": Shown(
+    "memory": SuiteSection(
         "Memory",
         "A model of 192 MB, 12 MatMuls of 2048×2048 float32, after load on every worker.",
         {"1": "1 worker", "2": "2 workers", "4": "4 workers"},
         ("pss_mb",),
     ),
-    "batching": Shown(
+    "batching": SuiteSection(
         "Batching",
-        "Five MatMuls, 64 numbers in and 2048 wide between, one row a request; closed loop.",
+        "Five MatMuls, 64 inputs and layers of 2048, one row per request; closed loop.",
         {
             "on 1": "on, 1 connection",
             "off 1": "off, 1 connection",
@@ -77,35 +77,35 @@ SHOWN: Mapping[str, Shown] = {
         },
         ("rps", "p50_ms", "p99_ms"),
     ),
-    "image": Shown(
+    "image": SuiteSection(
         "A large request",
-        "1×3×224×224 float32, a mean for a model, 1 connection; empty where a tensor's bytes are not taken.",
+        "1×3×224×224 float32, little work, 1 connection; empty if a peer does not accept binary tensors.",
         {"json": "JSON", "binary": "binary"},
         ("rps", "p50_ms", "p99_ms"),
     ),
-    "start": Shown(
+    "start": SuiteSection(
         "Start",
-        "From the start of the process to the first right answer, files being in the page cache.",
+        "From the start of the process to the first correct response, with files in the page cache.",
         {"": "1 worker"},
         ("first_answer_s",),
     ),
-    "observed": Shown(
-        "What it costs to be seen",
-        "The same as for throughput, with 8 connections; metrics, drift and log are on and off by turns.",
+    "observed": SuiteSection(
+        "Cost of observability",
+        "The model of `throughput`, 8 connections; metrics, drift and request log alternate on and off.",
         {"on": "on", "off": "off"},
         ("rps", "share"),
     ),
-    "overhead": Shown(
+    "overhead": SuiteSection(
         "Overhead",
-        "1 connection. By itself: for JSON from text to text in process; for binary only the session's run.",
-        {"json": "trees, JSON", "binary": "picture to 1,000 numbers, binary"},
+        "1 connection. In process: JSON includes parsing and serializing, binary is only `session.run`.",
+        {"json": "trees, JSON", "binary": "image to 1,000 numbers, binary"},
         ("whole_ms", "own_ms"),
     ),
 }
 
 
 def machine() -> dict[str, Any]:
-    """What ran it, without its name."""
+    """Describe the machine's CPU and operating system, without its name."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return {
@@ -116,9 +116,10 @@ def machine() -> dict[str, Any]:
 
 
 def merge(document: Document, suite: str, found: Mapping[str, Cells], about: Mapping[str, Any]) -> Document:
-    """The document with one suite's new cells; those of peers that were not measured now stay.
+    """Return the document with one suite's new cells; cells of other peers are kept.
 
     Args:
+        found: peer → its new cells.
         about: date, runs and seconds of this measurement.
     """
     suites = document.get("suites", {})
@@ -128,15 +129,15 @@ def merge(document: Document, suite: str, found: Mapping[str, Cells], about: Map
 
 
 def capacity(document: Document) -> dict[str, float]:
-    """Peer → the most requests a second that it answered, at whatever number of connections."""
+    """Return peer → its highest requests per second over all numbers of connections."""
     peers: Mapping[str, Cells] = document.get("suites", {}).get("throughput", {}).get("peers", {})
     return {name: max(median(cell["rps"]) for cell in cells.values()) for name, cells in peers.items()}
 
 
 def ranked(suite: str, peers: Mapping[str, Cells]) -> list[str]:
-    """The peers, the best first by the suite's first metric and first cell; who has no such cell is last."""
-    shown = SHOWN[suite]
-    metric, cell = shown.metrics[0], next(iter(shown.cells))
+    """Return the peers, best first, by the suite's first metric and cell; peers without it are last."""
+    section = SECTIONS[suite]
+    metric, cell = section.metrics[0], next(iter(section.cells))
     sign = -1 if metric in MORE_IS_BETTER else 1
     known = [name for name in PEERS if name in peers]
     return sorted(
@@ -146,7 +147,7 @@ def ranked(suite: str, peers: Mapping[str, Cells]) -> list[str]:
 
 
 def page(document: Document, charts: Mapping[str, str]) -> str:
-    """The results in Markdown.
+    """Return the results in Markdown.
 
     Args:
         charts: suite → file name of its chart.
@@ -155,49 +156,50 @@ def page(document: Document, charts: Mapping[str, str]) -> str:
     parts = [
         "# Benchmark",
         f"{host['cpu']}, {host['cpus']} CPUs, {host['system']}: one core for the server, one for the load. "
-        "Each number is the median of the runs, with the least and the greatest of them in parentheses.",
+        "Each number is the median of the runs, with their minimum and maximum in parentheses.",
     ]
-    for suite, shown in SHOWN.items():
+    for suite in SECTIONS:
         if suite in document["suites"]:
-            parts += _section(document["suites"][suite], suite, shown, charts)
+            parts += _section(document["suites"][suite], suite, charts)
     parts += ["## Versions", _versions(document["versions"])]
     return "\n\n".join(parts) + "\n"
 
 
-def _section(data: Mapping[str, Any], suite: str, shown: Shown, charts: Mapping[str, str]) -> list[str]:
-    timing = f" of {data['seconds']:g} s" if "rps" in shown.metrics or "p50_ms" in shown.metrics else ""
+def _section(data: Mapping[str, Any], suite: str, charts: Mapping[str, str]) -> list[str]:
+    section = SECTIONS[suite]
+    timing = f" of {data['seconds']:g} s" if "rps" in section.metrics or "p50_ms" in section.metrics else ""
     runs = "1 run" if data["runs"] == 1 else f"{data['runs']} runs"
-    parts = [f"## {shown.title}", f"{shown.text} {data['date']}, {runs}{timing}."]
+    parts = [f"## {section.title}", f"{section.text} {data['date']}, {runs}{timing}."]
     if suite in charts:
-        parts.append(f"![{shown.title}]({charts[suite]})")
-    for metric in shown.metrics:
-        rows = [[METRICS[metric], *shown.cells.values()]]
+        parts.append(f"![{section.title}]({charts[suite]})")
+    for metric in section.metrics:
+        rows = [[METRICS[metric], *section.cells.values()]]
         for name in ranked(suite, data["peers"]):
             cells = data["peers"][name]
-            row = [PEERS[name].title, *(spread(cells.get(cell, {}).get(metric)) for cell in shown.cells)]
+            row = [PEERS[name].title, *(spread(cells.get(cell, {}).get(metric)) for cell in section.cells)]
             rows.append([f"**{value}**" if value else "" for value in row] if name == HIGHLIGHT else row)
         parts.append(_table(rows))
     return parts
 
 
 def _versions(versions: Mapping[str, Mapping[str, str]]) -> str:
-    told = [
+    rows = [
         [PEERS[name].title, ", ".join(f"{package} {version}" for package, version in versions[name].items())]
         for name in PEERS
         if name in versions
     ]
-    return _table([["", "versions"], *told], align="")
+    return _table([["", "versions"], *rows], align="")
 
 
 def spread(values: Sequence[float] | None) -> str:
-    """ "1230 (1200–1260)", in three digits or whole numbers; empty where nothing was measured."""
+    """Format median, minimum and maximum, such as "1230 (1200–1260)"; "" without values."""
     if not values:
         return ""
     return f"{digits(median(values))} ({digits(min(values))}–{digits(max(values))})"
 
 
 def digits(value: float) -> str:
-    """A number in three digits, or whole from 100 on."""
+    """Format a number with three significant digits, or as an integer if it is 100 or more."""
     return f"{value:.0f}" if value >= 99.95 else f"{value:#.3g}"
 
 

@@ -1,4 +1,4 @@
-"""A peer's server: prepared, started on its own core, asked whether it answers right, weighed, stopped."""
+"""Prepare a peer's server, start it on its own core, verify its response, and stop it."""
 
 import http.client
 import json
@@ -25,7 +25,7 @@ from benchmarks.processes import adopt_orphans, pss_mb, stop
 
 START_S = 120
 POLL_S = 0.005
-# What a preparation cannot know.
+# Placeholders that have no value yet when `prepare` runs.
 _UNKNOWN = dict.fromkeys(("port", "port2", "port3", "workers", "pool", "program"), "")
 
 
@@ -35,8 +35,8 @@ class Setup:
 
     Attributes:
         model: one of `models.MODELS`.
-        workers: processes that hold the model.
-        environ: settings that differ from the peer's own.
+        workers: number of processes that load the model.
+        environ: environment variables in addition to the peer's own.
         format: "json" or "binary".
     """
 
@@ -48,17 +48,17 @@ class Setup:
 
 @dataclass(frozen=True)
 class Server:
-    """A running server that has answered right.
+    """A running server whose response has been verified.
 
     Attributes:
-        name: the peer's.
-        port: on loopback.
-        headers, body: of the request that it is measured with.
-        path: of the URL.
-        first_answer_s: from the start of its process to its first right answer.
-        pid: of its first process.
-        workers: that hold the model.
-        core: that it is pinned to.
+        name: name of the peer.
+        port: port on loopback.
+        path: path of the URL.
+        headers, body: the request to measure with.
+        first_answer_s: time from the start of its process to its first correct response.
+        pid: pid of its first process.
+        workers: number of processes that load the model.
+        core: number of the CPU that it is pinned to.
         source: the model's directory.
         format: "json" or "binary".
     """
@@ -76,7 +76,7 @@ class Server:
     format: str
 
     def in_process_ms(self) -> float:
-        """What the model takes by itself on the server's core; see `benchmarks.in_process`."""
+        """Measure the model without a service, on the server's core; see `benchmarks.in_process`."""
         python = str(environment("scorebox") / "bin/python")
         command = ["taskset", "--cpu-list", str(self.core), python, "-m", "benchmarks.in_process"]
         done = subprocess.run(
@@ -85,12 +85,12 @@ class Server:
         return float(done.stdout)
 
     def pss_mb(self) -> float:
-        """Proportional set size of all its processes together, in MB: shared pages count once."""
+        """Return the proportional set size of all its processes in MB; shared pages count once."""
         return pss_mb(self.pid)
 
 
-class Field:
-    """The place of a benchmark: its models, its prepared peers, the core that serves.
+class Workbench:
+    """The models and prepared peers of a benchmark, and the core for the server.
 
     Attributes:
         work: a temporary directory.
@@ -104,15 +104,15 @@ class Field:
 
     @contextmanager
     def serving(self, name: str, setup: Setup) -> Iterator[Server]:
-        """Starts a peer's server, and stops it at the end.
+        """Start a peer's server, and stop it at the end.
 
         Raises:
-            BenchmarkError: it does not answer in time, or not what is right.
+            BenchmarkError: the server does not respond in time, or its response is wrong.
         """
         peer = PEERS[name]
-        how = peer.formats[setup.format]
+        request_format = peer.formats[setup.format]
         values = self._prepared(name, peer, setup.model) | {
-            "program": how.program,
+            "program": request_format.program,
             "workers": str(setup.workers),
             "pool": str(setup.workers if setup.workers > 1 else 0),
         }
@@ -121,8 +121,8 @@ class Field:
         command = ["taskset", "--cpu-list", str(self.core), *(part.format(**values) for part in peer.start)]
         log = self.work / f"{name}.log"
         scratch = Path(values["scratch"])
-        began = time.perf_counter()
-        # To a pipe, as in a container.
+        start = time.perf_counter()
+        # Standard output is a pipe, as in a container.
         process = subprocess.Popen(
             command,
             cwd=peer.directory.format(**values) if peer.directory else scratch,
@@ -136,17 +136,17 @@ class Field:
         reader.start()
         try:
             sample = _sample(Path(values["source"]))
-            headers, body = how.encode(sample["inputs"]["x"])
-            reply = _first_answer(process, ports[0], how.path, headers, body)
-            took = time.perf_counter() - began
-            _check(name, how, reply, sample)
+            headers, body = request_format.encode(sample["inputs"]["x"])
+            response = _first_response(process, ports[0], request_format.path, headers, body)
+            first_answer_s = time.perf_counter() - start
+            _check(name, request_format, response, sample)
             yield Server(
                 name=name,
                 port=ports[0],
-                path=how.path,
+                path=request_format.path,
                 headers=headers,
                 body=body,
-                first_answer_s=took,
+                first_answer_s=first_answer_s,
                 pid=process.pid,
                 workers=setup.workers,
                 core=self.core,
@@ -161,7 +161,7 @@ class Field:
             reader.join()
 
     def _prepared(self, name: str, peer: Peer, model: str) -> dict[str, str]:
-        """What stands for the placeholders that the model and the peer decide."""
+        """Prepare the model for the peer; return the values of the placeholders that depend on them."""
         source = self.work / "models" / model
         if not source.exists():
             print(f"making the model {model}", file=sys.stderr)
@@ -203,7 +203,10 @@ def _run(command: list[str], peer: Peer, values: Mapping[str, str]) -> None:
 
 
 def _environ(peer: Peer, values: Mapping[str, str]) -> dict[str, str]:
-    """Nothing of the caller's but PATH and HOME: WEB_CONCURRENCY would reach gunicorn and uvicorn."""
+    """Return the environment of a peer's processes.
+
+    Only PATH and HOME are inherited: a WEB_CONCURRENCY, for example, would change gunicorn and uvicorn.
+    """
     own = {key: value.format(**values) for key, value in peer.environ.items()}
     path = f"{values['bin']}:{os.environ['PATH']}"
     return {"PATH": path, "HOME": os.environ["HOME"], "TMPDIR": values["scratch"], "LANG": "C.UTF-8"} | own
@@ -218,41 +221,45 @@ def _free_ports(count: int) -> list[int]:
 
 
 def _sample(source: Path) -> Any:
-    """The first of a model's samples: every request is this one."""
+    """Return the model's first sample, which every request sends."""
     return json.loads((source / "samples.json").read_text())[0]
 
 
-def _first_answer(
+def _first_response(
     process: "subprocess.Popen[bytes]", port: int, path: str, headers: Mapping[str, str], body: bytes
 ) -> bytes:
     deadline = time.monotonic() + START_S
     last = "no connection"
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise BenchmarkError(f"the server exits with {process.returncode}")
+            raise BenchmarkError(f"the server exited with {process.returncode}")
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=START_S)
         try:
             connection.request("POST", path, body, dict(headers))
-            reply = connection.getresponse()
-            answer = reply.read()
+            response = connection.getresponse()
+            answer = response.read()
         except (OSError, http.client.HTTPException) as exc:
             last = repr(exc)
         else:
-            if reply.status == http.HTTPStatus.OK:
+            if response.status == http.HTTPStatus.OK:
                 return answer
-            last = f"{reply.status} {answer[:300]!r}"
+            last = f"{response.status} {answer[:300]!r}"
         finally:
             connection.close()
         time.sleep(POLL_S)
-    raise BenchmarkError(f"no answer within {START_S} s; the last: {last}")
+    raise BenchmarkError(f"no response within {START_S} s; last attempt: {last}")
 
 
-def _check(name: str, how: Format, answer: bytes, sample: Any) -> None:
-    """Holds an answer against the sample's: every output, every number."""
+def _check(name: str, request_format: Format, response: bytes, sample: Any) -> None:
+    """Compare all outputs of a response with the sample's.
+
+    Raises:
+        BenchmarkError: an output is missing or differs by more than the tolerance.
+    """
     try:
-        outputs = how.decode(answer)
+        outputs = request_format.decode(response)
     except (KeyError, TypeError, ValueError) as exc:
-        raise BenchmarkError(f"{name}: expected a reply with outputs, got {answer[:300]!r}") from exc
+        raise BenchmarkError(f"{name}: expected a response with outputs, got {response[:300]!r}") from exc
     for output, expected in sample["outputs"].items():
         found, wanted = np.ravel(outputs.get(output, [])), np.ravel(expected)
         if found.shape != wanted.shape or not np.allclose(

@@ -1,6 +1,7 @@
-"""Counts what is lost while workers are reloaded, killed and stopped under load, and what slow clients cost.
+"""Count lost requests while workers are reloaded, killed and stopped; measure the cost of slow clients.
 
-`./scripts/bench soak`: exit code 1 if a request was lost or answered wrongly, or slow clients cost too much.
+`./scripts/bench soak` exits with 1 if a request was lost or answered incorrectly, or if slow clients delay
+the others too much.
 """
 
 import argparse
@@ -21,18 +22,18 @@ from statistics import median
 
 from benchmarks.errors import BenchmarkError
 from benchmarks.load import closed_loop
-from benchmarks.server import Field, Server, Setup
+from benchmarks.server import Server, Setup, Workbench
 
 CONNECTIONS = 64
 WORKERS = 2
 RELOADS = 10
 DRAIN_S = 2
-SILENCE_S = 20
-# A killed worker's requests in flight are lost at once; what is lost later than this was not in flight.
+TIMEOUT_S = 20
+# Requests in flight on a killed worker are lost immediately; a later loss has another cause.
 KILL_S = 1.0
 SLOW_CLIENTS = 500
-SLOWER = 1.5
-SETTLE_S = 1.0
+MAX_SLOWDOWN = 1.5
+CONNECT_S = 1.0
 ROUNDS = 5
 HEAD = re.compile(rb"HTTP/1\.1 200 .*?\r\ncontent-length: (\d+)\r\n.*?\r\n\r\n", re.DOTALL | re.IGNORECASE)
 Event = Callable[[], str]
@@ -40,27 +41,27 @@ OUTPUTS = re.compile(rb'\{"outputs":.*?,"id"')
 
 
 class Client:
-    """One connection after another, each with one request on its way."""
+    """A client with one request in flight, which reconnects when its connection ends."""
 
     def __init__(self, port: int, request: bytes) -> None:
         self._port, self._request, self._data = port, request, b""
         self.connect()
 
     def connect(self) -> None:
-        """A new connection, and its first request."""
-        self.socket = socket.create_connection(("127.0.0.1", self._port), timeout=SILENCE_S)
+        """Open a new connection and send a request."""
+        self.socket = socket.create_connection(("127.0.0.1", self._port), timeout=TIMEOUT_S)
         self.send()
 
     def send(self) -> None:
-        """The next request."""
+        """Send the next request."""
         self._data = b""
         self.socket.sendall(self._request)
 
     def receive(self) -> tuple[bytes, bool] | None:
-        """An answer's outputs, and whether the connection was announced to end; None while it is not whole.
+        """Return the outputs and whether the server closes the connection, or None if incomplete.
 
         Raises:
-            OSError: the connection ended without an answer.
+            OSError: the connection ended without a response.
         """
         part = self.socket.recv(65536)
         if not part:
@@ -76,7 +77,7 @@ class Client:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command line; returns its exit code."""
+    """Run the command line; return the exit code."""
     parser = argparse.ArgumentParser("bench soak", description=__doc__)
     parser.add_argument("--requests", type=int, default=1_000_000, help="default: 1000000")
     args = parser.parse_args(argv)
@@ -85,12 +86,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     setup = Setup("trees", workers=WORKERS, environ={"DRAIN_DELAY_S": str(DRAIN_S)})
     with tempfile.TemporaryDirectory(prefix="soak-") as work:
-        field = Field(Path(work), cores[0])
+        workbench = Workbench(Path(work), cores[0])
         try:
-            with field.serving("scorebox", setup) as server:
-                counts = endure(server, args.requests)
-            with field.serving("scorebox", Setup("trees")) as server:
-                alone, beside = slow_clients(server)
+            with workbench.serving("scorebox", setup) as server:
+                counts = run_soak(server, args.requests)
+            with workbench.serving("scorebox", Setup("trees")) as server:
+                without_ms, with_ms = measure_slow_clients(server)
         except BenchmarkError as exc:
             print(f"soak: {exc}", file=sys.stderr)
             return 1
@@ -100,18 +101,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(
         f"wrong {counts['wrong']}, lost {counts['lost']}, in flight on the killed worker {counts['killed']}"
     )
-    print(
-        f"p99 {alone:.2f} ms; beside {SLOW_CLIENTS} slow clients {beside:.2f} ms, {beside / alone:.2f} times"
-    )
-    is_bad = counts["wrong"] or counts["lost"] or counts["killed"] > CONNECTIONS or beside > SLOWER * alone
+    slowdown = with_ms / without_ms
+    print(f"p99 {without_ms:.2f} ms; with {SLOW_CLIENTS} slow clients {with_ms:.2f} ms, {slowdown:.2f} times")
+    is_bad = counts["wrong"] or counts["lost"] or counts["killed"] > CONNECTIONS or slowdown > MAX_SLOWDOWN
     return 1 if is_bad else 0
 
 
-def endure(server: Server, requests: int) -> Counter[str]:
-    """Posts without pause while workers are reloaded and one is killed, and once more while all are stopped.
+def run_soak(server: Server, requests: int) -> Counter[str]:
+    """Send requests continuously while workers are reloaded, one is killed, and finally all are stopped.
 
     Returns:
-        how many were answered, wrong, lost, and lost with the killed worker.
+        Requests by outcome: "answered", "wrong", "lost", or "killed" if lost with the killed worker.
     """
     lines = [f"{name}: {value}" for name, value in server.headers.items()]
     head = [f"POST {server.path} HTTP/1.1", "host: a", f"content-length: {len(server.body)}", *lines, "", ""]
@@ -119,49 +119,49 @@ def endure(server: Server, requests: int) -> Counter[str]:
     counts: Counter[str] = Counter()
     poll = select.epoll()
     clients = [Client(server.port, request) for _ in range(CONNECTIONS)]
-    by_number = {client.socket.fileno(): client for client in clients}
-    for number in by_number:
-        poll.register(number, select.EPOLLIN)
-    wanted, events = b"", _events(server, requests)
+    by_fd = {client.socket.fileno(): client for client in clients}
+    for fd in by_fd:
+        poll.register(fd, select.EPOLLIN)
+    expected, events = b"", _events(server, requests)
     due, event = next(events)
     killed_at = float("-inf")
     stopping = False
-    while by_number:
+    while by_fd:
         if counts["answered"] >= due:
             name = event()
             killed_at = time.monotonic() if name == "kill" else killed_at
             stopping = name == "stop"
             print(f"{counts['answered']:>9,} answered: {name}", file=sys.stderr)
             due, event = next(events)
-        ready = poll.poll(SILENCE_S)
+        ready = poll.poll(TIMEOUT_S)
         if not ready:
-            raise BenchmarkError(f"no answer for {SILENCE_S} s; {dict(counts)}")
-        for number, _ in ready:
-            client = by_number[number]
+            raise BenchmarkError(f"no response for {TIMEOUT_S} s; {dict(counts)}")
+        for fd, _ in ready:
+            client = by_fd[fd]
             try:
                 answer = client.receive()
                 if answer is None:
                     continue
                 outputs, closes = answer
-                wanted = wanted or outputs
-                counts["answered" if outputs == wanted else "wrong"] += 1
+                expected = expected or outputs
+                counts["answered" if outputs == expected else "wrong"] += 1
                 if not closes:
                     client.send()
                     continue
             except OSError:
                 counts["killed" if time.monotonic() - killed_at < KILL_S else "lost"] += 1
             client.socket.close()
-            del by_number[number]
+            del by_fd[fd]
             if not stopping:
                 client.connect()
-                by_number[client.socket.fileno()] = client
+                by_fd[client.socket.fileno()] = client
                 poll.register(client.socket.fileno(), select.EPOLLIN)
     poll.close()
     return counts
 
 
 def _events(server: Server, requests: int) -> Iterator[tuple[float, Event]]:
-    """When, by the number of answers, which signal is sent."""
+    """Yield the number of responses after which to send a signal, and a function that sends it."""
 
     def send(sig: signal.Signals, name: str, *, to_worker: bool = False) -> Event:
         def act() -> str:
@@ -179,36 +179,36 @@ def _events(server: Server, requests: int) -> Iterator[tuple[float, Event]]:
     yield float("inf"), str
 
 
-def slow_clients(server: Server) -> tuple[float, float]:
-    """The p99 of eight connections in ms: alone, and beside clients that send a byte a second."""
-    alone, beside = [], []
+def measure_slow_clients(server: Server) -> tuple[float, float]:
+    """Return the p99 of eight connections in ms, without and with clients that send a byte per second."""
+    without_ms, with_ms = [], []
     closed_loop(server, 8, 1)
     for _ in range(ROUNDS):
-        alone.append(closed_loop(server, 8, 3).p99_ms)
-        with _dribbling(server):
-            beside.append(closed_loop(server, 8, 3).p99_ms)
-    return median(alone), median(beside)
+        without_ms.append(closed_loop(server, 8, 3).p99_ms)
+        with _slow_clients(server):
+            with_ms.append(closed_loop(server, 8, 3).p99_ms)
+    return median(without_ms), median(with_ms)
 
 
 @contextmanager
-def _dribbling(server: Server) -> Iterator[None]:
-    """Connections that send their heads, or their bodies, a byte a second."""
+def _slow_clients(server: Server) -> Iterator[None]:
+    """Keep connections open that send their heads, or their bodies, a byte per second."""
     over = threading.Event()
     head = f"POST {server.path} HTTP/1.1\r\nhost: a\r\ncontent-length: 1000\r\n\r\n".encode()
     sockets = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(SLOW_CLIENTS)]
     for each in sockets[::2]:
         each.sendall(head + b"{")
 
-    def dribble() -> None:
+    def send_slowly() -> None:
         for position in range(len(head)):
             for number, each in enumerate(sockets):
                 each.sendall(b" " if number % 2 == 0 else head[position : position + 1])
                 if over.wait(1 / SLOW_CLIENTS):
                     return
 
-    thread = threading.Thread(target=dribble)
+    thread = threading.Thread(target=send_slowly)
     thread.start()
-    time.sleep(SETTLE_S)  # what is measured is that they are there, not that they come
+    time.sleep(CONNECT_S)  # measure the load of open connections, not of opening them
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""What is measured: one table of suites, each with what is served and what is done to it."""
+"""The suites: what each one serves, and how it measures."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -14,13 +14,13 @@ from benchmarks.results import Document, capacity
 from benchmarks.server import Server, Setup
 
 WARM_S = 1
-# Drift counts all of a burst: until it is over a request costs more than it goes on to.
+# Drift counts every value of a first burst and samples after it, so requests cost more during the burst.
 OBSERVED_WARM_S = 5
-# For a server to tell of its turns.
+# For the request to TURNS_PATH.
 TURNS_TIMEOUT_S = 10
 CONNECTIONS = (1, 8, 64)
 BATCHING_CONNECTIONS = (1, 32)
-# Enough at once that every worker gets some.
+# Enough that every worker receives requests.
 CONNECTIONS_A_WORKER = 4
 OBSERVED_CONNECTIONS = 8
 
@@ -30,12 +30,12 @@ Measure = Callable[[Server, float, Document], Mapping[str, Values]]
 
 @dataclass(frozen=True)
 class Suite:
-    """One measurement of all peers.
+    """One measurement of several peers.
 
     Attributes:
-        setups: label → what is served; each is started anew in each run.
-        measure: a server that runs, seconds, the results so far → cell → metric → value.
-        peers: who takes part; a peer that does not offer a setup's format has an empty cell.
+        setups: label → what is served; each run starts a new server for it.
+        measure: running server, seconds, results so far → cell → metric → value.
+        peers: names of the peers; a peer that does not support a setup's format has an empty cell.
     """
 
     setups: Mapping[str, Setup]
@@ -44,18 +44,22 @@ class Suite:
 
 
 def throughput(server: Server, seconds: float, _results: Document) -> Mapping[str, Values]:
-    """Requests a second and latency, by connections."""
+    """Measure throughput and latency by number of connections."""
     closed_loop(server, max(CONNECTIONS), WARM_S)
     return {str(count): asdict(closed_loop(server, count, seconds)) for count in CONNECTIONS}
 
 
 def at_fixed_rate(server: Server, seconds: float, results: Document) -> Mapping[str, Values]:
-    """Latency at half of what it can, and at half of what the slowest one can."""
-    able = capacity(results)
-    if server.name not in able:
-        raise BenchmarkError("its capacity is not known: run --only throughput first, into the same --out")
+    """Measure latency at half of the peer's capacity, and at half of the slowest peer's.
+
+    Raises:
+        BenchmarkError: the results have no throughput of this peer.
+    """
+    capacities = capacity(results)
+    if server.name not in capacities:
+        raise BenchmarkError("unknown capacity: run `--only throughput` first, with the same --out")
     closed_loop(server, 1, WARM_S)
-    rates = {"own": able[server.name] / 2, "same": min(able.values()) / 2}
+    rates = {"own": capacities[server.name] / 2, "same": min(capacities.values()) / 2}
     cells: dict[str, Values] = {}
     for cell, rate in rates.items():
         found = open_loop(server, rate, seconds)
@@ -64,53 +68,56 @@ def at_fixed_rate(server: Server, seconds: float, results: Document) -> Mapping[
 
 
 def memory(server: Server, seconds: float, _results: Document) -> Mapping[str, Values]:
-    """Memory of all processes, once each has worked."""
+    """Measure the memory of all processes, after load on each."""
     for _ in range(2):
         closed_loop(server, CONNECTIONS_A_WORKER * server.workers, seconds)
     return {"": {"pss_mb": server.pss_mb()}}
 
 
 def batching(server: Server, seconds: float, _results: Document) -> Mapping[str, Values]:
-    """Requests a second and latency of a model that takes its time."""
+    """Measure throughput and latency of a model with much work."""
     closed_loop(server, max(BATCHING_CONNECTIONS), WARM_S)
     return {str(count): asdict(closed_loop(server, count, seconds)) for count in BATCHING_CONNECTIONS}
 
 
-def picture(server: Server, seconds: float, _results: Document) -> Mapping[str, Values]:
-    """One connection: what it takes to read a large request."""
+def large_request(server: Server, seconds: float, _results: Document) -> Mapping[str, Values]:
+    """Measure large requests on one connection."""
     closed_loop(server, 1, WARM_S)
     return {"": asdict(closed_loop(server, 1, seconds))}
 
 
 def overhead(server: Server, seconds: float, _results: Document) -> Mapping[str, Values]:
-    """Latency at one connection, and what the model takes by itself on the same core."""
+    """Measure latency on one connection, and the model's inference in a process on the same core."""
     closed_loop(server, 1, WARM_S)
     found = closed_loop(server, 1, seconds)
     return {"": {"whole_ms": found.p50_ms, "own_ms": server.in_process_ms()}}
 
 
 def observed(server: Server, seconds: float, _results: Document) -> Mapping[str, Values]:
-    """Requests a second of those turns in which they are looked at, and of the others."""
+    """Compare throughput in the intervals with observability on and off."""
     closed_loop(server, OBSERVED_CONNECTIONS, OBSERVED_WARM_S)
     _turns(server)
     closed_loop(server, OBSERVED_CONNECTIONS, seconds)
-    # In the first and the last of them the load began and ended.
+    # The load starts during the first interval and ends during the last.
     turns = _turns(server)[1:-1]
     pairs = [dict(pair) for pair in zip(turns[::2], turns[1::2], strict=False)]
     if not pairs:
-        raise BenchmarkError(f"{seconds} s are too short for two turns")
-    seen, unseen = (median(pair[is_on] for pair in pairs) for is_on in (True, False))
+        raise BenchmarkError(
+            f"{seconds} s are too short for one interval with observability on and one without"
+        )
+    rps_on, rps_off = (median(pair[is_on] for pair in pairs) for is_on in (True, False))
     share = median(pair[True] / pair[False] for pair in pairs)
-    return {"on": {"rps": seen, "share": share}, "off": {"rps": unseen}}
+    return {"on": {"rps": rps_on, "share": share}, "off": {"rps": rps_off}}
 
 
 def _turns(server: Server) -> list[tuple[bool, float]]:
-    with urlopen(f"http://127.0.0.1:{server.port}{TURNS_PATH}", timeout=TURNS_TIMEOUT_S) as reply:
-        return [(is_on, rps) for is_on, rps in json.load(reply)]
+    url = f"http://127.0.0.1:{server.port}{TURNS_PATH}"
+    with urlopen(url, timeout=TURNS_TIMEOUT_S) as response:
+        return [(is_on, rps) for is_on, rps in json.load(response)]
 
 
 def start(server: Server, _seconds: float, _results: Document) -> Mapping[str, Values]:
-    """What the start has told already."""
+    """Return the time to the first response, which was measured at the start."""
     return {"": {"first_answer_s": server.first_answer_s}}
 
 
@@ -123,7 +130,7 @@ SUITES: Mapping[str, Suite] = {
         batching,
         peers=("scorebox",),
     ),
-    "image": Suite({kind: Setup("image", format=kind) for kind in ("json", "binary")}, picture),
+    "image": Suite({kind: Setup("image", format=kind) for kind in ("json", "binary")}, large_request),
     "start": Suite({"": Setup("trees")}, start),
     "observed": Suite({"": Setup("trees")}, observed, peers=("switched",)),
     "overhead": Suite(
@@ -135,10 +142,10 @@ SUITES: Mapping[str, Suite] = {
 
 
 def cell_of(label: str, cell: str) -> str:
-    """How a cell is called, by its setup's label and its own: "on 32"."""
+    """Return the name of a cell, from its setup's label and its own name: "on 32"."""
     return f"{label} {cell}".strip()
 
 
 def offers(name: str, setup: Setup) -> bool:
-    """Whether a peer can be asked this way."""
+    """Return whether a peer supports the setup's format."""
     return setup.format in PEERS[name].formats

@@ -1,4 +1,4 @@
--- Posts the body in the file BENCH_BODY over and over; prints what came of it as one line of JSON.
+-- Posts the content of the file BENCH_BODY repeatedly; prints the results as one line of JSON.
 local file = assert(io.open(os.getenv("BENCH_BODY"), "rb"))
 wrk.method = "POST"
 wrk.body = file:read("*a")

@@ -1,4 +1,4 @@
-"""The load at a fixed schedule, against a server of a few lines."""
+"""Tests of the open-loop load, against a minimal server."""
 
 import itertools
 import socket
@@ -22,16 +22,16 @@ BODY = b"{}"
 
 @contextmanager
 def serving(answer: Callable[[int], bytes], accepted: list[int] | None = None) -> Iterator[Server]:
-    """A server that answers one request at a time, on any connection.
+    """Run a server that answers one request at a time, over all connections.
 
     Args:
-        answer: gets the number of the request.
-        accepted: takes the number of each connection's file descriptor.
+        answer: number of the request → response.
+        accepted: receives the file descriptor of each accepted connection.
     """
     listener = socket.create_server(("127.0.0.1", 0), backlog=128)
     port = listener.getsockname()[1]
     numbers = itertools.count()
-    turn = threading.Lock()
+    lock = threading.Lock()
 
     def accept() -> None:
         while True:
@@ -44,13 +44,13 @@ def serving(answer: Callable[[int], bytes], accepted: list[int] | None = None) -
             threading.Thread(target=serve, args=[connection], daemon=True).start()
 
     def serve(connection: socket.socket) -> None:
-        # A client whose measurement is over does not wait for its answer.
+        # The client may close the connection without reading the last response.
         with connection, suppress(ConnectionError):
             while connection.recv(65536):
-                with turn:
-                    reply = answer(next(numbers))
-                connection.sendall(reply)
-                if reply != OK:
+                with lock:
+                    response = answer(next(numbers))
+                connection.sendall(response)
+                if response != OK:
                     return
 
     thread = threading.Thread(target=accept, daemon=True)
@@ -63,8 +63,8 @@ def serving(answer: Callable[[int], bytes], accepted: list[int] | None = None) -
         thread.join(5)
 
 
-def test_stall_shows() -> None:
-    """A server that stalls for a fifth of the time shows it in all that was due meanwhile."""
+def test_stall() -> None:
+    """A stall of 200 ms counts in the latency of all requests that became due meanwhile."""
 
     def answer(number: int) -> bytes:
         if number == 50:
@@ -77,15 +77,15 @@ def test_stall_shows() -> None:
     assert found.p99_ms > 150
 
 
-def test_keeps_to_the_rate() -> None:
-    """What is sent a second is what was asked for."""
+def test_rate() -> None:
+    """Requests are sent at the given rate."""
     with serving(lambda _: CLOSING) as server:
         found = open_loop(server, rate=100, seconds=1)
     assert found.rps == pytest.approx(100, rel=0.1)
 
 
-def test_failure_stops() -> None:
-    """One answer that is not 200 ends the measurement."""
+def test_failure() -> None:
+    """A response that is not 200 ends the measurement."""
     with (
         serving(lambda number: FAILED if number == 5 else CLOSING) as server,
         pytest.raises(BenchmarkError, match="expected 200"),
@@ -93,8 +93,8 @@ def test_failure_stops() -> None:
         open_loop(server, rate=100, seconds=1)
 
 
-def test_keeps_connections() -> None:
-    """A connection that the server keeps is used again; another is opened while it is busy."""
+def test_keep_alive() -> None:
+    """A kept connection is used again; a second one is opened while it is busy."""
     accepted: list[int] = []
 
     def answer(number: int) -> bytes:

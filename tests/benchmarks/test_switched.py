@@ -1,4 +1,4 @@
-"""The server of the suite `observed`, whose requests are looked at by turns."""
+"""Tests of the server of the suite `observed`, which switches observability on and off."""
 
 import json
 import time
@@ -10,8 +10,8 @@ from benchmarks.switched import TURN_S
 from tests.app.conftest import starting
 
 
-def test_looks_by_turns(tmp_path: Path, package: Path) -> None:
-    """In every second turn requests are counted and logged as ever, in the others neither."""
+def test_switches(tmp_path: Path, package: Path) -> None:
+    """Requests are counted and logged in every second interval, and in no other."""
     sent = 0
     with starting(tmp_path) as start:
         server = start(package, "benchmarks.switched:application()").wait_until_ready()

@@ -10,7 +10,7 @@ import onnxruntime
 
 
 def init() -> None:
-    """Called once, in each worker."""
+    """Load the model; called once in each worker."""
     global session, input_name, names
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
@@ -21,7 +21,7 @@ def init() -> None:
 
 
 def run(data: str) -> dict[str, Any]:
-    """Answers one request."""
+    """Answer one request."""
     inputs = np.array(json.loads(data)["inputs"], np.float32)
     outputs = session.run(None, {input_name: inputs})
     return {"outputs": {name: array.tolist() for name, array in zip(names, outputs, strict=True)}}

@@ -1,4 +1,4 @@
-"""An entry script for Azure ML's inference server: the image's float32 values as they are in memory."""
+"""An entry script for Azure ML's inference server: an image's float32 values in memory layout."""
 
 import os
 from pathlib import Path
@@ -11,7 +11,7 @@ from azureml_inference_server_http.api.aml_request import rawhttp
 
 
 def init() -> None:
-    """Called once, in each worker."""
+    """Load the model; called once in each worker."""
     global session, input_name, names
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
@@ -23,7 +23,7 @@ def init() -> None:
 
 @rawhttp
 def run(request: flask.Request) -> dict[str, Any]:
-    """Answers one request."""
+    """Answer one request."""
     inputs = np.frombuffer(request.get_data(), np.float32).reshape(-1, 3, 224, 224)
     outputs = session.run(None, {input_name: inputs})
     return {"outputs": {name: array.tolist() for name, array in zip(names, outputs, strict=True)}}

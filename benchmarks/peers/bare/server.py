@@ -1,4 +1,4 @@
-"""The least that an ASGI application can do: it reads a request and sends what it always sends."""
+"""A minimal ASGI application, which reads a request and sends a constant response."""
 
 import json
 import os
@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 SAMPLES = Path(os.environ["MODEL_DIR"]) / "samples.json"
-REPLY = json.dumps({"outputs": json.loads(SAMPLES.read_text())[0]["outputs"]}).encode()
+RESPONSE = json.dumps({"outputs": json.loads(SAMPLES.read_text())[0]["outputs"]}).encode()
 START = {
     "type": "http.response.start",
     "status": 200,
-    "headers": [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(REPLY))],
+    "headers": [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(RESPONSE))],
 }
-BODY = {"type": "http.response.body", "body": REPLY}
+BODY = {"type": "http.response.body", "body": RESPONSE}
 
 
 async def application(
@@ -21,7 +21,7 @@ async def application(
     receive: Callable[[], Awaitable[Mapping[str, Any]]],
     send: Callable[[Mapping[str, Any]], Awaitable[None]],
 ) -> None:
-    """Answers every request alike."""
+    """Answer every request with the same response."""
     if scope["type"] == "http":
         while (await receive()).get("more_body"):
             pass

@@ -24,6 +24,6 @@ class Bench:
 
     @bentoml.api
     def score(self, inputs: Annotated[np.ndarray, DType("float32")]) -> dict[str, Any]:
-        """Answers one request."""
+        """Answer one request."""
         outputs = self.session.run(None, {self.input_name: inputs})
         return {"outputs": {name: array.tolist() for name, array in zip(self.names, outputs, strict=True)}}

@@ -1,4 +1,4 @@
-"""What one writes with FastAPI: a body model, a session, a route; and a route for raw bytes."""
+"""A FastAPI service written by hand: a session, a route for JSON with a body model, a route for raw bytes."""
 
 import os
 from pathlib import Path
@@ -26,26 +26,26 @@ class Body(BaseModel):
     inputs: Rows if len(model_input.shape) == 2 else Images  # type: ignore[valid-type]
 
 
-class Reply(BaseModel):
-    """A reply; the outputs differ in type."""
+class ScoreResponse(BaseModel):
+    """A response; the outputs differ in type."""
 
     outputs: dict[str, list[Any]]
 
 
-def infer(inputs: Any) -> Reply:
-    """Runs the model."""
+def infer(inputs: Any) -> ScoreResponse:
+    """Run the model and return the response."""
     outputs = session.run(None, {model_input.name: inputs})
-    return Reply(outputs={name: array.tolist() for name, array in zip(names, outputs, strict=True)})
+    return ScoreResponse(outputs={name: array.tolist() for name, array in zip(names, outputs, strict=True)})
 
 
-# Async although it computes: on one core a thread's hop would only cost.
+# `async` although inference blocks: on one core, a thread pool would only add its overhead.
 @app.post("/score")
-async def score(body: Body) -> Reply:
-    """Answers one request."""
+async def score(body: Body) -> ScoreResponse:
+    """Answer a JSON request."""
     return infer(np.array(body.inputs, np.float32))
 
 
 @app.post("/binary")
-async def binary(request: Request) -> Reply:
-    """Answers one request of float32 values as they are in memory."""
+async def binary(request: Request) -> ScoreResponse:
+    """Answer a request of float32 values in memory layout."""
     return infer(np.frombuffer(await request.body(), np.float32).reshape(-1, *model_input.shape[1:]))

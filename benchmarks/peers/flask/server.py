@@ -1,4 +1,4 @@
-"""What one writes with Flask: orjson, a session, a route; and a route for raw bytes."""
+"""A Flask service written by hand: a session, a route for JSON with orjson, a route for raw bytes."""
 
 import os
 from pathlib import Path
@@ -19,19 +19,19 @@ app = Flask(__name__)
 
 
 def infer(inputs: Any) -> Response:
-    """Runs the model."""
+    """Run the model and return the response."""
     outputs = session.run(None, {model_input.name: inputs})
-    reply = {"outputs": dict(zip(names, outputs, strict=True))}
-    return Response(orjson.dumps(reply, option=orjson.OPT_SERIALIZE_NUMPY), mimetype="application/json")
+    document = {"outputs": dict(zip(names, outputs, strict=True))}
+    return Response(orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY), mimetype="application/json")
 
 
 @app.post("/score")
 def score() -> Response:
-    """Answers one request."""
+    """Answer a JSON request."""
     return infer(np.array(orjson.loads(request.data)["inputs"], np.float32))
 
 
 @app.post("/binary")
 def binary() -> Response:
-    """Answers one request of float32 values as they are in memory."""
+    """Answer a request of float32 values in memory layout."""
     return infer(np.frombuffer(request.data, np.float32).reshape(-1, *model_input.shape[1:]))

@@ -1,4 +1,4 @@
-"""A LitServe program."""
+"""A LitServe service."""
 
 import os
 from pathlib import Path
@@ -13,7 +13,7 @@ class OnnxApi(litserve.LitAPI):
     """An ONNX model with one input."""
 
     def setup(self, device: str) -> None:  # noqa: ARG002 - LitServe's signature
-        """Called once, in each worker."""
+        """Load the model; called once in each worker."""
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         path = Path(os.environ["MODEL_DIR"]) / "model.onnx"
@@ -22,15 +22,15 @@ class OnnxApi(litserve.LitAPI):
         self.names = [output.name for output in self.session.get_outputs()]
 
     def decode_request(self, request):  # type: ignore[no-untyped-def]
-        """The model's input; without an annotation, as in LitServe's documentation, no model checks it."""
+        """Return the model's input. It has no annotation, as in LitServe's documentation: no validation."""
         return np.array(request["inputs"], np.float32)
 
     def predict(self, inputs: Any) -> Any:
-        """The model's outputs."""
+        """Return the model's outputs."""
         return self.session.run(None, {self.input_name: inputs})
 
     def encode_response(self, outputs: Any) -> dict[str, Any]:
-        """The reply."""
+        """Return the response."""
         return {"outputs": {name: array.tolist() for name, array in zip(self.names, outputs, strict=True)}}
 
 

@@ -1,4 +1,4 @@
-"""Saves the model as MLflow has it: prepare.py MODEL_DIR OUTPUT_DIR."""
+"""Save the model in MLflow's format: prepare.py MODEL_DIR OUTPUT_DIR."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Writes MLServer's model repository: prepare.py MODEL_DIR OUTPUT_DIR."""
+"""Write MLServer's model repository: prepare.py MODEL_DIR OUTPUT_DIR."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""A custom runtime, as MLServer's documentation has it, since it brings none for ONNX."""
+"""A custom runtime after MLServer's documentation, since MLServer has none for ONNX."""
 
 import onnxruntime
 from mlserver import MLModel
@@ -11,7 +11,7 @@ class OnnxModel(MLModel):
     """An ONNX model; every input and output is a tensor of numbers."""
 
     async def load(self) -> bool:
-        """Opens the model that model-settings.json names."""
+        """Load the model given in model-settings.json."""
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         path = await get_model_uri(self._settings)
@@ -20,7 +20,7 @@ class OnnxModel(MLModel):
         return True
 
     async def predict(self, payload: InferenceRequest) -> InferenceResponse:
-        """Answers one request."""
+        """Answer one request."""
         feeds = {item.name: NumpyCodec.decode_input(item) for item in payload.inputs}
         outputs = zip(self.names, self.session.run(None, feeds), strict=True)
         return InferenceResponse(
