@@ -1,22 +1,24 @@
-"""A fresh clone, and the engine that builds images of it."""
+"""Fixtures: a fresh clone, a Docker engine, and an image built from the clone."""
 
 import os
+import re
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
+from uuid import uuid4
 
 import pytest
 
 from tests.app.conftest import start_server as start_server
+from tests.e2e.images import PLANTED_SECRET, build, docker
 
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture(scope="module")
-def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A clone of what is in the work tree; its .venv is ours, so that nothing is installed twice."""
-    path = tmp_path_factory.mktemp("clone") / "scorebox"
+def copy_work_tree(path: Path) -> Path:
+    """Create a clone with the files of this work tree. It shares .venv, so that nothing is reinstalled."""
     files = subprocess.check_output(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, text=True
     )
@@ -34,8 +36,14 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The clone that images are built from."""
+    return copy_work_tree(tmp_path_factory.mktemp("clone") / "scorebox")
+
+
 def missing(reason: str) -> NoReturn:
-    """Skips a test that lacks a real part; in CI it fails instead."""
+    """Skip a test if a program that it needs is missing; in CI, fail it."""
     if os.environ.get("CI") == "true":
         pytest.fail(reason)
     pytest.skip(reason)
@@ -43,8 +51,30 @@ def missing(reason: str) -> NoReturn:
 
 @pytest.fixture(scope="session")
 def engine() -> None:
-    """A Docker engine that answers; without one the tests are skipped, in CI they fail."""
+    """Require a Docker engine: without one, skip the tests, or fail them in CI."""
     try:
         subprocess.run(["docker", "info"], check=True, capture_output=True, timeout=30)
     except (OSError, subprocess.SubprocessError):
-        missing("no Docker engine answers")
+        missing("no Docker engine is running")
+
+
+@pytest.fixture(scope="session")
+def tag(clone: Path, engine: None) -> Iterator[str]:
+    """The tag of an image that is built with secrets in files and environment variables.
+
+    All images of the tests are removed at the end.
+    """
+    name = f"scorebox-{uuid4().hex[:8]}"
+    (clone / ".env").write_text(f"SECRET={PLANTED_SECRET}\n")
+    (clone / "app/keys.pem").write_text(PLANTED_SECRET)
+    (clone / "app/routes/static/keys.pem").write_text(PLANTED_SECRET)
+    variables = ("AZURE_CLIENT_SECRET", "AZURE_STORAGE_KEY", "API_KEY", "PIP_INDEX_PASSWORD")
+    secrets = dict.fromkeys(variables, PLANTED_SECRET)
+    done = build(clone, f"{name}:good", **secrets)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(
+        rf"built {name}:good: image sha256:[0-9a-f]{{64}}, \d+ MB, model wine/2@sha256:", done.stdout
+    )
+    yield f"{name}:good"
+    images = docker("images", "--quiet", "--filter", f"reference={name}*").split()
+    docker("rmi", "--force", *dict.fromkeys(images))

@@ -1,4 +1,4 @@
-"""What the README promises for a fresh clone, with the installed packages of this one."""
+"""The README's commands in a fresh clone, with the packages installed here."""
 
 import json
 import os
@@ -12,13 +12,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.conftest import copy_work_tree
+
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 START_TIMEOUT_S = 60
 
 
-class Clone:
-    """A service that `scripts/serve` runs."""
+class Service:
+    """A service started by `scripts/serve`."""
 
     def __init__(self, path: Path, *args: str, **environ: str) -> None:
         self.log = path.parent / "serve.log"
@@ -32,7 +34,7 @@ class Clone:
             )
 
     def curl(self) -> str:
-        """The command that the service gives to try it."""
+        """Return the curl command that the service prints."""
         deadline = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < deadline and self.process.poll() is None:
             if found := re.search(r"serving .*; try: (.*)", self.log.read_text()):
@@ -41,48 +43,54 @@ class Clone:
         raise AssertionError(self.log.read_text())
 
     def stop(self) -> int:
-        """Ends the service."""
+        """Stop the service and return its exit code."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(timeout=30)
 
 
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clone in which nothing has been built."""
+    return copy_work_tree(tmp_path_factory.mktemp("clone") / "scorebox")
+
+
 @pytest.fixture
-def served(clone: Path) -> Iterator[Clone]:
-    """The sample model, served."""
-    service = Clone(clone)
+def service(clone: Path) -> Iterator[Service]:
+    """A service with the sample model."""
+    service = Service(clone)
     yield service
     service.process.kill()
     service.process.wait()
 
 
 def shell(command: str) -> str:
-    """What a command line prints."""
+    """Run a command line and return what it prints."""
     return subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True).stdout
 
 
-def test_clone_to_answer(clone: Path, served: Clone) -> None:
-    """`./scripts/serve` and the curl that it prints: an answer of the latest model, which the lock names."""
-    command = served.curl()
-    reply = json.loads(shell(command))
+def test_clone_to_answer(clone: Path, service: Service) -> None:
+    """`./scripts/serve` serves the latest model and locks it; the curl command that it prints works."""
+    command = service.curl()
+    response = json.loads(shell(command))
     latest = json.loads((clone / "model_store/wine/2/manifest.json").read_text())
-    assert reply["model_name"] == "wine"
-    assert reply["model_version"] == "2"
-    assert reply["predictions"][0].keys() == {spec["name"] for spec in latest["outputs"]}
+    assert response["model_name"] == "wine"
+    assert response["model_version"] == "2"
+    assert response["predictions"][0].keys() == {spec["name"] for spec in latest["outputs"]}
     lock = json.loads((clone / "model.lock").read_text())
-    assert f"serving wine/2@{lock['digest']} on port " in served.log.read_text()
+    assert f"serving wine/2@{lock['digest']} on port " in service.log.read_text()
     port = re.search(r"localhost:(\d+)", command)
     assert port
     (example,) = re.findall(r"^curl -s localhost:8080/score .*?'$\n", README + "\n", re.MULTILINE | re.DOTALL)
     assert "predictions" in json.loads(shell(example.replace("8080", port[1])))
-    assert served.stop() == 0
+    assert service.stop() == 0
 
 
 def test_any_model(clone: Path, tmp_path: Path) -> None:
-    """`./scripts/serve --model FILE`, relative to where it is called from."""
+    """`./scripts/serve --model FILE` accepts a path relative to the working directory."""
     shutil.copy(clone / "model_store/wine/1/model.onnx", clone.parent / "mine.onnx")
-    service = Clone(clone, "--model", "mine.onnx")
-    reply = json.loads(shell(service.curl()))
-    assert (reply["model_name"], reply["model_version"]) == ("mine", "0")
+    service = Service(clone, "--model", "mine.onnx")
+    response = json.loads(shell(service.curl()))
+    assert (response["model_name"], response["model_version"]) == ("mine", "0")
     assert service.stop() == 0
 
 
@@ -100,8 +108,8 @@ def test_any_model(clone: Path, tmp_path: Path) -> None:
 def test_refused(
     clone: Path, args: tuple[str, ...], environ: dict[str, str], status: int, words: str
 ) -> None:
-    """What cannot be served ends at once with one line that says why."""
-    service = Clone(clone, *args, **environ)
+    """Invalid arguments, models and settings end `scripts/serve` with one line that says why."""
+    service = Service(clone, *args, **environ)
     assert service.process.wait(timeout=START_TIMEOUT_S) == status
     assert service.log.read_text().count(words) == 1
     assert "Traceback" not in service.log.read_text()
