@@ -1,14 +1,13 @@
 ARG BASE_IMAGE=python:3.13-slim-bookworm
 
-# Dependencies first and alone, so that a change of the code or of the model does not install them again.
+# Dependencies are a stage of their own, so that a change of code or model does not install them again.
 FROM ${BASE_IMAGE} AS dependencies
 COPY requirements.txt /
 RUN pip install --quiet --no-cache-dir --no-compile --require-hashes --root-user-action=ignore \
       --target /out/opt/scorebox/packages --requirement /requirements.txt
-# What only developers of these packages need goes; libonnxruntime.so is the C library, which the Python one
-# does not load. Byte code is made here, since the root file system is read-only later, and without the time
-# of its making, and as one order of hashes gives it. One time for every file, so that the same input gives the
-# same layer.
+# Remove what only developers of these packages need, and libonnxruntime.so, the C library, which the Python module
+# does not load. Compile byte code now, since the root file system is read-only later. Unchecked hashes, a fixed hash
+# seed and a fixed time of all files make the layer reproducible.
 RUN cd /out/opt/scorebox/packages \
       && rm -rf bin onnxruntime/transformers onnxruntime/quantization onnxruntime/tools onnxruntime/datasets \
            onnxruntime/capi/libonnxruntime.so* simdjson/*.cpp simdjson/*.h \
@@ -16,26 +15,28 @@ RUN cd /out/opt/scorebox/packages \
       && PYTHONHASHSEED=0 python -m compileall -q --invalidation-mode unchecked-hash . \
       && find /out -exec touch --no-dereference --date=@0 {} +
 
-# The build fails here if the model cannot answer its own samples.
-FROM ${BASE_IMAGE} AS proven
+# The build fails here if the model does not answer its own samples correctly.
+FROM ${BASE_IMAGE} AS verified
 ENV PYTHONPATH=/opt/scorebox/packages PYTHONDONTWRITEBYTECODE=1
 COPY --from=dependencies /out/ /
 WORKDIR /out/application/opt/scorebox
 COPY gunicorn.conf.py ./
 COPY model_loader model_loader
 COPY app app
-# A file that lies beside the code, a key or a note, is none of the service's.
+# Delete other files next to the code, such as keys and notes.
 RUN find . -type f ! -name '*.py' ! -path './app/routes/static/*.js' ! -path './app/routes/static/*.html' \
-      ! -path './app/routes/static/*-LICENSE.txt' -delete && find . -type d -empty -delete && PYTHONHASHSEED=0 python -m compileall -q --invalidation-mode unchecked-hash .
+      ! -path './app/routes/static/*-LICENSE.txt' -delete \
+      && find . -type d -empty -delete \
+      && PYTHONHASHSEED=0 python -m compileall -q --invalidation-mode unchecked-hash .
 WORKDIR /out/model/opt/scorebox
-# The optimized model goes with it where there is one, which COPY cannot say.
+# Copy the optimized model only if it exists; COPY fails for a missing directory.
 RUN --mount=target=/context for form in model model.optimized; do \
         if [ -d "/context/$form" ]; then cp -r "/context/$form" .; fi; \
       done \
       && cd /out/application/opt/scorebox && MODEL_PATH=/out/model/opt/scorebox/model python -m app.commands.check \
       && find /out -exec touch --no-dereference --date=@0 {} + && chmod -R u=rwX,go=rX /out
 
-# Nothing is installed from here on. Removed in a layer of its own, pip would still be in the one below.
+# Remove pip, and copy the result into an empty image below: otherwise pip would remain in a lower layer.
 FROM ${BASE_IMAGE} AS base
 RUN rm -rf /usr/local/bin/pip* /usr/local/lib/python3*/site-packages/pip* /usr/local/lib/python3*/ensurepip \
       && touch --date=@0 /usr/local/bin /usr/local/lib/python3* /usr/local/lib/python3*/site-packages
@@ -43,8 +44,8 @@ RUN rm -rf /usr/local/bin/pip* /usr/local/lib/python3*/site-packages/pip* /usr/l
 FROM scratch
 COPY --from=base / /
 COPY --from=dependencies /out/ /
-COPY --from=proven /out/application/ /
-COPY --from=proven /out/model/ /
+COPY --from=verified /out/application/ /
+COPY --from=verified /out/model/ /
 WORKDIR /opt/scorebox
 ENV PATH=/usr/local/bin:/usr/bin:/bin LANG=C.UTF-8 PYTHONPATH=/opt/scorebox/packages \
     PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 ORT_DISABLE_TELEMETRY=1

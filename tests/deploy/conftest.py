@@ -1,4 +1,4 @@
-"""What would be deployed, as `kubectl apply` would get it."""
+"""Fixtures: the rendered manifests, as `kubectl apply` receives them."""
 
 import shutil
 import subprocess
@@ -16,14 +16,14 @@ Manifest = dict[str, Any]
 
 
 def render(*args: str, root: Path = ROOT) -> "subprocess.CompletedProcess[str]":
-    """Runs `scripts/render`, whatever comes of it."""
+    """Run `scripts/render` and return its result, whatever the exit code."""
     if not shutil.which("kubectl"):
-        missing("kubectl is missing")
+        missing("kubectl is not installed")
     return subprocess.run([root / "scripts/render", *args], capture_output=True, text=True, timeout=120)
 
 
 def manifests(*args: str, root: Path = ROOT) -> dict[str, Manifest]:
-    """What `scripts/render` prints, by kind and name."""
+    """Run `scripts/render` and return "kind/name" → manifest."""
     done = render(*args, root=root)
     assert done.returncode == 0, done.stderr
     found = list(yaml.safe_load_all(done.stdout))
@@ -33,30 +33,30 @@ def manifests(*args: str, root: Path = ROOT) -> dict[str, Manifest]:
 
 
 def pod(manifests: dict[str, Manifest]) -> Manifest:
-    """The pods' template."""
+    """Return the Deployment's pod template."""
     template: Manifest = manifests["Deployment/scorebox"]["spec"]["template"]
     return template
 
 
 def container(manifests: dict[str, Manifest]) -> Manifest:
-    """The pods' one container."""
+    """Return the pod template's only container."""
     (found,) = pod(manifests)["spec"]["containers"]
     result: Manifest = found
     return result
 
 
 def selects(selector: dict[str, str], labels: dict[str, str]) -> bool:
-    """Whether a selector matches labels."""
+    """Return whether a selector matches labels."""
     return selector.items() <= labels.items()
 
 
 @pytest.fixture(scope="session", params=["staging", "production"])
 def overlay(request: pytest.FixtureRequest) -> dict[str, Manifest]:
-    """An overlay's manifests."""
+    """The manifests of each overlay."""
     return manifests(request.param, IMAGE)
 
 
 @pytest.fixture(scope="session")
 def production() -> dict[str, Manifest]:
-    """The manifests of production, which is deployed by canary."""
+    """The manifests of production, which is deployed with a canary."""
     return manifests("production", IMAGE)

@@ -1,7 +1,7 @@
-"""`scripts/azure_setup`: what it would do is printed, what it does is that, and again makes nothing anew.
+"""`scripts/azure_setup`: a dry run prints the commands, a run executes them, another run creates nothing.
 
-`az` is a stand-in here, which remembers what it was asked. That the real one knows every command and argument
-is checked by `scripts/azure_check`.
+`az` is replaced by a program that records its arguments. `scripts/azure_check` verifies that the real one
+accepts every command and argument.
 """
 
 import json
@@ -18,9 +18,9 @@ import pytest
 from tests.deploy.conftest import ROOT
 
 ARGUMENTS = ["scorebox", "westeurope", "example", "shop"]
-# The callback's signature, the one secret on the way.
+# The signature in the relay's callback URL, the only secret that the script handles.
 SIGNATURE = "c2lnbmF0dXJl"
-STAND_IN = f"""#!{sys.executable} -IS
+FAKE_AZ = f"""#!{sys.executable} -IS
 import json, os, sys
 from pathlib import Path
 state, arguments = Path(os.environ["STATE"]), sys.argv[1:]
@@ -50,21 +50,21 @@ elif query:
 """
 
 
-def stand_in(path: Path) -> Path:
-    """Puts the stand-in into a directory, where it also keeps what it remembers."""
-    (path / "az").write_text(STAND_IN)
+def install_fake_az(path: Path) -> Path:
+    """Write the fake `az` into a directory, where it also keeps its records."""
+    (path / "az").write_text(FAKE_AZ)
     (path / "az").chmod(0o755)
     return path
 
 
 @pytest.fixture
 def state(tmp_path: Path) -> Path:
-    """The stand-in of an empty subscription."""
-    return stand_in(tmp_path)
+    """The directory of a fake `az` for an empty subscription."""
+    return install_fake_az(tmp_path)
 
 
 def setup(state: Path, *args: str, **environ: str) -> "subprocess.CompletedProcess[str]":
-    """Runs the script with the stand-in."""
+    """Run the script with the fake `az`."""
     path = f"{state}:{os.environ['PATH']}"
     return subprocess.run(
         [ROOT / "scripts/azure_setup", *args],
@@ -76,7 +76,7 @@ def setup(state: Path, *args: str, **environ: str) -> "subprocess.CompletedProce
 
 
 def calls(state: Path) -> list[list[str]]:
-    """What `az` was asked since it was looked at last."""
+    """Return the arguments of each `az` call since the last call of this function."""
     file = state / "calls"
     lines = file.read_text().splitlines() if file.exists() else []
     file.unlink(missing_ok=True)
@@ -84,13 +84,13 @@ def calls(state: Path) -> list[list[str]]:
 
 
 def words(call: list[str]) -> str:
-    """A call's command, without its arguments."""
+    """Return the command of a call, without its options."""
     return " ".join(call).partition(" --")[0]
 
 
 @dataclass
 class Run:
-    """A run on an empty subscription."""
+    """A run of the script on an empty subscription."""
 
     state: Path
     printed: str
@@ -99,15 +99,15 @@ class Run:
 
 @pytest.fixture(scope="module")
 def first(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """The first run, after which everything is there."""
-    state = stand_in(tmp_path_factory.mktemp("subscription"))
+    """The first run, which creates everything."""
+    state = install_fake_az(tmp_path_factory.mktemp("subscription"))
     done = setup(state, *ARGUMENTS)
     assert done.returncode == 0, done.stderr
     return Run(state, done.stdout + done.stderr, calls(state))
 
 
 def test_dry_run(state: Path) -> None:
-    """It prints commands that a shell can read, asks nobody, and prints the same each time."""
+    """The dry run prints valid shell commands, the same each time, and does not call `az`."""
     first, second = (setup(state, "--dry-run", *ARGUMENTS) for _ in range(2))
     assert first.returncode == second.returncode == 0
     assert first.stdout == second.stdout
@@ -117,10 +117,10 @@ def test_dry_run(state: Path) -> None:
 
 
 def test_no_secret(first: Run) -> None:
-    """No secret is made, printed, or given as an argument; the relay's signed address goes through a pipe."""
+    """No secret is created, printed or passed as an argument; the relay's signed URL goes through a pipe."""
     dry = setup(first.state, "--dry-run", *ARGUMENTS).stdout
-    asked = "\n".join(shlex.join(call) for call in first.calls)
-    for text in (dry, asked, first.printed):
+    commands = "\n".join(shlex.join(call) for call in first.calls)
+    for text in (dry, commands, first.printed):
         assert not re.search(r"password|credential reset|account-key|connection-string|keys list|sig=", text)
         assert SIGNATURE not in text
     event = json.loads((first.state / "stdin").read_text())["properties"]
@@ -128,17 +128,17 @@ def test_no_secret(first: Run) -> None:
     assert event["filter"]["subjectEndsWith"] == "/manifest.json"
 
 
-def test_does_what_it_prints(first: Run) -> None:
-    """On an empty subscription the commands that run are those that the dry run prints, in its order."""
+def test_run_equals_dry_run(first: Run) -> None:
+    """On an empty subscription, the script runs the commands of the dry run in the same order."""
     script = setup(first.state, "--dry-run", *ARGUMENTS).stdout
     printed = [found.strip() for found in re.findall(r"\baz ((?:[a-z][a-z-]* )+)--", script)]
-    wait = "keyvault certificate list"  # until the role is known
+    wait = "keyvault certificate list"  # repeated until the role assignment takes effect
     assert [words(call) for call in first.calls if words(call) != wait] == printed
     assert "signingKey: kid-of-images" in first.printed
 
 
 def test_trust(first: Run) -> None:
-    """Each identity trusts its service connections, the pods' their service accounts, and nothing else."""
+    """Each identity trusts only its service connections, and the pods' identity only their accounts."""
     trusted = {
         (call[call.index("--identity-name") + 1], call[call.index("--subject") + 1])
         for call in first.calls
@@ -156,26 +156,26 @@ def test_trust(first: Run) -> None:
 
 
 def test_roles(first: Run) -> None:
-    """No role is one over everything, none is given on more than one resource, and each is explained."""
+    """No role is an administrator's, each is granted on a single resource, and each is documented."""
     document = (ROOT / "docs/azure.md").read_text()
     grants = [call for call in first.calls if words(call) == "role assignment create"]
     roles = {call[call.index("--role") + 1] for call in grants}
     assert not roles & {"Owner", "Contributor", "User Access Administrator", "Key Vault Administrator"}
     assert [role for role in roles if f"| {role} |" not in document] == []
-    # The stand-in's ids are those of a resource; a group or subscription would be spelled out.
+    # The fake's ids are ids of resources; the id of a resource group or subscription would be spelled out.
     assert all(call[call.index("--scope") + 1].startswith("id-of-scorebox") for call in grants)
     of_pods = [call for call in grants if "principalId-of-scorebox-pods" in call]
     assert of_pods == []
 
 
-def test_again(first: Run) -> None:
-    """A second run makes nothing anew that a second command would change or refuse."""
+def test_second_run(first: Run) -> None:
+    """A second run does not repeat commands that would fail or change an existing resource."""
     done = setup(first.state, *ARGUMENTS)
     assert done.returncode == 0, done.stderr
     second = calls(first.state)
-    once = {"acr create", "keyvault create", "keyvault certificate create", "aks create"}
-    assert once <= {words(call) for call in first.calls}
-    assert not once & {words(call) for call in second}
+    once_only = {"acr create", "keyvault create", "keyvault certificate create", "aks create"}
+    assert once_only <= {words(call) for call in first.calls}
+    assert not once_only & {words(call) for call in second}
 
     def posted(run: list[list[str]]) -> int:
         return sum(words(call) == "rest" and "--body" in call and "@-" not in call for call in run)
@@ -183,8 +183,8 @@ def test_again(first: Run) -> None:
     assert (posted(first.calls), posted(second)) == (6, 0)
 
 
-def test_cluster_says_no(state: Path) -> None:
-    """`az aks command invoke` succeeds where the command in the cluster does not; here that ends the run."""
+def test_cluster_command_fails(state: Path) -> None:
+    """A failed command in the cluster ends the run, although `az aks command invoke` itself succeeds."""
     done = setup(state, *ARGUMENTS, EXIT_CODE="1")
     assert done.returncode == 1
     assert "kubectl apply --filename cluster.yaml: exit code 1" in done.stderr
@@ -196,7 +196,7 @@ def test_cluster_says_no(state: Path) -> None:
     ids=str,
 )
 def test_usage(state: Path, args: list[str]) -> None:
-    """What is no name for all of Azure's resources is refused before anything is asked."""
+    """Missing arguments, and names that are invalid for a resource, are rejected before any call of `az`."""
     done = setup(state, *args)
     assert done.returncode == 2
     assert "usage: azure_setup" in done.stderr

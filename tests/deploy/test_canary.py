@@ -1,4 +1,4 @@
-"""What KubernetesManifest@1 makes of the Deployment for a canary, and how Prometheus tells the pods apart."""
+"""The copies of the Deployment that KubernetesManifest@1 makes for a canary, and their Prometheus label."""
 
 import re
 
@@ -8,7 +8,7 @@ from tests.deploy.conftest import Manifest, pod, selects
 
 
 def track(relabelings: list[Manifest], labels: dict[str, str]) -> str:
-    """The label `track` that Prometheus gives a pod with these labels.
+    """Return the label `track` that Prometheus assigns to a pod with these labels.
 
     https://prometheus.io/docs/prometheus/latest/configuration/configuration/#relabel_config, action replace
     """
@@ -24,7 +24,7 @@ def track(relabelings: list[Manifest], labels: dict[str, str]) -> str:
 
 
 def copied(deployment: Manifest, name: str) -> Manifest:
-    """A Deployment as KubernetesManifest@1 copies it for its canary strategy."""
+    """Return a copy of a Deployment as KubernetesManifest@1 creates it for its canary strategy."""
     copy: Manifest = yaml.safe_load(yaml.safe_dump(deployment))
     copy["metadata"]["name"] += f"-{name}"
     for labels in (
@@ -37,7 +37,7 @@ def copied(deployment: Manifest, name: str) -> Manifest:
 
 
 def test_canary(production: dict[str, Manifest]) -> None:
-    """Of the canary, its baseline and the stable pods no Deployment selects another's, and all are served."""
+    """Canary, control and stable Deployments select only their own pods; the Service selects all."""
     stable = production["Deployment/scorebox"]
     deployments = {
         "stable": stable,
@@ -55,12 +55,12 @@ def test_canary(production: dict[str, Manifest]) -> None:
         assert owners == [name]
         assert selects(production["Service/scorebox"]["spec"]["selector"], labels)
         assert track(relabelings, labels) == name
-    # 10 % of the Deployment's own count, rounded: the task would make a canary of no pods without complaint.
+    # The task rounds 10 % of the Deployment's replicas. If that is 0, it creates no pod and reports no error.
     assert round(stable["spec"]["replicas"] * 10 / 100) >= 1
 
 
 def test_pod_monitor(overlay: dict[str, Manifest]) -> None:
-    """Managed Prometheus reads it, as the job `scorebox`; pods are stable unless they say otherwise."""
+    """The PodMonitor is one of managed Prometheus with the job `scorebox`; pods are stable by default."""
     monitor = overlay["PodMonitor/scorebox"]
     assert monitor["apiVersion"] == "azmonitoring.coreos.com/v1"
     assert pod(overlay)["metadata"]["labels"][monitor["spec"]["jobLabel"]] == "scorebox"

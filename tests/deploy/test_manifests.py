@@ -1,4 +1,4 @@
-"""The manifests are valid, hardened, and agree with the service and with each other."""
+"""The manifests are valid and hardened, and consistent with the service and with each other."""
 
 import re
 
@@ -10,7 +10,7 @@ from flask import Flask
 from app.settings import Settings
 from tests.deploy.conftest import ROOT, Manifest, container, pod, selects
 
-# kubernetes_validate has no schema of a custom resource; test_canary.py checks this one.
+# kubernetes_validate has no schemas of custom resources; test_canary.py checks this one.
 CUSTOM = {"PodMonitor"}
 KUBERNETES = ("1.35", "1.37")
 UNITS = {"Mi": 2**20, "Gi": 2**30}
@@ -19,19 +19,19 @@ MASTER_BYTES, WORKER_BYTES, BODIES_AT_ONCE = 30_000_000, 90_000_000, 4
 
 
 def settings(manifests: dict[str, Manifest]) -> Settings:
-    """The service's settings in a pod, with what is reckoned from its CPU limit."""
+    """Return the service's settings in a pod, including those calculated from its CPU limit."""
     environ = {item["name"]: item["value"] for item in container(manifests)["env"]}
     return Settings.from_environ(environ).resolved(float(container(manifests)["resources"]["limits"]["cpu"]))
 
 
 def size(text: str) -> int:
-    """A quantity of bytes."""
+    """Return a Kubernetes quantity in bytes."""
     return int(text[:-2]) * UNITS[text[-2:]]
 
 
 @pytest.mark.parametrize("version", KUBERNETES)
 def test_schema(overlay: dict[str, Manifest], version: str) -> None:
-    """Every object is valid, with no field that Kubernetes does not know."""
+    """Every object is valid and has no unknown field."""
     for manifest in overlay.values():
         if manifest["kind"] not in CUSTOM:
             kubernetes_validate.validate(manifest, version, strict=True)
@@ -39,7 +39,7 @@ def test_schema(overlay: dict[str, Manifest], version: str) -> None:
 
 @pytest.mark.parametrize("version", KUBERNETES)
 def test_cluster_schema(version: str) -> None:
-    """So is what an administrator applies, and its namespaces enforce the restricted standard."""
+    """The administrator's objects are valid, and their namespaces enforce the restricted standard."""
     found = list(yaml.safe_load_all((ROOT / "deploy/azure/cluster.yaml").read_text()))
     for manifest in found:
         kubernetes_validate.validate(manifest, version, strict=True)
@@ -48,8 +48,8 @@ def test_cluster_schema(version: str) -> None:
     assert {item["labels"]["pod-security.kubernetes.io/enforce"] for item in namespaces} == {"restricted"}
 
 
-def test_pipeline_may_apply(overlay: dict[str, Manifest]) -> None:
-    """The pipeline's role lets it apply every object of the overlay, and neither secrets nor roles."""
+def test_pipeline_role(overlay: dict[str, Manifest]) -> None:
+    """The pipeline's role permits every object of the overlay, and neither secrets nor roles."""
     namespace = overlay["Deployment/scorebox"]["metadata"]["namespace"]
     (role,) = [
         manifest
@@ -73,7 +73,7 @@ def test_pipeline_may_apply(overlay: dict[str, Manifest]) -> None:
 
 
 def test_writes_only_tmp(overlay: dict[str, Manifest]) -> None:
-    """The root is read-only, the user the image's, and only /tmp, bounded and in memory, is writable."""
+    """The root is read-only, the user is the image's, and only /tmp is writable, in memory and limited."""
     assert container(overlay)["securityContext"]["readOnlyRootFilesystem"] is True
     user = pod(overlay)["spec"]["securityContext"]
     assert f"USER {user['runAsUser']}:{user['runAsGroup']}" in (ROOT / "Dockerfile").read_text()
@@ -84,7 +84,7 @@ def test_writes_only_tmp(overlay: dict[str, Manifest]) -> None:
 
 
 def test_no_token(overlay: dict[str, Manifest]) -> None:
-    """Pods get no token of the cluster's API; the one of the workload identity is the webhook's."""
+    """Pods have no token for the cluster's API; the webhook injects the workload identity's token."""
     assert overlay["ServiceAccount/scorebox"]["automountServiceAccountToken"] is False
     assert pod(overlay)["spec"]["automountServiceAccountToken"] is False
     assert pod(overlay)["spec"]["serviceAccountName"] == "scorebox"
@@ -92,7 +92,7 @@ def test_no_token(overlay: dict[str, Manifest]) -> None:
 
 
 def test_workers(overlay: dict[str, Manifest]) -> None:
-    """The CPU limit is whole workers, asked for in full, and the memory is enough for them."""
+    """The CPU limit fits whole workers and equals the request, and the memory is sufficient for them."""
     resources = container(overlay)["resources"]
     assert resources["requests"] == resources["limits"]
     found = settings(overlay)
@@ -104,17 +104,17 @@ def test_workers(overlay: dict[str, Manifest]) -> None:
 
 
 def test_drain(overlay: dict[str, Manifest]) -> None:
-    """A pod has time for preStop, for its drain and for what is in flight, before it is killed."""
+    """A pod has time for preStop, its drain and the requests in flight before it is killed."""
     found = settings(overlay)
     pause = container(overlay)["lifecycle"]["preStop"]["sleep"]["seconds"]
-    assert pause >= 5  # until every node has heard that the pod is no endpoint any more
+    assert pause >= 5  # time until every node has removed the pod from its endpoints
     needed = pause + found.drain_delay_s + found.graceful_timeout_s
     assert pod(overlay)["spec"]["terminationGracePeriodSeconds"] > needed
     assert found.request_timeout_ms <= (found.graceful_timeout_s - found.drain_delay_s) * 1000
 
 
 def test_rollout(overlay: dict[str, Manifest]) -> None:
-    """A rollout never has fewer pods than before, and pods are spread over zones and nodes."""
+    """A rollout never reduces the number of pods, and pods are spread over zones and nodes."""
     strategy = overlay["Deployment/scorebox"]["spec"]["strategy"]
     assert strategy["rollingUpdate"]["maxUnavailable"] == 0
     constraints = pod(overlay)["spec"]["topologySpreadConstraints"]
@@ -127,7 +127,7 @@ def test_rollout(overlay: dict[str, Manifest]) -> None:
 
 
 def test_probes(overlay: dict[str, Manifest], app: Flask) -> None:
-    """Probes ask routes of the service: started and ready by the model's proof, alive by the process."""
+    """Probes use the service's routes: startup and readiness check the model, liveness the process."""
     routes = {rule.rule for rule in app.url_map.iter_rules()}
     paths = {
         probe: container(overlay)[f"{probe}Probe"]["httpGet"]["path"]
@@ -138,7 +138,7 @@ def test_probes(overlay: dict[str, Manifest], app: Flask) -> None:
 
 
 def test_ports(overlay: dict[str, Manifest]) -> None:
-    """All name the one port that the service listens on."""
+    """All objects refer by name to the port that the service listens on."""
     (port,) = container(overlay)["ports"]
     assert port == {"name": "http", "containerPort": settings(overlay).port}
     named = [
@@ -156,7 +156,7 @@ def test_ports(overlay: dict[str, Manifest]) -> None:
 
 
 def test_network(overlay: dict[str, Manifest]) -> None:
-    """Nothing gets in or out of the namespace but requests to the service's port."""
+    """The namespace allows only inbound traffic to the service's port."""
     everything = overlay["NetworkPolicy/default-deny"]["spec"]
     assert everything == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
     spec = overlay["NetworkPolicy/scorebox"]["spec"]
@@ -165,8 +165,8 @@ def test_network(overlay: dict[str, Manifest]) -> None:
     assert "egress" not in spec
 
 
-def test_all_select_the_pods(overlay: dict[str, Manifest]) -> None:
-    """Service, budget, policy and monitor select the pods of every track, and the autoscaler has a target."""
+def test_selectors(overlay: dict[str, Manifest]) -> None:
+    """Service, budget, policy and monitor select the pods of all tracks; the autoscaler's target exists."""
     labels = {"app.kubernetes.io/name": "scorebox"}
     assert selects(labels, pod(overlay)["metadata"]["labels"])
     assert overlay["Service/scorebox"]["spec"]["selector"] == labels
@@ -178,14 +178,14 @@ def test_all_select_the_pods(overlay: dict[str, Manifest]) -> None:
 
 
 def test_autoscaler(overlay: dict[str, Manifest]) -> None:
-    """The Deployment starts with what the autoscaler would keep at least, and a pod may be drained."""
+    """The Deployment starts with the autoscaler's minimum, which allows the eviction of a pod."""
     spec = overlay["HorizontalPodAutoscaler/scorebox"]["spec"]
     assert overlay["Deployment/scorebox"]["spec"]["replicas"] == spec["minReplicas"] < spec["maxReplicas"]
     assert spec["minReplicas"] > overlay["PodDisruptionBudget/scorebox"]["spec"]["maxUnavailable"]
 
 
 def test_model_labels(overlay: dict[str, Manifest]) -> None:
-    """`kubectl get pods -L` shows the model, and no selector depends on it."""
+    """Labels and annotations have the model, for `kubectl get pods -L`, and no selector depends on them."""
     deployment = overlay["Deployment/scorebox"]
     for metadata in (deployment["metadata"], pod(overlay)["metadata"]):
         digest = metadata["annotations"]["scorebox.dev/model-digest-sha256"]

@@ -1,4 +1,4 @@
-"""`scripts/render`: one image by digest, the locked model's labels, and nothing else."""
+"""`scripts/render`: the image by digest, and the labels of the locked model."""
 
 import json
 import shutil
@@ -13,7 +13,7 @@ DIGEST = "0123456789abcdef" * 4
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """What rendering needs of the clone, with a lock that a test may change."""
+    """A copy of the files that `scripts/render` needs, with a lock file that a test may change."""
     for name in ("deploy", "scripts"):
         shutil.copytree(ROOT / name, tmp_path / name)
     (tmp_path / "model_loader").mkdir()
@@ -25,7 +25,7 @@ def tree(tmp_path: Path) -> Path:
 
 
 def lock(tree: Path, name: str) -> None:
-    """Locks a model of this name."""
+    """Write a lock file for a model with this name."""
     (tree / "model.lock").write_text(json.dumps({"name": name, "version": 12, "digest": f"sha256:{DIGEST}"}))
 
 
@@ -46,8 +46,8 @@ def lock(tree: Path, name: str) -> None:
     ],
     ids=" ".join,
 )
-def test_refused(args: list[str]) -> None:
-    """What names no image by its digest, no overlay or no number of pods is refused, and nothing printed."""
+def test_usage(args: list[str]) -> None:
+    """An image without digest, an unknown overlay or an invalid number of replicas is a usage error."""
     done = render(*args)
     assert done.returncode == 2
     assert done.stdout == ""
@@ -55,20 +55,20 @@ def test_refused(args: list[str]) -> None:
 
 
 def test_image(overlay: dict[str, Manifest]) -> None:
-    """Every image is the one that was given, by its digest."""
+    """Every container has the given image, by its digest."""
     spec = overlay["Deployment/scorebox"]["spec"]["template"]["spec"]
     assert [item["image"] for item in spec["containers"]] == [IMAGE]
 
 
-def test_stable(tree: Path) -> None:
-    """The same lock and image give the same bytes, wherever the clone lies."""
+def test_reproducible(tree: Path) -> None:
+    """The same lock file and image produce the same bytes, independent of the clone's path."""
     first, second = (render("production", IMAGE, root=tree).stdout for _ in range(2))
     assert first == second != ""
     assert str(tree) not in first
 
 
 def test_lock(tree: Path) -> None:
-    """Name, version and digest are the lock's, on the pods too; numbers stay text."""
+    """Deployment and pods have name, version and digest from the lock file, as strings."""
     deployment = manifests("staging", IMAGE, root=tree)["Deployment/scorebox"]
     for metadata in (deployment["metadata"], deployment["spec"]["template"]["metadata"]):
         assert metadata["labels"]["scorebox.dev/model-name"] == "wine"
@@ -78,8 +78,8 @@ def test_lock(tree: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["m" * 64, "wine-", "wine."])
-def test_no_label(tree: Path, name: str) -> None:
-    """A name that the cluster would refuse as a label is refused here."""
+def test_invalid_label(tree: Path, name: str) -> None:
+    """A model name that is no valid Kubernetes label is rejected."""
     lock(tree, name)
     done = render("staging", IMAGE, root=tree)
     assert (done.returncode, done.stdout) == (1, "")
@@ -87,6 +87,6 @@ def test_no_label(tree: Path, name: str) -> None:
 
 
 def test_replicas() -> None:
-    """What runs now can be kept, whatever the overlay starts with."""
+    """`--replicas` overrides the overlay's number of replicas."""
     deployment = manifests("production", IMAGE, "--replicas", "14")["Deployment/scorebox"]
     assert deployment["spec"]["replicas"] == 14

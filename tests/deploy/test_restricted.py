@@ -1,4 +1,4 @@
-"""The restricted Pod Security Standard, control by control."""
+"""The pods satisfy the restricted Pod Security Standard."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -10,14 +10,14 @@ from tests.deploy.conftest import Manifest, pod
 
 
 def violations(spec: Manifest) -> Iterator[str]:
-    """What a pod's specification has against the restricted Pod Security Standard, control by control.
+    """Yield the controls of the restricted Pod Security Standard that a pod's specification violates.
 
     https://kubernetes.io/docs/concepts/security/pod-security-standards/
     """
     inside = spec["containers"] + spec.get("initContainers", []) + spec.get("ephemeralContainers", [])
     whole = spec.get("securityContext", {})
     contexts = [item.get("securityContext", {}) for item in inside]
-    # Of the baseline standard.
+    # Controls of the Pod Security Standard "baseline".
     if any(spec.get(field) for field in ("hostNetwork", "hostPID", "hostIPC")):
         yield "host namespaces"
     if any(context.get("privileged") for context in contexts):
@@ -37,7 +37,7 @@ def violations(spec: Manifest) -> Iterator[str]:
     for field in ("appArmorProfile", "seLinuxOptions", "procMount", "sysctls"):
         if any(field in context for context in [whole, *contexts]):
             yield field
-    # Of the restricted one.
+    # Controls of the standard "restricted".
     kinds = {
         "configMap",
         "csi",
@@ -65,7 +65,7 @@ def violations(spec: Manifest) -> Iterator[str]:
 
 
 def test_restricted(overlay: dict[str, Manifest]) -> None:
-    """The pods keep to the restricted Pod Security Standard, control by control."""
+    """The pods violate no control of the restricted Pod Security Standard."""
     assert list(violations(pod(overlay)["spec"])) == []
 
 
@@ -86,12 +86,12 @@ def test_restricted(overlay: dict[str, Manifest]) -> None:
         ("containers.0.securityContext.capabilities.add", ["SYS_ADMIN"], "capabilities"),
     ],
 )
-def test_restricted_is_seen(production: dict[str, Manifest], path: str, value: object, control: str) -> None:
-    """Each control is really looked at: a pod that breaks it is found."""
+def test_violation(production: dict[str, Manifest], path: str, value: object, control: str) -> None:
+    """A pod that violates a control is reported with it."""
     spec = yaml.safe_load(yaml.safe_dump(pod(production)["spec"]))
-    *way, last = path.split(".")
-    place: Any = spec
-    for step in way:
-        place = place[int(step) if step.isdecimal() else step]
-    place[last] = value
+    *parents, last = path.split(".")
+    target: Any = spec
+    for key in parents:
+        target = target[int(key) if key.isdecimal() else key]
+    target[last] = value
     assert list(violations(spec)) == [control]

@@ -1,4 +1,4 @@
-"""Real Prometheus and Alertmanager, each on a free port of the loopback, for as long as a test needs them."""
+"""Fixtures and helpers that run Prometheus and Alertmanager on free ports of the loopback interface."""
 
 import json
 import os
@@ -27,7 +27,7 @@ SCRAPE_S = 0.5
 
 
 def program(*names: str) -> str:
-    """The path of a program that has one of these names; without it the test is skipped, in CI it fails."""
+    """Return the path of the first program found; if there is none, skip the test, or fail it in CI."""
     found = [path for path in map(shutil.which, names) if path]
     if not found:
         missing = f"{names[0]} is not installed"
@@ -36,7 +36,7 @@ def program(*names: str) -> str:
 
 
 def wait_for(reached: Callable[[], Any], what: str, timeout_s: float = START_TIMEOUT_S) -> Any:
-    """What `reached` gives once it is true."""
+    """Call `reached` until its result is true, and return that result."""
     deadline = time.monotonic() + timeout_s
     while not (value := reached()):
         assert time.monotonic() < deadline, f"not within {timeout_s} s: {what}"
@@ -45,7 +45,7 @@ def wait_for(reached: Callable[[], Any], what: str, timeout_s: float = START_TIM
 
 
 def free_port() -> int:
-    """A port of the loopback that nobody listens on."""
+    """Return an unused port of the loopback interface."""
     with closing(socket.create_server(("127.0.0.1", 0))) as listener:
         port: int = listener.getsockname()[1]
         return port
@@ -53,7 +53,7 @@ def free_port() -> int:
 
 @contextmanager
 def running(command: Sequence[str], port: int, log: Path) -> Iterator[None]:
-    """Runs a server that answers `/-/ready` on the port; ends it."""
+    """Run a server, wait for `/-/ready` on the port, and stop the server at the end."""
 
     def is_ready() -> bool:
         assert process.poll() is None, log.read_text()
@@ -73,11 +73,11 @@ def running(command: Sequence[str], port: int, log: Path) -> Iterator[None]:
 
 
 def get(port: int, path: str) -> tuple[int, str]:
-    """A GET request's status and body."""
+    """Send a GET request; return the response's status and body."""
     with closing(HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
         connection.request("GET", path)
-        reply = connection.getresponse()
-        return reply.status, reply.read().decode()
+        response = connection.getresponse()
+        return response.status, response.read().decode()
 
 
 @dataclass
@@ -87,13 +87,13 @@ class Prometheus:
     port: int
 
     def get(self, path: str) -> Any:
-        """The data that its API answers with."""
+        """Return the `data` of an API response."""
         status, body = get(self.port, f"/api/v1/{path}")
         assert status == 200, body
         return json.loads(body)["data"]
 
     def query(self, expression: str) -> list[tuple[dict[str, str], float]]:
-        """What an expression gives now: labels and value of each series that is not NaN."""
+        """Evaluate an expression; return labels and value of each series that is not NaN."""
         result = self.get(f"query?query={quote(expression)}")["result"]
         found = [(item["metric"], float(item["value"][1])) for item in result]
         return [(labels, value) for labels, value in found if value == value]
@@ -103,12 +103,12 @@ class Prometheus:
 def prometheus(
     directory: Path, targets: Mapping[int, Mapping[str, str]], *, alertmanager: int | None = None
 ) -> Iterator[Prometheus]:
-    """Starts Prometheus with the rules; alerts fire at once, and what was a week ago was two seconds ago.
+    """Run Prometheus with the rules, without `for:` delays, and with an offset of 2 s instead of a week.
 
     Args:
-        directory: an empty one, for its files.
-        targets: port → labels, as a PodMonitor gives them to the replicas.
-        alertmanager: the port of one.
+        directory: an empty directory for its files.
+        targets: port → labels that a PodMonitor would add to the replica.
+        alertmanager: port of an Alertmanager, if any.
     """
     rules = RULES.read_text().replace("offset 1w", "offset 2s")
     lines = [line for line in rules.splitlines() if not line.strip().startswith("for: ")]
@@ -139,14 +139,19 @@ def prometheus(
     ]
     with running(command, port, directory / "prometheus.log"):
         server = Prometheus(port)
-        # What was counted before the first scrape, `increase` does not see.
+        # `increase` ignores what was counted before the first scrape, so tests start after it.
         wait_for(lambda: len(server.query("up == 1")) == len(targets), "every replica scraped")
         yield server
 
 
 @contextmanager
 def alertmanager(directory: Path, webhook: int) -> Iterator[int]:
-    """Starts Alertmanager, which tells a webhook on the port of every alert; gives its own port."""
+    """Run an Alertmanager that sends all alerts to a webhook; yield Alertmanager's port.
+
+    Args:
+        directory: an empty directory for its files.
+        webhook: port of the webhook.
+    """
     config = {
         "route": {"receiver": "webhook", "group_by": ["..."], "group_wait": "0s"},
         "receivers": [

@@ -1,4 +1,4 @@
-"""The dashboard, as Grafana imports it."""
+"""The dashboard in the format that Grafana imports."""
 
 import json
 import re
@@ -9,9 +9,9 @@ from tests.monitoring.conftest import DASHBOARD, PANELS
 
 
 def test_rows() -> None:
-    """The questions, in the order in which they are asked."""
+    """The rows have the documented order."""
     assert [panel["title"] for panel in PANELS if panel["type"] == "row"] == [
-        "Is it up and which model",
+        "Availability and model",
         "Traffic by caller",
         "Latency by phase",
         "Errors and shedding",
@@ -22,7 +22,7 @@ def test_rows() -> None:
 
 
 def test_variables() -> None:
-    """Those used are those declared; Grafana's own begin with two underscores."""
+    """All variables in use are declared; Grafana's own begin with two underscores."""
     declared = {variable["name"] for variable in DASHBOARD["templating"]["list"]}
     assert declared >= {"datasource", "namespace", "model"}
     text = json.dumps({"panels": PANELS, "templating": DASHBOARD["templating"]})
@@ -30,22 +30,22 @@ def test_variables() -> None:
 
 
 def test_datasource() -> None:
-    """On import Grafana asks for one data source, and every panel reads from the one that is chosen."""
-    (asked,) = DASHBOARD["__inputs"]
+    """The dashboard has one data source as import parameter, and every panel uses the selected one."""
+    (parameter,) = DASHBOARD["__inputs"]
     (variable,) = (item for item in DASHBOARD["templating"]["list"] if item["type"] == "datasource")
-    assert variable["current"]["value"] == f"${{{asked['name']}}}"
+    assert variable["current"]["value"] == f"${{{parameter['name']}}}"
     for panel in PANELS:
         assert panel["type"] == "row" or panel["datasource"]["uid"] == "${datasource}"
 
 
-def test_places() -> None:
-    """Panels have a number of their own, lie within the width, and none on another."""
+def test_layout() -> None:
+    """Panels have unique ids, fit into the width and do not overlap."""
     assert len({panel["id"] for panel in PANELS}) == len(PANELS)
     for one, other in combinations([panel["gridPos"] for panel in PANELS], 2):
         assert one["x"] + one["w"] <= 24
         assert apart(one, other, "x", "w") or apart(one, other, "y", "h"), (one, other)
 
 
-def apart(one: Any, other: Any, place: str, size: str) -> bool:
-    """Whether two panels have nothing in common in one direction."""
-    return bool(one[place] + one[size] <= other[place] or other[place] + other[size] <= one[place])
+def apart(one: Any, other: Any, axis: str, size: str) -> bool:
+    """Return whether two panels do not overlap along an axis."""
+    return bool(one[axis] + one[size] <= other[axis] or other[axis] + other[size] <= one[axis])

@@ -1,4 +1,4 @@
-"""Drift, all the way: from rows that are scored to the message that somebody reads."""
+"""Drift end to end: from scored rows to the alert that Alertmanager sends."""
 
 import json
 import queue
@@ -23,7 +23,7 @@ SHIFTED = "magnesium"
 
 @pytest.fixture
 def webhook() -> Iterator[tuple[int, "queue.Queue[Any]"]]:
-    """A server that takes what Alertmanager sends: its port, and the alerts."""
+    """The port of a server that receives Alertmanager's notifications, and a queue of their alerts."""
     alerts: queue.Queue[Any] = queue.Queue()
 
     class Handler(BaseHTTPRequestHandler):
@@ -44,24 +44,24 @@ def webhook() -> Iterator[tuple[int, "queue.Queue[Any]"]]:
 
 
 def score(server: Server, rows: Any) -> None:
-    """Has the rows scored, many a request."""
+    """Score the rows, ROWS_A_REQUEST in each request."""
     with closing(server.connect()) as connection:
         for part in np.split(rows, range(ROWS_A_REQUEST, len(rows), ROWS_A_REQUEST)):
             body = json.dumps({"inputs": part.tolist()})
             connection.request("POST", "/score", body, {"content-type": "application/json"})
-            reply = connection.getresponse()
-            assert reply.status == 200, reply.read()
-            reply.read()
+            response = connection.getresponse()
+            assert response.status == 200, response.read()
+            response.read()
 
 
 def is_drift(alert: Any) -> bool:
-    """Whether it is not another that the machine gave a reason for, by its date or its load."""
+    """Return whether an alert is about drift; others may fire because of the machine's load or date."""
     return bool(alert["labels"]["alertname"] == "ScoreboxDrift")
 
 
 def test_shift(tmp_path: Path, start_server: StartServer, webhook: tuple[int, "queue.Queue[Any]"]) -> None:
-    """A feature's mean moves by one standard deviation: over both replicas its PSI alone rises, and somebody
-    is told; of as many rows that are as in training nobody hears."""
+    """If a feature's mean shifts by one standard deviation, only its PSI rises, over both replicas, and an
+    alert is sent. The same number of rows from the training distribution cause none."""
     training = split(load(), SEED)[0]
     column = training.features.index(SHIFTED)
     numbers = np.random.default_rng(SEED)
@@ -90,9 +90,9 @@ def test_shift(tmp_path: Path, start_server: StartServer, webhook: tuple[int, "q
             ),
             "every row counted",
         )
-        # Replicas are scraped one by one: the rules may have seen but some of them when the alert fires.
+        # Replicas are scraped one after another, so the alert may fire before all of them are in the rules.
         wait_for(lambda: len(found.query("version:model_feature:psi1h")) == 26, "every feature's PSI")
-        told = next(alert for alert in iter(lambda: alerts.get(timeout=30), None) if is_drift(alert))
+        received = next(alert for alert in iter(lambda: alerts.get(timeout=30), None) if is_drift(alert))
         psi = {
             (labels["namespace"], labels["feature"]): value
             for labels, value in found.query("version:model_feature:psi1h")
@@ -105,6 +105,6 @@ def test_shift(tmp_path: Path, start_server: StartServer, webhook: tuple[int, "q
     assert max(value for labels, value in outputs if labels["namespace"] == "steady") < 0.1
     assert [labels.get("feature") for labels, _ in firing] == [SHIFTED]
     assert {labels["namespace"] for labels, _ in firing} == {"shifted"}
-    assert told["status"] == "firing"
-    assert told["labels"]["feature"] == SHIFTED
-    assert SHIFTED in told["annotations"]["summary"]
+    assert received["status"] == "firing"
+    assert received["labels"]["feature"] == SHIFTED
+    assert SHIFTED in received["annotations"]["summary"]

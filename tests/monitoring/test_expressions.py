@@ -1,4 +1,4 @@
-"""Every expression of the dashboard and the rules has data, of a live service under load."""
+"""Every expression of the dashboard and the rules returns data for live services under load."""
 
 import json
 import re
@@ -24,7 +24,7 @@ from tests.monitoring.conftest import (
     wait_for,
 )
 
-# What Grafana puts in place of its variables, where all of everything is chosen.
+# Values of Grafana's variables when "All" is selected.
 VALUES = {
     "__rate_interval": "1m",
     "__range": "5m",
@@ -40,7 +40,7 @@ VERSIONS = {"earlier": 1, "stable": 2, "canary": 1}
 
 @contextmanager
 def loaded(server: Server) -> Iterator[None]:
-    """Has a service asked by several callers, rightly and wrongly."""
+    """Send valid and invalid requests of several callers to a service, in the background."""
     stop = threading.Event()
     thread = threading.Thread(target=load, args=(server, stop))
     thread.start()
@@ -52,7 +52,7 @@ def loaded(server: Server) -> Iterator[None]:
 
 
 def load(server: Server, stop: threading.Event) -> None:
-    """Sends one request after the other, until it is to stop."""
+    """Send requests one after another until `stop` is set."""
     rows = [row for sample in SAMPLES for row in sample["inputs"]["x"]]
     bodies = [
         {"inputs": rows * 10},
@@ -69,7 +69,7 @@ def load(server: Server, stop: threading.Event) -> None:
 
 
 def send_half(server: Server) -> None:
-    """Sends a request whose body does not arrive in time."""
+    """Send a request with an incomplete body, and wait for its deadline."""
     with closing(socket.create_connection(("127.0.0.1", server.port))) as connection:
         connection.sendall(b"POST /score HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n{")
         assert connection.recv(100).startswith(b"HTTP/1.1 504")
@@ -77,7 +77,7 @@ def send_half(server: Server) -> None:
 
 @pytest.fixture(scope="module")
 def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Prometheus]]:
-    """A stable replica and a canary under load, and what Prometheus has of a replica that is gone."""
+    """A stable replica and a canary under load, and a Prometheus that also has data of a removed replica."""
     directory = tmp_path_factory.mktemp("live")
     variables = {"WEB_CONCURRENCY": "2", "CALLER_HEADER": "x-caller", "REQUEST_TIMEOUT_MS": "300"}
     with starting(directory) as start:
@@ -93,14 +93,16 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Pro
             with loaded(earlier):
                 for server in servers * 4:
                     send_half(server)
-                wait_for(lambda: len(found.query("version:model_output:psi1h")) == 4, "500 values a version")
+                wait_for(
+                    lambda: len(found.query("version:model_output:psi1h")) == 4, "500 values per version"
+                )
             earlier.stop()
-            wait_for(lambda: found.query('up{pod="a"} == 0'), "the replaced replica gone")
+            wait_for(lambda: found.query('up{pod="a"} == 0'), "the replaced replica is down")
             yield stable, found
 
 
 def expressions() -> list[Any]:
-    """Of every panel and every variable of the dashboard."""
+    """Return the expressions of all panels and variables of the dashboard."""
     targets = [
         (f"{panel['title']} {target['refId']}", target["expr"])
         for panel in PANELS
@@ -115,19 +117,19 @@ def expressions() -> list[Any]:
 
 
 def rules(kind: str) -> list[Any]:
-    """The rules that record, or that alert."""
+    """Return all rules of a kind: "record" or "alert"."""
     groups = yaml.safe_load(RULES.read_text())["groups"]
     return [pytest.param(rule, id=rule[kind]) for group in groups for rule in group["rules"] if kind in rule]
 
 
 def data(found: Prometheus, expression: str) -> list[tuple[dict[str, str], float]]:
-    """What an expression gives as soon as it gives something."""
+    """Evaluate an expression until it returns data, and return the data."""
     series: list[tuple[dict[str, str], float]] = wait_for(lambda: found.query(expression), expression)
     return series
 
 
 def filled(text: str) -> str:
-    """An expression as Grafana sends it."""
+    """Return an expression with values in place of Grafana's variables."""
     for name, value in VALUES.items():
         text = text.replace(f"${name}", value)
     return text
@@ -135,7 +137,7 @@ def filled(text: str) -> str:
 
 @pytest.mark.parametrize("text", expressions())
 def test_dashboard(live: tuple[Server, Prometheus], text: str) -> None:
-    """Every panel shows something, and every variable has a value to choose."""
+    """Every panel has data, and every variable has a value."""
     if values := re.fullmatch(r"label_values\((.+), (\w+)\)", filled(text)):
         assert all(labels[values[2]] for labels, _ in data(live[1], values[1]))
     else:
@@ -143,7 +145,7 @@ def test_dashboard(live: tuple[Server, Prometheus], text: str) -> None:
 
 
 def test_versions(live: tuple[Server, Prometheus]) -> None:
-    """Stable, canary and what was served earlier stand side by side."""
+    """The table compares stable, canary and earlier versions."""
     (table,) = (panel for panel in PANELS if panel["title"].startswith("Stable, canary"))
     for target in table["targets"]:
         found = data(live[1], filled(target["expr"]))
@@ -156,26 +158,26 @@ def test_versions(live: tuple[Server, Prometheus]) -> None:
 
 @pytest.mark.parametrize("rule", rules("record"))
 def test_recorded(live: tuple[Server, Prometheus], rule: dict[str, str]) -> None:
-    """What is recorded is there."""
+    """Every recording rule returns data."""
     assert data(live[1], rule["record"])
 
 
 @pytest.mark.parametrize("rule", rules("alert"))
 def test_alert(live: tuple[Server, Prometheus], rule: dict[str, str]) -> None:
-    """What an alert compares is there: with `bool`, a comparison gives 0 or 1 instead of leaving out."""
+    """Every comparison of an alert has data: with `bool`, it returns 0 or 1 instead of filtering."""
     text = re.sub(r" (==|>=|<=|>|<) ", r" \1 bool ", rule["expr"].replace("offset 1w", "offset 2s"))
     for part in re.split(r"\b(?:and|or|unless)\b", text):
         assert data(live[1], part)
 
 
 def test_healthy(live: tuple[Server, Prometheus]) -> None:
-    """Prometheus could evaluate every rule."""
+    """Prometheus evaluates every rule without an error."""
     found = [rule for group in live[1].get("rules")["groups"] for rule in group["rules"]]
     assert len(found) == len(rules("record")) + len(rules("alert"))
     assert {rule["name"]: rule["lastError"] for rule in found if rule["health"] != "ok"} == {}
 
 
 def test_check_metrics(live: tuple[Server, Prometheus]) -> None:
-    """Names, units and help texts of the metrics are as Prometheus wants them."""
+    """Names, units and help texts of the metrics follow Prometheus' conventions."""
     text = live[0].request("GET", "/metrics")[1]
     subprocess.run([program("promtool"), "check", "metrics"], input=text, text=True, check=True)

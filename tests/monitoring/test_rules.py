@@ -1,4 +1,4 @@
-"""The rules: what fires and what does not, and that each alert says what to do."""
+"""The rules: when each alert fires and when it does not, and its runbook."""
 
 import re
 import subprocess
@@ -20,7 +20,7 @@ ALERTS = [
 
 
 def cases(alert: str) -> list[list[Any]]:
-    """What each case of the alert expects."""
+    """Return the expected alerts of each test case of an alert."""
     return [
         case["exp_alerts"]
         for path in CASES
@@ -31,19 +31,19 @@ def cases(alert: str) -> list[list[Any]]:
 
 
 def test_check() -> None:
-    """Prometheus reads the rules, and finds no fault with them."""
+    """`promtool check rules` accepts the rules without a warning."""
     subprocess.run([program("promtool"), "check", "rules", "--lint-fatal", str(RULES)], check=True)
 
 
 @pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
 def test_cases(path: Path) -> None:
-    """In every case those alerts fire that ought to, with their words, and no others."""
+    """In every test case exactly the expected alerts fire, with the expected annotations."""
     subprocess.run([program("promtool"), "test", "rules", str(path)], check=True)
 
 
 @pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert["alert"])
 def test_alert(alert: dict[str, Any]) -> None:
-    """Every alert has cases in which it fires and does not, a severity, and a section to read."""
+    """Every alert has cases in which it fires and does not fire, a severity, and a runbook section."""
     expected = cases(alert["alert"])
     assert any(expected)
     assert not all(expected)
@@ -55,7 +55,7 @@ def test_alert(alert: dict[str, Any]) -> None:
 
 
 def test_scrape_configuration(tmp_path: Path) -> None:
-    """What the document says for Prometheus without Kubernetes is a configuration."""
+    """The documented configuration for Prometheus without Kubernetes is valid."""
     (text,) = re.findall(
         r"```yaml\n(rule_files:.*?)```", (ROOT / "docs/operations.md").read_text(), re.DOTALL
     )
@@ -65,7 +65,7 @@ def test_scrape_configuration(tmp_path: Path) -> None:
 
 
 def test_links() -> None:
-    """What a runbook sends its reader to is there."""
+    """All links between sections of the runbook are valid."""
     text = (ROOT / "docs/operations.md").read_text()
     anchors = {
         re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-")
@@ -74,7 +74,7 @@ def test_links() -> None:
     assert set(re.findall(r"\]\(#([^)]+)\)", text)) <= anchors
 
 
-def test_no_other_section() -> None:
-    """No section is left of an alert that is gone."""
+def test_sections() -> None:
+    """The runbook has a section for each alert, in the same order, and no others."""
     sections = re.findall(r"^### (Scorebox\w+)$", (ROOT / "docs/operations.md").read_text(), re.MULTILINE)
     assert sections == [alert["alert"] for alert in ALERTS]
