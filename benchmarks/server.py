@@ -31,7 +31,7 @@ _UNKNOWN = dict.fromkeys(("port", "port2", "port3", "workers", "pool", "program"
 
 @dataclass(frozen=True)
 class Setup:
-    """What is served, and how.
+    """A model and how it is served.
 
     Attributes:
         model: one of `models.MODELS`.

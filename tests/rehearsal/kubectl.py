@@ -52,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
         return added
 
     get = command("get", run_get)
-    get.add_argument("what", nargs="+")
+    get.add_argument("resource", nargs="+")
     get.add_argument("-l", "--selector", default="")
     get.add_argument("-o", "--output", required=True)
     get.add_argument("--ignore-not-found", action="store_true")
@@ -60,19 +60,19 @@ def _parser() -> argparse.ArgumentParser:
     rollout = commands.add_parser("rollout").add_subparsers(required=True)
     for name, run in (("status", run_status), ("undo", run_undo)):
         each = command(name, run, rollout)
-        each.add_argument("what", nargs="+")
+        each.add_argument("resource", nargs="+")
         each.add_argument("--timeout")
     delete = command("delete", run_delete)
-    delete.add_argument("what", nargs="+")
+    delete.add_argument("resource", nargs="+")
     delete.add_argument("--ignore-not-found", action="store_true")
     delete.add_argument("--cascade")
-    command("port-forward", run_forward).add_argument("what", nargs=2)
+    command("port-forward", run_forward).add_argument("resource", nargs=2)
     return parser
 
 
 def run_get(cluster: Cluster, args: argparse.Namespace) -> int:
     """Run `get pods` or `get deployment NAME`."""
-    kind, *names = [part for what in args.what for part in what.split("/")]
+    kind, *names = [part for resource in args.resource for part in resource.split("/")]
     if kind in ("pod", "pods") and not names:
         wanted = dict(part.split("=") for part in args.selector.split(",") if part)
         items = [
@@ -80,7 +80,7 @@ def run_get(cluster: Cluster, args: argparse.Namespace) -> int:
         ]
         return _print({"kind": "List", "items": items}, args.output)
     if kind not in KINDS or len(names) != 1:
-        raise RehearsalError(f"the rehearsal's kubectl does not support 'get {' '.join(args.what)}'")
+        raise RehearsalError(f"the rehearsal's kubectl does not support 'get {' '.join(args.resource)}'")
     found = cluster.get(args.namespace, KINDS[kind], names[0])
     if found is None:
         if args.ignore_not_found:
@@ -117,7 +117,7 @@ def run_undo(cluster: Cluster, args: argparse.Namespace) -> int:
 
 def run_delete(cluster: Cluster, args: argparse.Namespace) -> int:
     """Run `delete deployment NAME…`."""
-    kind, *names = args.what
+    kind, *names = args.resource
     if kind not in KINDS:
         raise RehearsalError(f"the rehearsal's kubectl does not support 'delete {kind}'")
     for name in names:
@@ -128,7 +128,7 @@ def run_delete(cluster: Cluster, args: argparse.Namespace) -> int:
 
 def run_forward(cluster: Cluster, args: argparse.Namespace) -> int:
     """Run `port-forward pod/NAME :PORT` until it is terminated."""
-    name, port = args.what[0].removeprefix("pod/"), int(args.what[1].rpartition(":")[2])
+    name, port = args.resource[0].removeprefix("pod/"), int(args.resource[1].rpartition(":")[2])
     found = [pod for pod in cluster.pods(args.namespace) if pod["metadata"]["name"] == name]
     if not found:
         raise RehearsalError(f'Error from server (NotFound): pods "{name}" not found')
@@ -162,7 +162,7 @@ def _copy(source: Any, sink: Any) -> None:
 
 
 def _kind_and_name(args: argparse.Namespace) -> tuple[str, str]:
-    kind, name = [part for what in args.what for part in what.split("/")]
+    kind, name = [part for resource in args.resource for part in resource.split("/")]
     if kind not in KINDS:
         raise RehearsalError(f"the rehearsal's kubectl does not support 'rollout' of a {kind}")
     return KINDS[kind], name

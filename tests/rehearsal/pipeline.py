@@ -21,12 +21,12 @@ class Step:
 
     Attributes:
         kind: one of `KINDS`.
-        what: the value of that key, such as the script or the task's name.
+        value: the value of that key, such as the script or the task's name.
         name: prefix of its output variables; empty if it has no name.
     """
 
     kind: str
-    what: str
+    value: str
     title: str
     name: str
     condition: str
@@ -149,7 +149,7 @@ def _step(given: Mapping[str, Any]) -> Step:
         raise RehearsalError(f"step {given}: expected exactly one of {', '.join(KINDS)}")
     return Step(
         kind=kinds[0],
-        what=given[kinds[0]],
+        value=given[kinds[0]],
         title=given["displayName"],
         name=given.get("name", ""),
         condition=given.get("condition", "succeeded()"),

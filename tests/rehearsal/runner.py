@@ -185,33 +185,33 @@ class Run:
         return failure is None
 
     def _execute(self, step: Step, agent: Agent) -> str:
-        what = agent.expand(step.what)
+        value = agent.expand(step.value)
         env = agent.env | {name: agent.expand(value) for name, value in step.env.items()}
         artifacts = self.directory / "artifacts"
         match step.kind:
             case "script":
-                return self._bash(what, agent, env)
+                return self._bash(value, agent, env)
             case "checkout":
                 self._checkout(agent)
             case "download":
                 shutil.copytree(artifacts / step.artifact, agent.workspace / step.artifact)
             case "publish":
-                source = agent.sources / what
+                source = agent.sources / value
                 if not source.exists():
-                    raise StepFailed(f"cannot publish {what}: it does not exist")
+                    raise StepFailed(f"cannot publish {value}: it does not exist")
                 shutil.rmtree(artifacts / step.artifact, ignore_errors=True)
                 if source.is_dir():
                     shutil.copytree(source, artifacts / step.artifact)
                 else:
                     (artifacts / step.artifact).mkdir(parents=True)
                     shutil.copy(source, artifacts / step.artifact)
-            case _ if what == "AzureCLI@2":
+            case _ if value == "AzureCLI@2":
                 inputs = {name: agent.expand(value) for name, value in step.inputs.items()}
                 return self._bash(inputs["inlineScript"], agent, env)
-            case _ if what not in self.tasks:
-                raise RehearsalError(f"the task {what} has no replacement in the rehearsal")
+            case _ if value not in self.tasks:
+                raise RehearsalError(f"the task {value} has no replacement in the rehearsal")
             case _:
-                self.tasks[what](agent, {name: agent.expand(value) for name, value in step.inputs.items()})
+                self.tasks[value](agent, {name: agent.expand(value) for name, value in step.inputs.items()})
         return ""
 
     def _checkout(self, agent: Agent) -> None:
@@ -253,4 +253,4 @@ def _variable(name: str) -> str:
 
 
 def _kind(step: Step) -> str:
-    return step.what if step.kind == "task" else step.kind
+    return step.value if step.kind == "task" else step.kind
