@@ -1,1 +1,1 @@
-"""What takes a built image into production and back: canary gate, record, which, rollback."""
+"""Take a built image into production and back: canary gate, release record, status, rollback."""

@@ -1,4 +1,4 @@
-"""`python -m release`: exit code 0 is done, 1 refused with a sentence on stderr, 2 wrong usage, 3 not yet."""
+"""`python -m release`: exit code 0 done, 1 refused (the message on stderr says why), 2 usage, 3 not yet."""
 
 import argparse
 import re
@@ -10,51 +10,55 @@ from pathlib import Path
 from model_loader.errors import LoaderError
 from model_loader.registry.ledger import STAGES
 from model_loader.text_tables import table
-from release.canary_gate import NOT_YET, PASS, REJECT, cells, judge, verdict
+from release.canary_gate import HEADER, NOT_YET, PASS, REJECT, compare, table_row, verdict
 from release.errors import NotEnoughData, ReleaseError
 from release.prometheus import Prometheus
 from release.record_release import PRODUCTION, record
 from release.release_log import FIELDS
-from release.rollback import choose, roll_back
-from release.status import ask, difference, show
+from release.rollback import choose_release, roll_back
+from release.status import collect, difference, status_table
 from release.thresholds import Thresholds, read_thresholds
 
-CODES = {PASS: 0, REJECT: 1, NOT_YET: 3}
-SECONDS = {"s": 1, "m": 60, "h": 3600}
+EXIT_CODES = {PASS: 0, REJECT: 1, NOT_YET: 3}
+SECONDS_PER_UNIT = {"s": 1, "m": 60, "h": 3600}
 INTERVAL_S = 5
 EPILOG = """\
 environment:
-  PROMETHEUS_TOKEN   sent to Prometheus as a bearer token, where it is set
-  MODEL_STORE        the store whose ledger is meant; default the one that model.lock names
-  MODEL_PUBLISHER    who releases.jsonl and the ledger say did it; default user@host
+  PROMETHEUS_TOKEN   bearer token for Prometheus, if it needs one
+  MODEL_STORE        store that has the ledger; default: the one that model.lock names
+  MODEL_PUBLISHER    name for entries in releases.jsonl and the ledger; default: user@host
 
 exit codes: 0 done, 1 refused (the message says why), 2 usage, 3 not enough data
 """
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The command line, each command with the function that runs it as `run`."""
+    """Return the parser. Each command sets `run` to the function that runs it."""
     parser = argparse.ArgumentParser(
         prog="python -m release",
-        description="What takes a built image into production and back.",
+        description="Take a built image into production and back.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    text = "hold the canary against stable: 0 pass, 1 reject, 3 not enough data"
+    text = "compare the canary with the stable pods; exit code 0: pass, 1: reject, 3: not enough data"
     gate = subparsers.add_parser("canary-gate", help=text, description=text, allow_abbrev=False)
     gate.set_defaults(run=run_gate)
-    gate.add_argument("--prometheus", type=_url, required=True, metavar="URL", help="of the server to ask")
+    gate.add_argument("--prometheus", type=_url, required=True, metavar="URL", help="URL of the server")
     gate.add_argument(
-        "--window", type=_duration, default="5m", metavar="DURATION", help="to judge by; default: 5m"
+        "--window",
+        type=_duration,
+        default="5m",
+        metavar="DURATION",
+        help="time range of the comparison; default: 5m",
     )
     gate.add_argument(
         "--watch",
         type=_duration,
         metavar="DURATION",
-        help="keep asking for so long; a reject ends it at once; default: ask once",
+        help="repeat the comparison for this long, until a reject; default: compare once",
     )
     gate.add_argument(
         "--thresholds",
@@ -68,85 +72,91 @@ def build_parser() -> argparse.ArgumentParser:
         type=_namespace,
         default="scorebox-production",
         metavar="NAME",
-        help="of the canary; default: scorebox-production",
+        help="namespace of the canary; default: scorebox-production",
     )
 
-    text = "write down what the pods carry: in the ledger, in model.lock and in releases.jsonl"
+    text = "record the release that the pods run: in the ledger, model.lock and releases.jsonl"
     recording = subparsers.add_parser("record", help=text, description=text, allow_abbrev=False)
     recording.set_defaults(run=run_record)
     recording.add_argument(
-        "--image", type=_image, required=True, metavar="REPOSITORY@sha256:…", help="that all pods must carry"
+        "--image",
+        type=_image,
+        required=True,
+        metavar="REPOSITORY@sha256:…",
+        help="image that all pods must run",
     )
     recording.add_argument(
         "--stage",
         choices=STAGES,
         default=PRODUCTION,
-        help="whose pods and ledger; lock and releases are production's; default: production",
+        help="stage of the pods and the ledger; staging leaves model.lock and releases.jsonl unchanged; "
+        "default: production",
     )
 
-    text = "ask ledger, model.lock, image and pods which model is in production; 1 where they differ"
+    text = "show which model is in production; exit code 1 if ledger, model.lock, image and pods differ"
     which = subparsers.add_parser("which", help=text, description=text, allow_abbrev=False)
     which.set_defaults(run=run_which)
 
-    text = "put an earlier release back into production, and write that down"
+    text = "restore an earlier release in production, and record that"
     rolling = subparsers.add_parser("rollback", help=text, description=text, allow_abbrev=False)
     rolling.set_defaults(run=run_rollback)
     rolling.add_argument(
         "--to",
         metavar="RELEASE",
-        help="a commit, an image's digest or NAME/VERSION in releases.jsonl; default: the one before",
+        help="a commit, an image's digest or NAME/VERSION in releases.jsonl; default: the release before",
     )
     rolling.add_argument("--reason", type=_reason, metavar="TEXT", help="a note for the history")
     return parser
 
 
 def run_gate(args: argparse.Namespace) -> int:
-    """`canary-gate`."""
+    """Run `canary-gate`."""
     prometheus = Prometheus(args.prometheus)
-    end = time.monotonic() + (int(args.watch[:-1]) * SECONDS[args.watch[-1]] if args.watch else 0)
+    watch_s = int(args.watch[:-1]) * SECONDS_PER_UNIT[args.watch[-1]] if args.watch else 0
+    end = time.monotonic() + watch_s
     while True:
         try:
-            rows = judge(prometheus, args.namespace, args.window, args.thresholds)
+            results = compare(prometheus, args.namespace, args.window, args.thresholds)
         except NotEnoughData as exc:
-            said, result = f"release: {exc}", NOT_YET
+            report, result = f"release: {exc}", NOT_YET
         else:
-            said = table(("CHECK", "CANARY", "STABLE", "LIMIT", "RESULT"), [cells(row) for row in rows])
-            result = verdict(rows)
+            report = table(HEADER, [table_row(each) for each in results])
+            result = verdict(results)
         if result == REJECT or time.monotonic() >= end:
             break
         time.sleep(max(0.0, min(INTERVAL_S, end - time.monotonic())))
-    print(said)
+    print(report)
     print(f"canary in {args.namespace}, last {args.window}: {result}")
-    return CODES[result]
+    return EXIT_CODES[result]
 
 
 def run_record(args: argparse.Namespace) -> int:
-    """`record`."""
+    """Run `record`."""
     print(record(args.image, args.stage))
     return 0
 
 
 def run_which(args: argparse.Namespace) -> int:  # noqa: ARG001  (it has no options)
-    """`which`."""
-    answers = ask()
-    print(show(answers))
-    if differ := difference(answers):
-        print(f"they do not agree: {differ}")
+    """Run `which`."""
+    statuses = collect()
+    print(status_table(statuses))
+    if mismatch := difference(statuses):
+        print(f"mismatch: {mismatch}")
         return 1
-    print(f"all agree: {answers[0].model}")
+    print(f"all agree: {statuses[0].model}")
     return 0
 
 
 def run_rollback(args: argparse.Namespace) -> int:
-    """`rollback`."""
-    release = choose(args.to)
-    print(f"going back to {release.image}, {release.model}, commit {release.commit}, of {release.time}")
+    """Run `rollback`."""
+    release = choose_release(args.to)
+    print(f"rolling back to {release.image}, {release.model}, commit {release.commit}, of {release.time}")
     print(roll_back(release, args.reason))
     return 0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command, and returns the exit code."""
+    """Run one command and return the exit code."""
     args = build_parser().parse_args(argv)
     try:
         code: int = args.run(args)
@@ -164,7 +174,7 @@ def _duration(text: str) -> str:
 
 def _namespace(text: str) -> str:
     if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", text):
-        raise argparse.ArgumentTypeError(f"expected the name of a namespace, got {text!r}")
+        raise argparse.ArgumentTypeError(f"expected a namespace, got {text!r}")
     return text
 
 
@@ -182,7 +192,7 @@ def _image(text: str) -> str:
 
 def _reason(text: str) -> str:
     if not re.fullmatch(FIELDS["note"], text):
-        raise argparse.ArgumentTypeError("expected a line of text")
+        raise argparse.ArgumentTypeError(f"expected one line of text, got {text!r}")
     return text
 
 

@@ -1,4 +1,4 @@
-"""Holds a canary against stable, row by row."""
+"""Compare a canary with the stable pods, check by check."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -6,21 +6,21 @@ from dataclasses import dataclass
 from model_loader.text_tables import number
 from release.errors import NotEnoughData
 from release.prometheus import Prometheus
-from release.promql import Side, other_bins, psi
+from release.promql import TrackQueries, outputs_with_other_bins, psi
 from release.thresholds import Thresholds
 
 PASS, REJECT, NOT_YET = "pass", "reject", "not yet"
 NOT_COMPARED = "-"
+HEADER = ("CHECK", "CANARY", "STABLE", "LIMIT", "RESULT")
 
 
 @dataclass(frozen=True)
-class Row:
-    """One check.
+class CheckResult:
+    """The result of one check.
 
     Attributes:
-        limit: what the canary's number is held against, in words.
-        result: `pass`, `reject`, `not yet` where there is too little to say either, or `-` where there is
-            nothing to compare.
+        limit: a description of the canary's limit.
+        result: `pass`; `reject`; `not yet` if there is too little data; `-` if there is nothing to compare.
     """
 
     check: str
@@ -30,75 +30,90 @@ class Row:
     result: str
 
 
-def judge(prometheus: Prometheus, namespace: str, window: str, thresholds: Thresholds) -> list[Row]:
-    """Every check of the canary in a namespace, the number of requests first.
+def compare(prometheus: Prometheus, namespace: str, window: str, thresholds: Thresholds) -> list[CheckResult]:
+    """Compare the canary of a namespace with its stable pods.
 
-    Where stable has no pod, and had none for a day, the canary is the first that is deployed, and is held
-    against what needs no other.
+    If Prometheus has seen no stable pod for a day, the canary belongs to the first deployment. It is then
+    only checked against the absolute limits.
+
+    Returns:
+        One result per check, the number of requests first.
 
     Raises:
-        NotEnoughData: Prometheus does not answer.
+        NotEnoughData: Prometheus does not answer, or scrapes no canary in the namespace.
     """
-    canary, stable = Side(namespace, "canary", window), Side(namespace, "stable", window)
+    canary, stable_queries = (TrackQueries(namespace, track, window) for track in ("canary", "stable"))
     if not prometheus.scalar(canary.targets):
-        raise NotEnoughData(f"Prometheus at {prometheus.url} knows of no canary in {namespace}")
-    first = not prometheus.scalar(stable.targets)
-    rows = [_requests(prometheus, canary, None if first else stable, thresholds.min_requests)]
+        raise NotEnoughData(f"Prometheus at {prometheus.url} has no canary targets in {namespace}")
+    stable = stable_queries if prometheus.scalar(stable_queries.targets) else None
+    results = [_check_requests(prometheus, canary, stable, thresholds.min_requests)]
     for check in ("errors", "p99_seconds", "shed"):
         limits = thresholds.limits[check]
-        measured = prometheus.scalar(getattr(canary, check))
-        if first:
-            rows.append(_row(check, measured, None, limits["max"], None))
+        canary_value = prometheus.scalar(getattr(canary, check))
+        if stable is None:
+            results.append(_check_limit(check, canary_value, None, limits["max"], None))
         else:
-            compared = prometheus.scalar(getattr(stable, check))
-            rows.append(_row(check, measured, compared, limits["max"], limits["max_rise"]))
-    rows += _outputs(prometheus, canary, None if first else stable, thresholds.limits["psi"]["max"])
-    return rows
+            stable_value = prometheus.scalar(getattr(stable, check))
+            results.append(_check_limit(check, canary_value, stable_value, limits["max"], limits["max_rise"]))
+    results += _check_outputs(prometheus, canary, stable, thresholds.limits["psi"]["max"])
+    return results
 
 
-def verdict(rows: list[Row]) -> str:
-    """What all rows say together: `not yet` where traffic lacks, whatever the others say."""
-    if rows[0].result == NOT_YET:
+def verdict(results: list[CheckResult]) -> str:
+    """Return the overall result: `not yet` if there are too few requests, whatever the other checks found."""
+    if results[0].result == NOT_YET:
         return NOT_YET
-    results = {row.result for row in rows}
-    return next((result for result in (REJECT, NOT_YET) if result in results), PASS)
+    found = {result.result for result in results}
+    return next((result for result in (REJECT, NOT_YET) if result in found), PASS)
 
 
-def _requests(prometheus: Prometheus, canary: Side, stable: Side | None, least: float) -> Row:
-    counts = [(prometheus.scalar(side.requests) or 0.0) if side else None for side in (canary, stable)]
-    enough = all(count >= least for count in counts if count is not None)
-    limit = f"at least {least:g}{'' if stable else ', the first canary: no stable'}"
-    return Row("requests", counts[0], counts[1], limit, PASS if enough else NOT_YET)
+def _check_requests(
+    prometheus: Prometheus, canary: TrackQueries, stable: TrackQueries | None, minimum: float
+) -> CheckResult:
+    counts = [(prometheus.scalar(track.requests) or 0.0) if track else None for track in (canary, stable)]
+    enough = all(count >= minimum for count in counts if count is not None)
+    limit = f"at least {minimum:g}{'' if stable else '; first deployment, no stable pods'}"
+    return CheckResult("requests", counts[0], counts[1], limit, PASS if enough else NOT_YET)
 
 
-def _row(check: str, canary: float | None, stable: float | None, limit: float, max_rise: float | None) -> Row:
-    words = f"at most {limit:g}"
+def _check_limit(
+    check: str, canary: float | None, stable: float | None, maximum: float, max_rise: float | None
+) -> CheckResult:
+    limit = f"at most {maximum:g}"
     if max_rise is not None:
-        words += f", and {max_rise:g} over stable"
+        limit += f", and {max_rise:g} above stable"
     if canary is None or (stable is None and max_rise is not None):
-        return Row(check, canary, stable, words, NOT_YET)
-    over = canary > limit or (max_rise is not None and stable is not None and canary - stable > max_rise)
-    return Row(check, canary, stable, words, REJECT if over else PASS)
+        return CheckResult(check, canary, stable, limit, NOT_YET)
+    exceeded = canary > maximum
+    if max_rise is not None and stable is not None:
+        exceeded |= canary - stable > max_rise
+    return CheckResult(check, canary, stable, limit, REJECT if exceeded else PASS)
 
 
-def _outputs(prometheus: Prometheus, canary: Side, stable: Side | None, limit: float) -> Iterator[Row]:
-    """A row an output. Where the models' baselines have other bins, or there is no stable, the canary is held
-    against its own baseline: shares of bins that are not the same cannot be compared.
+def _check_outputs(
+    prometheus: Prometheus, canary: TrackQueries, stable: TrackQueries | None, maximum: float
+) -> Iterator[CheckResult]:
+    """Yield one result per output: the population stability index of its distribution.
+
+    An output is compared with the canary's own baseline if there are no stable pods, or if the two models'
+    baselines have different bins: shares of different bins are not comparable.
     """
-    own = prometheus.vector(psi(canary.outputs, canary.bins), "output")
-    drawn = prometheus.vector(f"count by (output) ({canary.bins})", "output")
-    beside: Mapping[str, float] = {}
-    differing = drawn
+    to_baseline = prometheus.vector(psi(canary.outputs, canary.bins), "output")
+    with_baseline = prometheus.vector(f"count by (output) ({canary.bins})", "output")
+    to_stable: Mapping[str, float] = {}
+    not_comparable = with_baseline
     if stable:
-        beside = prometheus.vector(psi(canary.outputs, stable.outputs), "output")
-        differing = prometheus.vector(other_bins(canary, stable), "output")
-    if not beside and not drawn:
-        yield Row("psi", None, None, "the canary's package has no baseline", NOT_COMPARED)
-    for output in sorted(beside.keys() | drawn.keys()):
-        values, what = (own, "its baseline") if output in differing else (beside, "stable")
-        yield _row(f"psi of {output}, to {what}", values.get(output), None, limit, None)
+        to_stable = prometheus.vector(psi(canary.outputs, stable.outputs), "output")
+        not_comparable = prometheus.vector(outputs_with_other_bins(canary, stable), "output")
+    if not to_stable and not with_baseline:
+        yield CheckResult("psi", None, None, "the canary's package has no baseline", NOT_COMPARED)
+    for output in sorted(to_stable.keys() | with_baseline.keys()):
+        reference, values = ("stable", to_stable)
+        if output in not_comparable:
+            reference, values = ("its baseline", to_baseline)
+        yield _check_limit(f"psi of {output} vs {reference}", values.get(output), None, maximum, None)
 
 
-def cells(row: Row) -> tuple[str, ...]:
-    """A row as the table shows it."""
-    return (row.check, number(row.canary), number(row.stable), row.limit, row.result)
+def table_row(result: CheckResult) -> tuple[str, ...]:
+    """Return the cells of a result, in the order of `HEADER`."""
+    return (result.check, number(result.canary), number(result.stable), result.limit, result.result)

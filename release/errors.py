@@ -1,13 +1,13 @@
-"""What this package refuses, and why.
+"""Errors of the release commands.
 
-ReleaseError          one sentence that says what to do; the command line prints it and exits 1
-└── NotEnoughData     nothing can be said yet; exit code 3
+ReleaseError          the message says what to do; the command line prints it and exits with 1
+└── NotEnoughData     no decision is possible yet; exit code 3
 """
 
 
 class ReleaseError(Exception):
-    """Base of everything that this package raises on purpose."""
+    """Base class of the errors that this package raises."""
 
 
 class NotEnoughData(ReleaseError):
-    """Nothing can be said yet."""
+    """No decision is possible yet."""

@@ -1,4 +1,7 @@
-"""The branch that releases are written to. Neither the work tree nor a branch of the clone is touched."""
+"""The branch of `origin` that releases are committed to.
+
+The clone's work tree, index and branches stay untouched.
+"""
 
 import random
 import tempfile
@@ -15,34 +18,34 @@ ATTEMPTS = 10
 
 
 def fetch() -> str:
-    """The commit that the branch is at now, in this clone too.
+    """Fetch the branch and return its latest commit.
 
     Raises:
-        ReleaseError: origin cannot be reached, or has no such branch.
+        ReleaseError: origin is unreachable, or has no such branch.
     """
     _git("fetch", "--quiet", "origin", f"refs/heads/{BRANCH}")
     return _git("rev-parse", "FETCH_HEAD").strip()
 
 
 def read(commit: str, path: str) -> str | None:
-    """A file as it is in a commit, or None where there is none."""
+    """Return the text of a file in a commit, or None if the commit does not have it."""
     if not _git("ls-tree", "--name-only", commit, "--", path):
         return None
     return _git("cat-file", "blob", f"{commit}:{path}")
 
 
 def write(change: Callable[[str], Mapping[str, str]], message: str, author: str) -> str:
-    """Commits files on top of the branch and pushes that; again where somebody else pushed in between.
+    """Commit files on top of the branch and push the commit; retry if somebody else pushed in between.
 
     Args:
-        change: gives the files' texts, by path, on top of the commit that it is given.
-        author: of the commit, where git knows nobody.
+        change: takes the commit to build on; returns the new texts by path.
+        author: name for the commit if git has no user configured.
 
     Returns:
-        The commit that has the files; where they were so already, the one that was there.
+        The commit that has the files. If the branch has them already, its latest commit.
 
     Raises:
-        ReleaseError: origin refuses; nothing was written.
+        ReleaseError: origin rejects the push; nothing was written.
     """
     for attempt in range(ATTEMPTS):
         tip = fetch()
@@ -53,17 +56,17 @@ def write(change: Callable[[str], Mapping[str, str]], message: str, author: str)
         try:
             _git("push", "--quiet", "origin", f"{commit}:refs/heads/{BRANCH}")
         except ReleaseError:
-            time.sleep(random.uniform(0, 0.1 * 2 ** min(attempt, 4)))  # noqa: S311  (it spreads the writers)
+            time.sleep(random.uniform(0, 0.1 * 2 ** min(attempt, 4)))  # noqa: S311  (spreads concurrent writers)
             if fetch() == tip:
                 raise
         else:
             return commit
-    raise ReleaseError(f"origin/{BRANCH} moves all the time: try again")
+    raise ReleaseError(f"origin/{BRANCH} changed during each of {ATTEMPTS} attempts to push: try again")
 
 
 @contextmanager
 def checkout(commit: str) -> Iterator[Path]:
-    """A directory with the files of a commit, until the block ends."""
+    """Check a commit out into a temporary directory, which is removed at the end of the block."""
     with tempfile.TemporaryDirectory() as directory:
         tree = Path(directory) / "tree"
         _git("worktree", "add", "--quiet", "--detach", str(tree), commit)
@@ -85,12 +88,12 @@ def _commit(parent: str, files: Mapping[str, str], message: str, author: str) ->
 
 
 def _identity(author: str) -> list[str]:
-    """Who commits, where nobody is configured, as on a build agent."""
+    """Return git options that set the committer if none is configured, as on a build agent."""
     if _git("config", "--default", "", "--get", "user.email").strip():
         return []
     return ["-c", f"user.name={author}", "-c", "user.email=scorebox@localhost"]
 
 
 def _git(*args: str, text: str | None = None, environ: Mapping[str, str] | None = None) -> str:
-    # A build agent has nobody who could type a password.
+    # Fail instead of waiting for a password: nobody is there to type it on a build agent.
     return run("git", *args, text=text, environ={"GIT_TERMINAL_PROMPT": "0", **(environ or {})})

@@ -1,4 +1,4 @@
-"""What an image says of itself: the labels that `scripts/build` gave it."""
+"""The labels that `scripts/build` gives an image."""
 
 import json
 import re
@@ -9,12 +9,12 @@ from release.subprocesses import run
 
 
 def read_labels(image: str) -> tuple[str, str]:
-    """The model in an image, `NAME/VERSION@sha256:…`, and the commit that it was built of.
+    """Return the model in an image, `NAME/VERSION@sha256:…`, and the commit that the image was built from.
 
-    Pulls the image where the engine does not have it; by digest it is the same wherever it comes from.
+    Pulls the image if the engine does not have it. The digest makes sure that it is the same image.
 
     Raises:
-        ReleaseError: it cannot be had, or has no such labels.
+        ReleaseError: the image cannot be pulled, or lacks the labels.
     """
     inspect = ("docker", "image", "inspect", "--format", "{{json .Config.Labels}}", image)
     try:
@@ -26,5 +26,7 @@ def read_labels(image: str) -> tuple[str, str]:
     model = "{}/{}@{}".format(*(labels.get(f"scorebox.model.{key}") for key in ("name", "version", "digest")))
     commit = labels.get("org.opencontainers.image.revision", "")
     if not re.fullmatch(FIELDS["model"], model) or not re.fullmatch(FIELDS["commit"], commit):
-        raise ReleaseError(f"{image} does not say which model and commit it is: scripts/build labels it so")
+        raise ReleaseError(
+            f"{image} has no valid labels for its model and commit: build it with scripts/build"
+        )
     return model, commit

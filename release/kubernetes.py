@@ -1,7 +1,12 @@
-"""The running pods, and what they carry."""
+"""The pods of a namespace: what their manifests declare, and what they run."""
 
 import json
-from collections.abc import Sequence
+import re
+import subprocess
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,93 +18,123 @@ SELECTOR = f"app.kubernetes.io/name={NAME}"
 MODEL = "scorebox.dev/model"
 TRACK = "azure-pipelines/version"
 ENDED = ("Succeeded", "Failed")
+TIMEOUT_S = 10
 
 
 @dataclass(frozen=True)
 class Pod:
-    """A pod that is not about to go.
+    """A pod that is not terminating.
 
     Attributes:
-        track: `stable`, `canary` or `baseline`.
-        asked: the image of its manifest.
-        image: digest of the image that runs, `sha256:…`; empty while none does.
-        model: `NAME/VERSION@sha256:…`, by label and annotation; empty where it has none.
-        ready: whether it takes traffic.
+        track: `stable`, `canary` or `baseline`. The control pods, fresh pods of the stable release that run
+            next to a canary, have the track `baseline`.
+        declared_image: the image in the pod's manifest, `REPOSITORY@sha256:…`.
+        image_digest: digest of the running image, `sha256:…`; empty until one runs.
+        model: `NAME/VERSION@sha256:…` from label and annotation; empty if the pod lacks one of them.
+        ready: whether the pod receives traffic.
     """
 
     name: str
     track: str
-    asked: str
-    image: str
+    declared_image: str
+    image_digest: str
     model: str
     ready: bool
 
+    @property
+    def model_digest(self) -> str:
+        """Digest of the declared model, `sha256:…`; empty if there is none."""
+        return self.model.rpartition("@")[2]
 
-def namespace(stage: str) -> str:
-    """Where the pods of a stage are."""
+
+def namespace_of(stage: str) -> str:
+    """Return the namespace of a stage."""
     return f"{NAME}-{stage}"
 
 
-def read_stage(stage: str) -> list[Pod]:
-    """The pods of a stage, canaries among them.
+def read_pods(namespace: str, *, may_be_empty: bool = False) -> list[Pod]:
+    """Return the pods of a namespace, canaries included, sorted by name.
 
     Raises:
-        ReleaseError: the cluster cannot be asked, or has none.
+        ReleaseError: kubectl fails or prints something else; or there are no pods, unless `may_be_empty`.
     """
-    place = namespace(stage)
-    if not (pods := read_pods(place)):
-        raise ReleaseError(f"no pod runs in {place}")
-    return pods
-
-
-def read_pods(place: str) -> list[Pod]:
-    """The pods of a namespace.
-
-    Raises:
-        ReleaseError: the cluster cannot be asked.
-    """
-    text = run("kubectl", "get", "pods", "-l", SELECTOR, "-n", place, "-o", "json")
+    text = run("kubectl", "get", "pods", "-l", SELECTOR, "-n", namespace, "-o", "json")
     try:
         items = json.loads(text)["items"]
-        pods = [_pod(item) for item in items if _stays(item)]
+        pods = [_parse_pod(item) for item in items if not _is_ending(item)]
     except (ValueError, LookupError, TypeError, AttributeError) as exc:
-        raise ReleaseError(f"kubectl get pods answers what is no list of pods: {text[:80]!r}") from exc
+        raise ReleaseError(f"kubectl get pods did not print a list of pods: {text[:80]!r}") from exc
+    if not pods and not may_be_empty:
+        raise ReleaseError(f"no pods are running in {namespace}")
     return sorted(pods, key=lambda pod: pod.name)
 
 
 def verify_pods(pods: Sequence[Pod], image: str, model: str) -> None:
-    """Makes sure that all pods are ready and carry an image and a model.
+    """Verify that all pods are ready and run an image with a model.
 
     Raises:
-        ReleaseError: one is not, or does not; the message has its name.
+        ReleaseError: a pod is not ready, or runs something else; the message names the pod.
     """
     digest = image.rpartition("@")[2]
     for pod in pods:
-        if pod.image != digest:
-            raise ReleaseError(f"pod {pod.name} carries {pod.image or 'no image yet'}, not {digest}")
+        if pod.image_digest != digest:
+            raise ReleaseError(f"pod {pod.name} runs {pod.image_digest or 'no image yet'}, expected {digest}")
         if pod.model != model:
-            raise ReleaseError(f"pod {pod.name} says that it carries {pod.model or 'no model'}, not {model}")
+            raise ReleaseError(f"pod {pod.name} is labelled with {pod.model or 'no model'}, expected {model}")
         if not pod.ready:
             raise ReleaseError(f"pod {pod.name} is not ready")
 
 
-def _stays(item: Any) -> bool:
-    return "deletionTimestamp" not in item["metadata"] and item["status"].get("phase") not in ENDED
+@contextmanager
+def forward_port(namespace: str, pod: Pod) -> Iterator[str]:
+    """Forward a local port to a pod and yield the URL. No NetworkPolicy applies to `kubectl port-forward`.
+
+    Raises:
+        ReleaseError: kubectl cannot forward the port.
+    """
+    command = ["kubectl", "port-forward", "--namespace", namespace, f"pod/{pod.name}", ":8080"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            line = process.stdout.readline() if process.stdout else ""
+            if not (match := re.match(r"Forwarding from (127\.0\.0\.1:\d+) ", line)):
+                raise ReleaseError(f"{pod.name} is unreachable: kubectl port-forward printed {line!r}")
+            yield f"http://{match[1]}"
+        finally:
+            process.terminate()
 
 
-def _pod(item: Any) -> Pod:
+def read_reported_digest(url: str) -> str:
+    """Return the digest of the model that a pod reports at `/model`.
+
+    Raises:
+        ReleaseError: the pod does not answer, or the answer has no digest.
+    """
+    try:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(
+            f"{url}/model", timeout=TIMEOUT_S
+        ) as reply:
+            return str(json.load(reply)["digest"])
+    except (OSError, ValueError, KeyError) as exc:
+        raise ReleaseError(f"{url}/model does not answer: {exc!r}") from exc
+
+
+def _is_ending(item: Any) -> bool:
+    return "deletionTimestamp" in item["metadata"] or item["status"].get("phase") in ENDED
+
+
+def _parse_pod(item: Any) -> Pod:
     metadata, status = item["metadata"], item["status"]
     labels, annotations = metadata.get("labels", {}), metadata.get("annotations", {})
-    # What the node runs, and not what was asked for.
+    # The digest of the image that the node runs, which may differ from the manifest's.
     containers = [each for each in status.get("containerStatuses", []) if each["name"] == NAME]
-    images = [each["imageID"].rpartition("@")[2] for each in containers]
+    digests = [each["imageID"].rpartition("@")[2] for each in containers]
     name, version = labels.get(f"{MODEL}-name"), labels.get(f"{MODEL}-version")
     digest = annotations.get(f"{MODEL}-digest-sha256")
     return Pod(
-        metadata["name"],
-        labels.get(TRACK, "stable"),
-        item["spec"]["containers"][0]["image"],
-        images[0] if images else "",
-        f"{name}/{version}@sha256:{digest}" if name and version and digest else "",
-        any(c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions", [])),
+        name=metadata["name"],
+        track=labels.get(TRACK, "stable"),
+        declared_image=item["spec"]["containers"][0]["image"],
+        image_digest=digests[0] if digests else "",
+        model=f"{name}/{version}@sha256:{digest}" if name and version and digest else "",
+        ready=any(c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions", [])),
     )

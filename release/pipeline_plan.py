@@ -1,8 +1,8 @@
-"""`python -m release.pipeline_plan`: whether a pipeline run has anything to build, and which model.
+"""`python -m release.pipeline_plan`: decide whether a pipeline run has anything to build, and which model.
 
-A new model is the store's latest, unless the lock has it or it was staged before: what was rejected under
-traffic, rolled back or reverted is not picked up again. Where there is none, a commit is built with the model
-that it locks, and a run that the store or the clock started has nothing to do.
+A model is new if it is the latest in the store, `model.lock` does not name it, and it was never staged. A
+model that was rejected as a canary, rolled back or reverted is therefore not picked up again. Without a new
+model, a commit is built with the locked model, and a run that the store or the schedule started ends.
 """
 
 import os
@@ -16,15 +16,15 @@ from model_loader.registry.lockfile import read_lock
 from model_loader.registry.versions import choose, find
 from model_loader.store import open_store
 
-# What Azure Pipelines calls a webhook's event and the clock in Build.Reason.
+# Values of Build.Reason for runs that a webhook or the schedule started.
 WITHOUT_COMMIT = ("ResourceTrigger", "Schedule")
 
 
-def plan(store_url: str, lock_path: Path, reason: str) -> tuple[bool, str, str]:
-    """Whether to build, which model as scripts/build takes it, and why.
+def plan(store_url: str, lock_path: Path, build_reason: str) -> tuple[bool, str, str]:
+    """Return whether to build, the arguments that select the model for scripts/build, and the reason.
 
     Args:
-        reason: Build.Reason.
+        build_reason: Azure Pipelines' Build.Reason.
 
     Raises:
         LoaderError: the store or the lock cannot be read.
@@ -33,19 +33,20 @@ def plan(store_url: str, lock_path: Path, reason: str) -> tuple[bool, str, str]:
     name = choose(store, os.environ.get("MODEL_NAME"))
     latest, ledger = find(store, name, "latest"), read_ledger(store, name)
     staged = [entry.digest for entry in ledger.entries if entry.stage == "staging"]
-    if lock.digest == latest.digest:
-        why, model = f"{latest} is locked", "--locked"
-    elif latest.digest in staged:
-        why, model = f"{latest} was staged before, {lock.name}/{lock.version} is locked", "--locked"
-    else:
+    is_new = lock.digest != latest.digest and latest.digest not in staged
+    if is_new:
         why, model = f"{latest} is new", f"--version {latest.manifest.version}"
+    elif lock.digest == latest.digest:
+        why, model = f"{latest} is locked", "--locked"
+    else:
+        why, model = f"{latest} was staged before, {lock.name}/{lock.version} is locked", "--locked"
     if lock.store != store.url:
-        why, model = f"{why}, the lock is of another store", f"--version {latest.manifest.version}"
-    return "is new" in why or reason not in WITHOUT_COMMIT, model, why
+        why, model = f"{why}, the lock names another store", f"--version {latest.manifest.version}"
+    return is_new or build_reason not in WITHOUT_COMMIT, model, why
 
 
 def main() -> int:
-    """Prints the decision, for people and as the output variables `run` and `model`."""
+    """Print the decision, as text and as the output variables `run` and `model`."""
     try:
         run, model, why = plan(
             os.environ.get("MODEL_STORE") or DEFAULT_STORE,
@@ -55,7 +56,7 @@ def main() -> int:
     except LoaderError as exc:
         print(f"plan: {exc}", file=sys.stderr)
         return 1
-    print(f"{why}: {f'build {model}' if run else 'nothing to do'}")
+    print(f"{why}: {f'build {model}' if run else 'nothing to build'}")
     print(f"##vso[task.setvariable variable=run;isOutput=true]{str(run).lower()}")
     print(f"##vso[task.setvariable variable=model;isOutput=true]{model}")
     return 0

@@ -1,4 +1,4 @@
-"""Instant queries to Prometheus.
+"""Instant queries to a Prometheus server.
 
 https://prometheus.io/docs/prometheus/latest/querying/api/#instant-queries
 """
@@ -21,57 +21,62 @@ TIMEOUT_S = 30
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """Follows no redirect, which would take the token to where it does not belong."""
+    """Follow no redirect: it could send the token to another server."""
 
     def redirect_request(
         self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Message, newurl: str
     ) -> None:
-        """Leaves the redirect as the error that it then is."""
+        """Return nothing, so that urllib raises the redirect as an HTTPError."""
 
 
 @dataclass(frozen=True)
 class Prometheus:
-    """A server, by the URL that `/api/v1/query` comes after. PROMETHEUS_TOKEN is sent where it is set."""
+    """A Prometheus server. PROMETHEUS_TOKEN, if set, is sent as a bearer token.
+
+    Attributes:
+        url: base URL of the server, without `/api/v1/query`.
+    """
 
     url: str
 
     def scalar(self, query: str) -> float | None:
-        """The one number that a query gives, or None where there is none: an empty vector, or NaN.
+        """Return the single value of a query, or None if the vector is empty or the value is NaN.
 
         Raises:
-            NotEnoughData: the server cannot be reached, or does not answer as Prometheus does.
+            NotEnoughData: the server is unreachable, rejects the query, or does not answer like Prometheus.
         """
-        numbers = self.vector(query, "")
-        return numbers.get("")
+        return self.vector(query, "").get("")
 
     def vector(self, query: str, label: str) -> Mapping[str, float]:
-        """The numbers that a query gives, by the value of `label`; those that are NaN are left out.
+        """Return the values of a query by the value of `label`. NaN is left out.
 
         Raises:
-            NotEnoughData: as `scalar`.
+            NotEnoughData: as for `scalar`.
         """
-        numbers: dict[str, float] = {}
+        values: dict[str, float] = {}
         try:
-            match json.loads(self._ask(query)):
+            match json.loads(self._send(query)):
                 case {"status": "success", "data": {"resultType": "vector", "result": list(result)}}:
                     for sample in result:
                         key = sample["metric"].get(label, "")
-                        if key in numbers:
-                            raise NotEnoughData(f"Prometheus at {self.url} has two answers to: {query}")
+                        if key in values:
+                            raise NotEnoughData(
+                                f"Prometheus at {self.url} returned more than one value for: {query}"
+                            )
                         if not math.isnan(value := float(sample["value"][1])):
-                            numbers[key] = value
-                    return numbers
+                            values[key] = value
+                    return values
                 case {"status": "error", "error": str(error)}:
-                    raise NotEnoughData(f"Prometheus at {self.url} refuses the query: {error}")
+                    raise NotEnoughData(f"Prometheus at {self.url} rejected the query: {error}")
         except (ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError) as exc:
-            raise NotEnoughData(f"what answers at {self.url} is not Prometheus: {exc}") from exc
-        raise NotEnoughData(f"what answers at {self.url} is not Prometheus: it sent no vector")
+            raise NotEnoughData(f"the answer of {self.url} is not one of Prometheus: {exc}") from exc
+        raise NotEnoughData(f"the answer of {self.url} is not one of Prometheus: expected a vector")
 
-    def _ask(self, query: str) -> bytes:
+    def _send(self, query: str) -> bytes:
         headers = {}
         if token := os.environ.get("PROMETHEUS_TOKEN"):
             headers["Authorization"] = f"Bearer {token}"
-        request = urllib.request.Request(  # noqa: S310 (the command line takes http and https only)
+        request = urllib.request.Request(  # noqa: S310 (the command line accepts http and https only)
             f"{self.url}/api/v1/query", urllib.parse.urlencode({"query": query}).encode(), headers
         )
         try:
@@ -79,11 +84,11 @@ class Prometheus:
                 content: bytes = reply.read()
                 return content
         except urllib.error.HTTPError as exc:
-            # Prometheus says what is wrong with a query in the body of a 400 or 422.
+            # Prometheus describes an error in a query in the body of a 400 or 422.
             with exc:
                 if exc.headers.get_content_type() == "application/json":
                     return exc.read()
-            raise NotEnoughData(f"Prometheus at {self.url} answers {exc.code} {exc.reason}") from exc
+            raise NotEnoughData(f"Prometheus at {self.url} answered {exc.code} {exc.reason}") from exc
         except (OSError, http.client.HTTPException) as exc:
             reason: Any = getattr(exc, "reason", None) or exc
-            raise NotEnoughData(f"Prometheus at {self.url} cannot be reached: {reason}") from exc
+            raise NotEnoughData(f"Prometheus at {self.url} is unreachable: {reason}") from exc

@@ -1,91 +1,96 @@
-"""What the canary gate asks: PromQL, so that Prometheus does the arithmetic.
+"""PromQL queries of the canary gate. Prometheus does the arithmetic.
 
 https://prometheus.io/docs/prometheus/latest/querying/basics/
 """
 
 from dataclasses import dataclass
 
-# 503 and 504 say that a request was shed; all other 5xx are errors, a model that failed among them.
+# 503 and 504 are shed requests. All other 5xx are errors, such as a model that failed.
 ERRORS = 'status=~"5..",status!~"503|504"'
 SHED = 'reason=~"queue_full|deadline|not_ready"'
 SCORING = 'method="POST",url_rule=~"/score|/v2/.+/infer"'
-# No stable for so long means that there is none yet, and not that it is down.
+# Without a stable pod for this long there is no stable release yet. Less than that, it is down.
 HISTORY = "1d"
-# A bin that is empty on one side would make the index infinite.
-LEAST_SHARE = 1e-4
+# An empty bin in one of the distributions would make the index infinite.
+MIN_SHARE = 1e-4
 
 
 @dataclass(frozen=True)
-class Side:
-    """The pods of one `track` in one namespace, over a window such as `5m`."""
+class TrackQueries:
+    """Queries on the pods of one `track` in one namespace, over a window such as `5m`."""
 
     namespace: str
     track: str
     window: str
 
     def _select(self, metric: str, labels: str = "") -> str:
-        both = f'job="scorebox",namespace="{self.namespace}",track="{self.track}"'
-        return f"{metric}{{{both}{',' if labels else ''}{labels}}}"
+        pods = f'job="scorebox",namespace="{self.namespace}",track="{self.track}"'
+        return f"{metric}{{{pods}{',' if labels else ''}{labels}}}"
 
-    def _counted(self, metric: str, labels: str = "") -> str:
-        """By how much each counter rose in the window.
+    def _increase(self, metric: str, labels: str = "") -> str:
+        """Return the increase of each counter in the window.
 
-        `increase` does not see what a counter began with. So one that was not there when the window began
-        counts as a whole: a canary's first error is seen, and so is what it did before it was scraped first.
+        `increase` ignores a counter's first value. A counter that did not exist at the start of the window is
+        therefore taken at its full value. This includes a canary's first error, and its requests before the
+        first scrape.
         """
         counter = self._select(metric, labels)
         return f"(({counter} unless {counter} offset {self.window}) or increase({counter}[{self.window}]))"
 
     @property
     def targets(self) -> str:
-        """How many pods of this side there were lately, whether or not they answered."""
+        """Number of pods that Prometheus scraped or tried to scrape within `HISTORY`."""
         return f"count(count_over_time({self._select('up')}[{HISTORY}]))"
 
     @property
     def requests(self) -> str:
-        """How many scoring requests were answered."""
-        return f"sum({self._counted('model_requests_total')})"
+        """Number of scoring requests answered."""
+        return f"sum({self._increase('model_requests_total')})"
 
     @property
     def errors(self) -> str:
-        """The share of them that ended in an error of ours; 0 where no error was ever counted."""
-        return f"(sum({self._counted('model_requests_total', ERRORS)}) or vector(0)) / {self.requests}"
+        """Share of the requests that ended in a server error; 0 if no error was ever counted."""
+        return f"(sum({self._increase('model_requests_total', ERRORS)}) or vector(0)) / {self.requests}"
 
     @property
     def shed(self) -> str:
-        """The share of them that was turned away; 0 where none ever was."""
-        return f"(sum({self._counted('model_rejected_total', SHED)}) or vector(0)) / {self.requests}"
+        """Share of the requests that were shed; 0 if none ever was."""
+        return f"(sum({self._increase('model_rejected_total', SHED)}) or vector(0)) / {self.requests}"
 
     @property
     def p99_seconds(self) -> str:
-        """How long 99 of 100 scoring requests took at most."""
-        buckets = self._counted("flask_http_request_duration_seconds_bucket", SCORING)
+        """99th percentile of the duration of scoring requests, in seconds."""
+        buckets = self._increase("flask_http_request_duration_seconds_bucket", SCORING)
         return f"histogram_quantile(0.99, sum by (le) ({buckets}))"
 
     @property
     def outputs(self) -> str:
-        """How many values of each output fell into each bin."""
-        return f"sum by (output, bin) ({self._counted('model_output_bin_total')})"
+        """Number of values by output and bin."""
+        return f"sum by (output, bin) ({self._increase('model_output_bin_total')})"
 
     @property
     def bins(self) -> str:
-        """The share of each bin of each output in the model's own baseline."""
+        """Share of each bin in the baseline of the pods' own model, by output and bin."""
         return f"avg by (output, bin) ({self._select('model_output_expected_ratio')})"
 
 
 def psi(counts: str, other: str) -> str:
-    """The population stability index of each output; both arguments give a number an output and bin."""
+    """Return a query for the population stability index by output.
 
-    def share(one: str, two: str) -> str:
-        # A bin that only the other side has is an empty one.
-        whole = f"({one} or 0 * {two})"
-        return f"clamp_min({whole} / on (output) group_left sum by (output) ({one}), {LEAST_SHARE})"
+    Args:
+        counts, other: queries with one value per output and bin.
+    """
 
-    a, e = share(counts, other), share(other, counts)
-    return f"sum by (output) (({a} - {e}) * ln({a} / {e}))"
+    def share(of: str, bins_of: str) -> str:
+        # A bin that only the other distribution has counts as empty.
+        with_all_bins = f"({of} or 0 * {bins_of})"
+        return f"clamp_min({with_all_bins} / on (output) group_left sum by (output) ({of}), {MIN_SHARE})"
+
+    actual, expected = share(counts, other), share(other, counts)
+    return f"sum by (output) (({actual} - {expected}) * ln({actual} / {expected}))"
 
 
-def other_bins(canary: Side, stable: Side) -> str:
-    """The outputs whose bins the two models' baselines drew differently."""
+def outputs_with_other_bins(canary: TrackQueries, stable: TrackQueries) -> str:
+    """Return a query for the outputs whose bins differ between the two models' baselines."""
     a, b = canary.bins, stable.bins
     return f"count by (output) (({a} unless {b}) or ({b} unless {a}))"

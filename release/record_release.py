@@ -1,4 +1,4 @@
-"""Writes down what the pods carry: in the ledger, in `model.lock` and in `releases.jsonl`."""
+"""Record the release that the pods run: in the ledger, in `model.lock` and in `releases.jsonl`."""
 
 import os
 from collections.abc import Mapping
@@ -10,42 +10,42 @@ from model_loader.registry.lockfile import Lock, parse_lock
 from model_loader.registry.pull import find_locked
 from model_loader.registry.stages import promote, rollback
 from model_loader.store import Store, open_store
-from release import git_branch as origin
+from release import git_branch
 from release.errors import ReleaseError
 from release.image_labels import read_labels
-from release.kubernetes import read_stage, verify_pods
-from release.release_log import FILE, Release, parse
+from release.kubernetes import namespace_of, read_pods, verify_pods
+from release.release_log import LOG_FILE, Release, parse
 
 PRODUCTION = "production"
-LOCK = "model.lock"
+LOCK_FILE = "model.lock"
 
 
 def record(image: str, stage: str) -> str:
-    """Writes down that the pods of a stage carry an image, if they do. Again, it changes nothing.
+    """Verify that the pods of a stage run an image, and record that. Recording it again changes nothing.
 
     Returns:
-        What was done, in a sentence.
+        One sentence that describes what was done.
 
     Raises:
-        ReleaseError: a pod carries something else, or a place cannot be written to; the message says which
-            were.
-        LoaderError: the store does not have the model, or refuses.
+        ReleaseError: a pod runs something else, or something cannot be written; the message says what was
+            written.
+        LoaderError: the store does not have the model, or rejects the change.
     """
     model, commit = read_labels(image)
-    verify_pods(read_stage(stage), image, model)
+    verify_pods(read_pods(namespace_of(stage)), image, model)
     release = Release(now(), commit, image, model, author())
-    return write_down(release, stage)
+    return write_record(release, stage)
 
 
-def write_down(release: Release, stage: str) -> str:
-    """Writes a release, which the pods of a stage carry, to every place that says so.
+def write_record(release: Release, stage: str) -> str:
+    """Write a release that the pods of a stage run to the stage's ledger.
 
-    The ledger of the stage; where that is `production`, the lock and the history of releases too.
+    For `production`, `model.lock` and `releases.jsonl` are written too.
 
     Returns, Raises:
-        As `record`.
+        As for `record`.
     """
-    store = find_store(read_lock(origin.fetch()))
+    store = find_store(read_lock(git_branch.fetch()))
     lock = release.lock(store.url)
     find_locked(store, lock)
     set_stage(store, lock, stage, release.note)
@@ -53,58 +53,62 @@ def write_down(release: Release, stage: str) -> str:
         return f"{release.model} is in {stage}"
 
     def change(tip: str) -> Mapping[str, str]:
-        text = origin.read(tip, FILE) or ""
+        text = git_branch.read(tip, LOG_FILE) or ""
         releases = parse(text)
-        # Ours is there already where the push went through and only its answer was lost.
+        # Our line is there already if a push succeeded but its answer was lost.
         if release not in releases and not (releases and release.repeats(releases[-1])):
-            text += release.line()
-        return {FILE: text, LOCK: lock_text(lock)}
+            text += release.to_line()
+        return {LOG_FILE: text, LOCK_FILE: lock_text(lock)}
 
     verb = "Roll back to" if release.is_rollback else "Release"
+    message = f"{verb} {lock.name}/{lock.version} [skip ci]"
     try:
-        commit = origin.write(change, f"{verb} {lock.name}/{lock.version} [skip ci]", release.who)
+        commit = git_branch.write(change, message, release.who)
     except ReleaseError as exc:
         raise ReleaseError(
-            f"pods and ledger have {release.model}, but {LOCK} and {FILE} could not be pushed: {exc}; "
-            "run it again"
+            f"pods and ledger have {release.model}, but {LOCK_FILE} and {LOG_FILE} could not be pushed: "
+            f"{exc}; run the command again"
         ) from exc
     return (
-        f"{release.model} is in {stage}; {LOCK} and {FILE} say so in origin/{origin.BRANCH} at {commit[:12]}"
+        f"{release.model} is in {stage}; {LOCK_FILE} and {LOG_FILE} were updated in "
+        f"origin/{git_branch.BRANCH} at {commit[:12]}"
     )
 
 
 def read_lock(commit: str) -> Lock:
-    """`model.lock` as it is in a commit.
+    """Read `model.lock` from a commit.
 
     Raises:
-        ReleaseError: there is none.
-        PackageError: it is not one.
+        ReleaseError: the commit has no such file.
+        PackageError: the file is not a lock.
     """
-    text = origin.read(commit, LOCK)
+    text = git_branch.read(commit, LOCK_FILE)
     if text is None:
-        raise ReleaseError(f"origin/{origin.BRANCH} has no {LOCK}")
-    return parse_lock(text, f"{LOCK} in origin/{origin.BRANCH}")
+        raise ReleaseError(f"origin/{git_branch.BRANCH} has no {LOCK_FILE}")
+    return parse_lock(text, f"{LOCK_FILE} in origin/{git_branch.BRANCH}")
 
 
 def lock_text(lock: Lock) -> str:
-    """`model.lock`, as the loader writes it."""
+    """Return the text of `model.lock`, as the loader writes it."""
     return encode(asdict(lock)).decode()
 
 
 def find_store(lock: Lock) -> Store:
-    """The store whose ledger is meant: MODEL_STORE, which may bring a SAS, or the one that the lock names."""
+    """Return the store that has the ledger: MODEL_STORE, which may contain a SAS, or else the lock's."""
     return open_store(os.environ.get("MODEL_STORE") or lock.store)
 
 
 def set_stage(store: Store, lock: Lock, stage: str, reason: str | None) -> None:
-    """Makes a stage hold what the lock names: by going back where it held that, so that what was taken back
-    is not what the stage would go back to next; else by a promotion.
+    """Make the locked model the current one of a stage.
+
+    If the stage had it before, roll back to it, so that a later rollback does not return to a version that
+    was itself rolled back. Otherwise promote it.
     """
     while True:
-        held = [entry.version for entry in read_ledger(store, lock.name).held(stage)]
-        if held[-1:] == [lock.version]:
+        versions = [entry.version for entry in read_ledger(store, lock.name).held(stage)]
+        if versions[-1:] == [lock.version]:
             return
-        if lock.version not in held:
+        if lock.version not in versions:
             promote(store, lock.name, str(lock.version), stage, reason)
             return
         rollback(store, lock.name, stage, reason)

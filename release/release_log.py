@@ -1,4 +1,4 @@
-"""`releases.jsonl`: what was in production, oldest first; appended to, and never changed."""
+"""`releases.jsonl`: the releases of production, oldest first. Lines are only ever appended."""
 
 import json
 import re
@@ -11,7 +11,7 @@ from model_loader.registry.lockfile import Lock
 from model_loader.registry.versions import VERSION
 from release.errors import ReleaseError
 
-FILE = "releases.jsonl"
+LOG_FILE = "releases.jsonl"
 DIGEST = r"sha256:[0-9a-f]{64}"
 MODEL = re.compile(rf"({NAME.pattern})/({VERSION})@({DIGEST})")
 FIELDS = {
@@ -27,15 +27,15 @@ ROLLBACK = "rollback"
 
 @dataclass(frozen=True)
 class Release:
-    """One line.
+    """One line of the log.
 
     Attributes:
         time: RFC 3339, UTC.
-        commit: that the image was built of.
+        commit: the commit that the image was built from.
         image: by digest, `REPOSITORY@sha256:…`.
         model: `NAME/VERSION@sha256:…`.
-        who: put it into production.
-        note: `rollback`, and why, where it was there before.
+        who: who released it.
+        note: `rollback` or `rollback: REASON` if an earlier release was restored; otherwise None.
     """
 
     time: str
@@ -47,48 +47,49 @@ class Release:
 
     @property
     def is_rollback(self) -> bool:
-        """Whether an earlier release was put back."""
+        """Whether this line restored an earlier release."""
         return (self.note or "").startswith(ROLLBACK)
 
     def lock(self, store: str) -> Lock:
-        """What `model.lock` says while this release is in production."""
+        """Return the `model.lock` of this release."""
         name, version, digest = MODEL.fullmatch(self.model).groups()  # type: ignore[union-attr]
         return Lock(name, int(version), digest, store)
 
     def repeats(self, last: "Release") -> bool:
-        """Whether the history, which ends with `last`, says all that this release does."""
+        """Return whether this release adds nothing to a log that ends with `last`."""
         same = (self.commit, self.image, self.model) == (last.commit, last.image, last.model)
         return same and (last.is_rollback or not self.is_rollback)
 
-    def line(self) -> str:
-        """As it stands in the file."""
+    def to_line(self) -> str:
+        """Return the line as JSON, with its line feed."""
         fields = {key: value for key, value in asdict(self).items() if value is not None}
         return json.dumps(fields, ensure_ascii=False) + "\n"
 
 
 def parse(text: str) -> list[Release]:
-    """The releases in the text of the file.
+    """Parse the text of the log.
 
     Raises:
-        ReleaseError: a line is not a release; the message has its number.
+        ReleaseError: a line is not a release; the message has the line number.
     """
     *lines, rest = text.split("\n")
     if rest:
-        raise ReleaseError(f"{FILE}: the last line is cut off: {rest[:80]!r}")
-    return [_release(number, line) for number, line in enumerate(lines, start=1)]
+        raise ReleaseError(f"{LOG_FILE}: the last line is incomplete: {rest[:80]!r}")
+    return [_parse_line(number, line) for number, line in enumerate(lines, start=1)]
 
 
-def before(releases: Sequence[Release], running: Collection[str] = ()) -> Release:
-    """The release that a rollback goes to, unless it is told another.
+def default_target(releases: Sequence[Release], running: Collection[str] = ()) -> Release:
+    """Return the release that a rollback restores if the user names none.
 
-    It is the one before the last. But after a rollback it is that one again, so that asking twice does not
-    go back twice. And where a pod carries what was never released, it is the last.
+    Normally this is the release before the last one. After a rollback it is the last line, which is what that
+    rollback restored, so that a second call does not go back twice. It is also the last line if a pod runs an
+    image that was never released.
 
     Args:
-        running: digests of the images that the pods carry.
+        running: digests of the images that the pods run.
 
     Raises:
-        ReleaseError: there is none.
+        ReleaseError: the log has no earlier release.
     """
     known = {release.image.rpartition("@")[2] for release in releases}
     if releases and (releases[-1].is_rollback or not known.issuperset(running)):
@@ -96,24 +97,26 @@ def before(releases: Sequence[Release], running: Collection[str] = ()) -> Releas
     for release in reversed(releases):
         if release.image != releases[-1].image:
             return release
-    raise ReleaseError(f"{FILE} has no release before the current one: nothing to go back to")
+    raise ReleaseError(f"{LOG_FILE} has no release before the current one: nothing to roll back to")
 
 
 def find(releases: Sequence[Release], text: str) -> Release:
-    """The last release that `text` names: by commit, image, model, or the model's version.
+    """Return the last release that `text` identifies by commit, image, model or model version.
 
-    Digests and commits may be cut off after seven digits.
+    Commits and digests can be abbreviated to seven digits or more.
 
     Raises:
-        ReleaseError: it names none.
+        ReleaseError: no release matches.
     """
     for release in reversed(releases):
-        if _names(text, release):
+        if _matches(text, release):
             return release
-    raise ReleaseError(f"{FILE} has no release {text}: expected a commit, an image's digest, or NAME/VERSION")
+    raise ReleaseError(
+        f"{LOG_FILE} has no release {text}: expected a commit, an image's digest, or NAME/VERSION"
+    )
 
 
-def _names(text: str, release: Release) -> bool:
+def _matches(text: str, release: Release) -> bool:
     model, _, _ = release.model.partition("@")
     if text in (release.image, release.model, model, model.partition("/")[2]):
         return True
@@ -124,15 +127,15 @@ def _names(text: str, release: Release) -> bool:
     return False
 
 
-def _release(number: int, line: str) -> Release:
+def _parse_line(number: int, line: str) -> Release:
     try:
         document: Any = json.loads(line)
     except (ValueError, RecursionError) as exc:
-        raise ReleaseError(f"{FILE}: line {number} is not JSON: {line[:80]!r}") from exc
-    given = document if isinstance(document, dict) else {}
-    if not given.keys() <= FIELDS.keys() or not given.keys() >= FIELDS.keys() - {"note"}:
-        raise ReleaseError(f"{FILE}: line {number} is not a release: {line[:80]!r}")
-    for key, value in given.items():
+        raise ReleaseError(f"{LOG_FILE}: line {number} is not JSON: {line[:80]!r}") from exc
+    fields = document if isinstance(document, dict) else {}
+    if not fields.keys() <= FIELDS.keys() or not fields.keys() >= FIELDS.keys() - {"note"}:
+        raise ReleaseError(f"{LOG_FILE}: line {number} is not a release: {line[:80]!r}")
+    for key, value in fields.items():
         if not isinstance(value, str) or not re.fullmatch(FIELDS[key], value):
-            raise ReleaseError(f"{FILE}: line {number}: {key} cannot be {value!r}")
-    return Release(**given)
+            raise ReleaseError(f"{LOG_FILE}: line {number}: invalid {key}: {value!r}")
+    return Release(**fields)

@@ -1,4 +1,4 @@
-"""Asks every place that says which model is in production, and finds who differs."""
+"""Collect which model is in production from every source, and compare the sources."""
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -8,125 +8,129 @@ from functools import cache
 from model_loader.errors import LoaderError
 from model_loader.registry.ledger import read_ledger
 from model_loader.text_tables import short, table
-from release import git_branch as origin
+from release import git_branch
 from release.errors import ReleaseError
 from release.image_labels import read_labels
-from release.kubernetes import Pod, read_stage
-from release.record_release import LOCK, PRODUCTION, find_store, read_lock
-from release.release_log import FILE, parse
+from release.kubernetes import Pod, namespace_of, read_pods
+from release.record_release import LOCK_FILE, PRODUCTION, find_store, read_lock
+from release.release_log import LOG_FILE, parse
 
 LEDGER = f"ledger ({PRODUCTION})"
 IMAGE = "image last released"
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What one place says.
+class Status:
+    """What one source reports.
 
     Attributes:
-        model: `NAME/VERSION@sha256:…`; empty where it is not known.
-        image: its digest, `sha256:…`; empty where the place says nothing of images.
-        remark: for people.
-        fault: why the place could not be asked.
+        model: `NAME/VERSION@sha256:…`; empty if unknown.
+        image: the image's digest, `sha256:…`; empty if unknown, or if the source knows no images.
+        remark: additional information for the user.
+        error: why the source could not be read; empty if it could.
     """
 
-    place: str
+    source: str
     model: str = ""
     image: str = ""
     remark: str = ""
-    fault: str = ""
+    error: str = ""
 
 
-def ask() -> list[Answer]:
-    """What the ledger, the lock, the image last released and every pod say. Nobody is left out: who cannot be
-    asked says why.
+def collect() -> list[Status]:
+    """Return the status of the ledger, the lock, the image last released and every pod.
+
+    A source that cannot be read has a status too, with the error.
     """
-    tip = cache(origin.fetch)
-    places: list[tuple[str, Callable[[], list[Answer]]]] = [
-        (LEDGER, lambda: [_ask_ledger(tip())]),
-        (LOCK, lambda: [_ask_lock(tip())]),
-        (IMAGE, lambda: [_ask_image(tip())]),
-        ("pods", _ask_pods),
+    tip = cache(git_branch.fetch)
+    readers: list[tuple[str, Callable[[], list[Status]]]] = [
+        (LEDGER, lambda: [_read_ledger(tip())]),
+        (LOCK_FILE, lambda: [_read_lock(tip())]),
+        (IMAGE, lambda: [_read_image(tip())]),
+        ("pods", lambda: [_pod_status(pod) for pod in read_pods(namespace_of(PRODUCTION))]),
     ]
-    answers: list[Answer] = []
-    for place, asked in places:
+    statuses: list[Status] = []
+    for source, read in readers:
         try:
-            answers += asked()
+            statuses += read()
         except (ReleaseError, LoaderError) as exc:
-            answers.append(Answer(place, fault=" ".join(str(exc).split())))
-    return answers
+            statuses.append(Status(source, error=" ".join(str(exc).split())))
+    return statuses
 
 
-def show(answers: Sequence[Answer]) -> str:
-    """The table."""
-    return table(
-        ("WHO", "MODEL", "IMAGE", ""),
-        [
-            (a.place, _short(a.model) or "not known", short(a.image) or "-", a.fault or a.remark)
-            for a in answers
-        ],
-    )
+def status_table(statuses: Sequence[Status]) -> str:
+    """Return a table with one row per status."""
+    rows = [
+        (
+            status.source,
+            _short(status.model) or "unknown",
+            short(status.image) or "-",
+            status.error or status.remark,
+        )
+        for status in statuses
+    ]
+    return table(("SOURCE", "MODEL", "IMAGE", ""), rows)
 
 
-def difference(answers: Sequence[Answer]) -> str | None:
-    """One sentence that says who differs and who could not be asked; None where all agree."""
+def difference(statuses: Sequence[Status]) -> str | None:
+    """Return one sentence that names the sources that differ or are unreadable; None if all agree."""
     parts = []
     for prefix, values in (
-        ("", [(a.place, a.model) for a in answers if a.model]),
-        ("of images, ", [(a.place, a.image) for a in answers if a.image]),
+        ("", [(status.source, status.model) for status in statuses if status.model]),
+        ("images: ", [(status.source, status.image) for status in statuses if status.image]),
     ):
-        groups: dict[str, list[str]] = defaultdict(list)
-        for place, value in values:
-            groups[value].append(place)
-        most, *others = sorted(groups.items(), key=lambda group: len(group[1]), reverse=True) or [("", [])]
-        if others:
-            named = [f"{', '.join(who)} {_say(who)} {_short(value)}" for value, who in others]
-            parts.append(
-                f"{prefix}{', '.join(named)}, the other {len(most[1])} {_say(most[1])} {_short(most[0])}"
-            )
-    if silent := [answer.place for answer in answers if answer.fault]:
-        parts.append(f"{', '.join(silent)} could not tell")
+        sources: dict[str, list[str]] = defaultdict(list)
+        for source, value in values:
+            sources[value].append(source)
+        by_count = sorted(sources.items(), key=lambda group: len(group[1]), reverse=True)
+        if len(by_count) > 1:
+            (common, majority), *others = by_count
+            named = [f"{', '.join(group)} {_report(group)} {_short(value)}" for value, group in others]
+            rest = f"the other {len(majority)} {_report(majority)} {_short(common)}"
+            parts.append(f"{prefix}{', '.join(named)}, {rest}")
+    if unreadable := [status.source for status in statuses if status.error]:
+        parts.append(f"{', '.join(unreadable)} could not be checked")
     return "; ".join(parts) or None
 
 
-def _ask_ledger(tip: str) -> Answer:
+def _read_ledger(tip: str) -> Status:
     lock = read_lock(tip)
     entry = read_ledger(find_store(lock), lock.name).current(PRODUCTION)
     model = f"{lock.name}/{entry.version}@{entry.digest}"
-    return Answer(LEDGER, model, remark=f"{entry.action} by {entry.by} at {entry.time}")
+    return Status(LEDGER, model, remark=f"{entry.action} by {entry.by} at {entry.time}")
 
 
-def _ask_lock(tip: str) -> Answer:
+def _read_lock(tip: str) -> Status:
     lock = read_lock(tip)
-    return Answer(LOCK, f"{lock.name}/{lock.version}@{lock.digest}", remark=f"in origin/{origin.BRANCH}")
+    model = f"{lock.name}/{lock.version}@{lock.digest}"
+    return Status(LOCK_FILE, model, remark=f"in origin/{git_branch.BRANCH}")
 
 
-def _ask_image(tip: str) -> Answer:
-    releases = parse(origin.read(tip, FILE) or "")
+def _read_image(tip: str) -> Status:
+    releases = parse(git_branch.read(tip, LOG_FILE) or "")
     if not releases:
-        raise ReleaseError(f"{FILE} in origin/{origin.BRANCH} has no release yet")
+        raise ReleaseError(f"{LOG_FILE} in origin/{git_branch.BRANCH} has no release yet")
     last = releases[-1]
     model, commit = read_labels(last.image)
     remark = f"commit {commit[:12]}, by {last.who} at {last.time}"
-    return Answer(IMAGE, model, last.image.rpartition("@")[2], remark)
+    return Status(IMAGE, model, last.image.rpartition("@")[2], remark)
 
 
-def _ask_pods() -> list[Answer]:
-    return [_answer(pod) for pod in read_stage(PRODUCTION)]
-
-
-def _answer(pod: Pod) -> Answer:
-    fault = (
-        "" if pod.model and pod.image else "has no labels of a model" if pod.image else "runs no image yet"
-    )
-    return Answer(f"pod {pod.name}", pod.model, pod.image, "ready" if pod.ready else "not ready", fault)
+def _pod_status(pod: Pod) -> Status:
+    error = ""
+    if not pod.image_digest:
+        error = "no image is running yet"
+    elif not pod.model:
+        error = "has no model labels"
+    remark = "ready" if pod.ready else "not ready"
+    return Status(f"pod {pod.name}", pod.model, pod.image_digest, remark, error)
 
 
 def _short(text: str) -> str:
-    """A model or a digest with as much of its digest as tells it apart."""
+    """Return a model or digest with its digest abbreviated."""
     name, _, digest = text.rpartition("@")
     return f"{name}@{short(digest)}" if name else short(digest)
 
 
-def _say(who: Sequence[str]) -> str:
-    return "says" if len(who) == 1 else "say"
+def _report(sources: Sequence[str]) -> str:
+    return "reports" if len(sources) == 1 else "report"

@@ -1,4 +1,4 @@
-"""Runs git, docker and kubectl, whichever are first on PATH."""
+"""Run git, docker and kubectl, as found on PATH."""
 
 import os
 import re
@@ -9,22 +9,22 @@ from pathlib import Path
 from release.errors import ReleaseError
 
 TIMEOUT_S = 900
-LINES = 10
+MAX_ERROR_LINES = 10
 
 
 def run(
     *command: str, text: str | None = None, cwd: Path | None = None, environ: Mapping[str, str] | None = None
 ) -> str:
-    """What a program prints.
+    """Run a program and return its standard output.
 
     Args:
-        text: for its standard input; None gives it none.
-        cwd: where it runs; None is here.
-        environ: what it gets beside our environment.
+        text: standard input; None for an empty one.
+        cwd: working directory; None for the current one.
+        environ: variables to add to the current environment.
 
     Raises:
-        ReleaseError: it is not there, fails, or does not end; the message has its last lines, without what
-            stands before `@` in a URL, which may be a password.
+        ReleaseError: the program is missing, fails or times out. The message has the last lines of its
+            output, with users and passwords removed from URLs.
     """
     name = " ".join(command[:2])
     try:
@@ -45,7 +45,7 @@ def run(
     except subprocess.TimeoutExpired as exc:
         raise ReleaseError(f"{name} did not end within {TIMEOUT_S} s") from exc
     except subprocess.CalledProcessError as exc:
-        said = " ".join((exc.stderr or exc.stdout).strip().splitlines()[-LINES:])
-        said = re.sub(r"//[^/\s@]*@", "//", said)
-        raise ReleaseError(f"{name} failed: {said or f'exit code {exc.returncode}'}") from exc
+        output = " ".join((exc.stderr or exc.stdout).strip().splitlines()[-MAX_ERROR_LINES:])
+        output = re.sub(r"//[^/\s@]*@", "//", output)
+        raise ReleaseError(f"{name} failed: {output or f'exit code {exc.returncode}'}") from exc
     return done.stdout

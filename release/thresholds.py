@@ -1,4 +1,4 @@
-"""`monitoring/canary.toml`: by what a canary is judged."""
+"""The canary gate's thresholds, read from `monitoring/canary.toml`."""
 
 import math
 import tomllib
@@ -20,11 +20,11 @@ RULES = {
 
 @dataclass(frozen=True)
 class Thresholds:
-    """What the file says.
+    """The thresholds of a canary.
 
     Attributes:
-        min_requests: that each side must have answered in the window.
-        limits: check → rule → number.
+        min_requests: number of requests that canary and stable pods must each answer in the window.
+        limits: check → rule (`max` or `max_rise`) → number.
     """
 
     min_requests: float
@@ -32,29 +32,29 @@ class Thresholds:
 
 
 def read_thresholds(path: Path) -> Thresholds:
-    """Reads the thresholds at `path`: every check with every rule of `RULES`, and nothing else.
+    """Read the thresholds at `path`. The file must have every check and rule of `RULES`, and no others.
 
     Raises:
-        ReleaseError: there is no such file, or it says something else.
+        ReleaseError: the file does not exist, or its content is invalid.
     """
     try:
         document = tomllib.loads(path.read_text())
     except OSError as exc:
-        raise ReleaseError(f"no thresholds at {path}: {exc.strerror}") from exc
+        raise ReleaseError(f"cannot read the thresholds at {path}: {exc.strerror}") from exc
     except ValueError as exc:
         raise ReleaseError(f"{path} is not TOML: {exc}") from exc
     if document.keys() != RULES.keys():
         raise ReleaseError(f"{path}: expected the tables {', '.join(RULES)}, got {', '.join(document)}")
     for check, rules in RULES.items():
-        _check(f"{path}: [{check}]", document[check], rules)
+        _check_table(f"{path}: [{check}]", document[check], rules)
     if document["requests"]["min"] < 1:
-        raise ReleaseError(f"{path}: [requests]: min is at least 1: nothing can be said of no request")
+        raise ReleaseError(f"{path}: [requests]: min must be at least 1, got {document['requests']['min']}")
     return Thresholds(document.pop("requests")["min"], document)
 
 
-def _check(where: str, given: Any, rules: set[str]) -> None:
-    if not isinstance(given, dict) or given.keys() != rules:
-        raise ReleaseError(f"{where}: expected {' and '.join(sorted(rules))}, got {given}")
-    for rule, number in given.items():
+def _check_table(label: str, table: Any, rules: set[str]) -> None:
+    if not isinstance(table, dict) or table.keys() != rules:
+        raise ReleaseError(f"{label}: expected {' and '.join(sorted(rules))}, got {table}")
+    for rule, number in table.items():
         if type(number) not in (int, float) or not math.isfinite(number) or number < 0:
-            raise ReleaseError(f"{where}: {rule} is a number, 0 or more, got {number!r}")
+            raise ReleaseError(f"{label}: {rule} must be a number of 0 or more, got {number!r}")

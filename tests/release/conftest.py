@@ -1,4 +1,4 @@
-"""The chain of fixtures: published → images → scene; and the commands, run as a user runs them."""
+"""The chain of fixtures published → images → environment, and a function that runs the commands."""
 
 import contextlib
 import io
@@ -23,14 +23,14 @@ from release.release_log import Release
 from tests.e2e.conftest import engine, missing
 from tests.model_loader.drafts import write_draft
 from tests.model_loader.seen import Result
-from tests.release.scene import KUBECTL, Image, Scene
+from tests.release.environment import KUBECTL, Image, ReleaseEnvironment
 
 __all__ = ["engine"]
 ROOT = Path(__file__).parents[2]
 
 
 def release(*argv: str) -> Result:
-    """Runs `python -m release`, to its end, whatever that is."""
+    """Run `python -m release` and return its exit code and output."""
     with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
         try:
             code = main(argv)
@@ -41,7 +41,7 @@ def release(*argv: str) -> Result:
 
 @pytest.fixture(scope="session")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Debian's docker-registry on loopback."""
+    """Run Debian's docker-registry on loopback and return its address."""
     program = shutil.which("docker-registry")
     if program is None:
         missing("docker-registry is not installed")
@@ -61,7 +61,7 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store with tiny/1, tiny/2 and tiny/3."""
+    """Return the path of a store with tiny/1, tiny/2 and tiny/3."""
     directory = tmp_path_factory.mktemp("published")
     for _ in range(3):
         publish(write_draft(directory / "draft"), open_store(f"file:{directory}/store"))
@@ -70,9 +70,9 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def images(engine: None, registry: str, published: Path) -> Iterator[list[Image]]:
-    """An empty image with the labels of each of these models, pushed."""
+    """Push an empty image for each of these models, with the model's labels."""
     store = open_store(f"file:{published}")
-    made = []
+    pushed = []
     for number in (1, 2, 3):
         digest = find(store, "tiny", str(number)).digest
         tag, commit = f"{registry}/scorebox:{number}", str(number) * 40
@@ -86,19 +86,19 @@ def images(engine: None, registry: str, published: Path) -> Iterator[list[Image]
         docker("import", *changes, "-", tag, stdin=bytes(10240))
         docker("push", "--quiet", tag)
         reference = docker("image", "inspect", "--format", "{{index .RepoDigests 0}}", tag)
-        made.append(Image(reference, commit, f"tiny/{number}@{digest}"))
-    yield made
+        pushed.append(Image(reference, commit, f"tiny/{number}@{digest}"))
+    yield pushed
     docker("rmi", "--force", *(f"{registry}/scorebox:{number}" for number in (1, 2, 3)))
 
 
 def docker(*args: str, stdin: bytes | None = None) -> str:
-    """What a docker command prints."""
+    """Run docker and return its output."""
     return subprocess.check_output(["docker", *args], input=stdin, timeout=60).decode().strip()
 
 
 @pytest.fixture(scope="session")
 def seed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bare repository with what rendering takes, and a lock of nothing."""
+    """Return a repository with the files that scripts/render needs, but no lock."""
     tree = tmp_path_factory.mktemp("seed")
     for path in ("scripts/render", "scripts/venv", "requirements.txt", "model_loader/requirements.txt"):
         (tree / path).parent.mkdir(parents=True, exist_ok=True)
@@ -115,10 +115,13 @@ def seed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def scene(
+def environment(
     tmp_path: Path, images: list[Image], published: Path, seed: Path, monkeypatch: pytest.MonkeyPatch
-) -> Scene:
-    """tiny/1 and then tiny/2 were released, from the clone that is the working directory."""
+) -> ReleaseEnvironment:
+    """Return an environment in which tiny/1 and then tiny/2 were released.
+
+    The working directory is its clone.
+    """
     shutil.copytree(published, tmp_path / "store")
     store = open_store(f"file:{tmp_path}/store")
     tree = tmp_path / "clone"
@@ -127,34 +130,34 @@ def scene(
     monkeypatch.setenv("MODEL_PUBLISHER", "tester")
     for name in ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM"):
         monkeypatch.setenv(name, os.devnull)
-    scene = Scene(tmp_path, images)
+    environment = ReleaseEnvironment(tmp_path, images)
     first, second, _ = images
-    lines = []
-    for number, image in enumerate((first, second)):
-        lines.append(
-            Release(f"2026-01-0{number + 1}T00:00:00Z", image.commit, image.reference, image.model, "me")
+    releases = []
+    for number, image in enumerate((first, second), start=1):
+        releases.append(
+            Release(f"2026-01-0{number}T00:00:00Z", image.commit, image.reference, image.model, "me")
         )
         promote(store, "tiny", image.model.split("/")[1].split("@")[0], "production")
-    (tree / "releases.jsonl").write_text("".join(line.line() for line in lines))
-    (tree / "model.lock").write_text(lock_text(lines[-1].lock(store.url)))
-    scene.git("add", "--all", where="clone")
+    (tree / "releases.jsonl").write_text("".join(each.to_line() for each in releases))
+    (tree / "model.lock").write_text(lock_text(releases[-1].lock(store.url)))
+    environment.git("add", "--all", where="clone")
     identity = ("-c", "user.name=tester", "-c", "user.email=tester@example.com")
-    scene.git(*identity, "commit", "--quiet", "--message=Release tiny/2", where="clone")
+    environment.git(*identity, "commit", "--quiet", "--message=Release tiny/2", where="clone")
     subprocess.run(["git", "clone", "--quiet", "--bare", str(tree), f"{tmp_path}/origin.git"], check=True)
-    scene.git("remote", "set-url", "origin", f"{tmp_path}/origin.git", where="clone")
+    environment.git("remote", "set-url", "origin", f"{tmp_path}/origin.git", where="clone")
     (tree / ".venv").symlink_to(ROOT / ".venv")
     programs = tmp_path / "programs"
     programs.mkdir()
     (programs / "kubectl").write_text(f'#!/bin/sh\nexec {sys.executable} {KUBECTL} "$@"\n')
     (programs / "kubectl").chmod(0o755)
-    real = shutil.which("kubectl")
-    if real is None:
-        missing("no kubectl")
+    kubectl = shutil.which("kubectl")
+    if kubectl is None:
+        missing("kubectl is not installed")
     monkeypatch.setenv("KUBECTL_STATE", f"{tmp_path}/cluster.json")
     monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
     monkeypatch.chdir(tree)
     deployment = {"spec": {"replicas": 3}}
-    state = {"real": real, "fail": "", "deployments": {"scorebox": deployment}, "pods": []}
+    state = {"real": kubectl, "fail": "", "deployments": {"scorebox": deployment}, "pods": []}
     (tmp_path / "cluster.json").write_text(json.dumps(state))
-    scene.carry(second, second, second)
-    return scene
+    environment.run_images(second, second, second)
+    return environment

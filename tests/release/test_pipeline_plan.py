@@ -1,4 +1,4 @@
-"""Which runs have something to build, and which model."""
+"""Which pipeline runs build something, and which model."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from tests.model_loader.drafts import write_draft
 
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    """A store with tiny/1 and tiny/2."""
+    """Return a store with tiny/1 and tiny/2."""
     monkeypatch.delenv("MODEL_NAME", raising=False)
     monkeypatch.setenv("MODEL_PUBLISHER", "tester")
     store = open_store(f"file:{tmp_path}/store")
@@ -26,8 +26,8 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     return store
 
 
-def locked(path: Path, store: Store, version: str, url: str = "") -> Path:
-    """A lock of tiny in a version."""
+def write_lock(path: Path, store: Store, version: str, url: str = "") -> Path:
+    """Write a lock of a version of tiny and return its path."""
     release = find(store, "tiny", version)
     lock = Lock("tiny", int(version), release.digest, url or store.url)
     (path / "model.lock").write_text(lock_text(lock))
@@ -52,26 +52,26 @@ def locked(path: Path, store: Store, version: str, url: str = "") -> Path:
 def test_plan(
     store: Store, tmp_path: Path, version: str, staged: str | None, reason: str, run: bool, model: str
 ) -> None:
-    """A new model is built by any run, an old one by a commit's only; what was staged once is not new."""
+    """Any run builds a new model; only a commit builds an old one. A model that was staged is not new."""
     if staged:
         promote(store, "tiny", staged, "staging")
-    assert plan(store.url, locked(tmp_path, store, version), reason)[:2] == (run, model)
+    assert plan(store.url, write_lock(tmp_path, store, version), reason)[:2] == (run, model)
 
 
-def test_staged_and_left(store: Store, tmp_path: Path) -> None:
-    """What was staged and replaced since, as by a revert, is not new either."""
+def test_staged_and_replaced(store: Store, tmp_path: Path) -> None:
+    """A model that was staged and then replaced, for example by a revert, is not new."""
     promote(store, "tiny", "2", "staging")
     promote(store, "tiny", "1", "staging")
-    assert plan(store.url, locked(tmp_path, store, "1"), "Schedule")[:2] == (False, "--locked")
+    assert plan(store.url, write_lock(tmp_path, store, "1"), "Schedule")[:2] == (False, "--locked")
 
 
 def test_lock_of_another_store(store: Store, tmp_path: Path) -> None:
-    """A fresh clone's lock is of the store in the clone: the pipeline's own store is what is built from."""
-    lock = locked(tmp_path, store, "2", url="file:model_store")
+    """If the lock names another store, as in a fresh clone, the pipeline's store is used."""
+    lock = write_lock(tmp_path, store, "2", url="file:model_store")
     assert plan(store.url, lock, "IndividualCI")[:2] == (True, "--version 2")
 
 
 def test_nothing_published(tmp_path: Path, store: Store) -> None:
-    """A store without a model is an error, not nothing new."""
+    """A store without a model is an error."""
     with pytest.raises(LoaderError):
-        plan(f"file:{tmp_path}/empty", locked(tmp_path, store, "1"), "Schedule")
+        plan(f"file:{tmp_path}/empty", write_lock(tmp_path, store, "1"), "Schedule")

@@ -1,4 +1,4 @@
-"""Writing down what the pods carry."""
+"""`python -m release record`: recording what the pods run."""
 
 import json
 import subprocess
@@ -8,26 +8,26 @@ from pathlib import Path
 
 import pytest
 
-from release import git_branch as origin
+from release import git_branch
 from release.errors import ReleaseError
 from tests.release.conftest import release
-from tests.release.scene import Scene
+from tests.release.environment import ReleaseEnvironment
 
 
 @pytest.fixture
-def deployed(scene: Scene) -> Scene:
-    """The pods carry tiny/3, which nobody has written down yet."""
-    scene.carry(*[scene.images[2]] * 3)
-    return scene
+def deployed(environment: ReleaseEnvironment) -> ReleaseEnvironment:
+    """Return an environment whose pods run tiny/3, which is not recorded yet."""
+    environment.run_images(*[environment.images[2]] * 3)
+    return environment
 
 
-def test_record(deployed: Scene) -> None:
-    """Ledger, lock and history say what the pods carry, in a commit that starts no pipeline."""
+def test_record(deployed: ReleaseEnvironment) -> None:
+    """Ledger, lock and release log are updated, in a commit that starts no pipeline."""
     image = deployed.images[2]
     done = release("record", "--image", image.reference)
     assert (done.code, done.err) == (0, "")
-    assert deployed.ledger() == deployed.lock() == image.model
-    *_, line = deployed.lines()
+    assert deployed.ledger_model() == deployed.locked_model() == image.model
+    *_, line = deployed.release_log()
     assert line.pop("time") > "2026-01-02"
     assert line == {
         "commit": image.commit,
@@ -40,17 +40,17 @@ def test_record(deployed: Scene) -> None:
     assert release("which").code == 0
 
 
-def test_again(deployed: Scene) -> None:
-    """Recording twice is recording once."""
+def test_again(deployed: ReleaseEnvironment) -> None:
+    """Recording a release twice changes nothing."""
     for _ in range(2):
         assert release("record", "--image", deployed.images[2].reference).code == 0
-    assert len(deployed.lines()) == 3
+    assert len(deployed.release_log()) == 3
     assert deployed.git("rev-list", "--count", "main") == "3"
     ledger = (deployed.path / "store/tiny/ledger.jsonl").read_text()
     assert ledger.count('"promote"') == 3
 
 
-def test_clone_is_untouched(deployed: Scene) -> None:
+def test_clone_is_untouched(deployed: ReleaseEnvironment) -> None:
     """Neither the work tree, the index nor the branch of the clone changes."""
     before = deployed.git("status", "--porcelain", "--branch", where="clone")
     head = deployed.git("rev-parse", "HEAD", where="clone")
@@ -59,42 +59,42 @@ def test_clone_is_untouched(deployed: Scene) -> None:
     assert deployed.git("status", "--porcelain", where="clone") == "\n".join(before.splitlines()[1:])
 
 
-def test_staging(deployed: Scene) -> None:
-    """Staging is recorded in its ledger alone."""
+def test_staging(deployed: ReleaseEnvironment) -> None:
+    """A release to staging is only recorded in the ledger."""
     tip = deployed.git("rev-parse", "main")
     assert release("record", "--image", deployed.images[2].reference, "--stage", "staging").code == 0
-    assert deployed.ledger("staging") == deployed.images[2].model
-    assert (deployed.git("rev-parse", "main"), deployed.ledger()) == (tip, deployed.images[1].model)
+    assert deployed.ledger_model("staging") == deployed.images[2].model
+    assert (deployed.git("rev-parse", "main"), deployed.ledger_model()) == (tip, deployed.images[1].model)
 
 
 @pytest.mark.parametrize(
     ("case", "message"),
     [
-        ("one differs", "pod scorebox-1 carries sha256:"),
-        ("canary left", "pod scorebox-canary-0 carries sha256:"),
+        ("one differs", "pod scorebox-1 runs sha256:"),
+        ("canary pod", "pod scorebox-canary-0 runs sha256:"),
         ("not ready", "pod scorebox-2 is not ready"),
-        ("other label", "pod scorebox-2 says that it carries tiny/2@sha256:"),
+        ("other label", "pod scorebox-2 is labelled with tiny/2@sha256:"),
         ("unreachable", "Unable to connect to the server"),
         ("no model", "tiny/3 is not published in the store"),
         ("other model", "the lock says tiny/3@sha256:"),
     ],
 )
-def test_not_carried(deployed: Scene, case: str, message: str) -> None:
-    """Nothing is written while a pod does not carry it, or the store does not have it."""
-    pods = deployed.state()["pods"]
+def test_not_deployed(deployed: ReleaseEnvironment, case: str, message: str) -> None:
+    """Nothing is recorded unless all pods run the image and the store has its model."""
+    pods = deployed.cluster_state()["pods"]
     match case:
         case "one differs":
-            deployed.carry(deployed.images[2], deployed.images[1])
-        case "canary left":
-            deployed.carry(deployed.images[1], deployment="scorebox-canary")
+            deployed.run_images(deployed.images[2], deployed.images[1])
+        case "canary pod":
+            deployed.run_images(deployed.images[1], deployment="scorebox-canary")
         case "not ready":
             pods[2]["status"]["conditions"][0]["status"] = "False"
-            deployed.change(pods=pods)
+            deployed.update_cluster(pods=pods)
         case "other label":
             pods[2]["metadata"] = deployed.pod("scorebox-2", deployed.images[1])["metadata"]
-            deployed.change(pods=pods)
+            deployed.update_cluster(pods=pods)
         case "unreachable":
-            deployed.change(fail="get")
+            deployed.update_cluster(fail="get")
         case "no model":
             (deployed.path / "store/tiny/3/manifest.json").unlink()
         case "other model":
@@ -107,11 +107,11 @@ def test_not_carried(deployed: Scene, case: str, message: str) -> None:
     done = release("record", "--image", deployed.images[2].reference)
     assert done.code == 1
     assert message in done.err
-    assert (deployed.git("rev-parse", "main"), deployed.ledger()) == (tip, deployed.images[1].model)
+    assert (deployed.git("rev-parse", "main"), deployed.ledger_model()) == (tip, deployed.images[1].model)
 
 
-def test_push_refused(deployed: Scene) -> None:
-    """Where origin takes no push, that is said, and running it again finishes what was begun."""
+def test_push_refused(deployed: ReleaseEnvironment) -> None:
+    """If origin rejects the push, the error says so, and a second run completes the record."""
     hook = deployed.path / "origin.git/hooks/pre-receive"
     hook.write_text("#!/bin/sh\necho the branch is protected >&2\nexit 1\n")
     hook.chmod(0o755)
@@ -120,14 +120,17 @@ def test_push_refused(deployed: Scene) -> None:
     assert "pods and ledger have tiny/3@sha256:" in done.err
     assert "could not be pushed: git push failed: " in done.err
     assert "the branch is protected" in done.err
-    assert (deployed.ledger(), deployed.lock()) == (deployed.images[2].model, deployed.images[1].model)
+    assert (deployed.ledger_model(), deployed.locked_model()) == (
+        deployed.images[2].model,
+        deployed.images[1].model,
+    )
     hook.unlink()
     assert release("record", "--image", deployed.images[2].reference).code == 0
     assert release("which").code == 0
 
 
-def test_lost_answer(deployed: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A push that went through though it seemed to fail is not made twice."""
+def test_lost_reply(deployed: ReleaseEnvironment, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If a push succeeds but its reply is lost, the release is still recorded only once."""
     programs = deployed.path / "programs"
     (programs / "git").write_text(
         f'#!/bin/sh\nPATH="${{PATH#{programs}:}}"\ngit "$@"\ncode=$?\n'
@@ -135,19 +138,21 @@ def test_lost_answer(deployed: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     )
     (programs / "git").chmod(0o755)
     assert release("record", "--image", deployed.images[2].reference).code == 0
-    assert [line["model"] for line in deployed.lines()] == [image.model for image in deployed.images]
+    assert [line["model"] for line in deployed.release_log()] == [image.model for image in deployed.images]
 
 
-def test_at_once(scene: Scene) -> None:
-    """Several that write at once, each from a clone of its own, lose no line; what others push stays."""
+def test_concurrent_writes(environment: ReleaseEnvironment) -> None:
+    """Concurrent writers, each with its own clone, lose none of each other's changes."""
 
     def append(number: int) -> str:
-        clone = scene.path / f"clone-{number}"
-        subprocess.run(["git", "clone", "--quiet", f"{scene.path}/origin.git", str(clone)], check=True)
+        clone = environment.path / f"clone-{number}"
+        subprocess.run(["git", "clone", "--quiet", f"{environment.path}/origin.git", str(clone)], check=True)
         code = (
-            "from release import origin\n"
+            "from release import git_branch\n"
             f"line = '{number}\\n'\n"
-            "print(origin.write(lambda tip: {'log': (origin.read(tip, 'log') or '') + line}, 'x', 'tester'))"
+            "def change(tip):\n"
+            "    return {'log': (git_branch.read(tip, 'log') or '') + line}\n"
+            "print(git_branch.write(change, 'x', 'tester'))"
         )
         environ = {"PYTHONPATH": str(Path(__file__).parents[2])}
         return subprocess.run(
@@ -161,29 +166,29 @@ def test_at_once(scene: Scene) -> None:
 
     with ThreadPoolExecutor() as pool:
         commits = list(pool.map(append, range(5)))
-    assert sorted(scene.git("show", "main:log").split()) == ["0", "1", "2", "3", "4"]
+    assert sorted(environment.git("show", "main:log").split()) == ["0", "1", "2", "3", "4"]
     assert len(set(commits)) == 5
-    assert scene.lock() == scene.images[1].model
+    assert environment.locked_model() == environment.images[1].model
 
 
-def test_moves_all_the_time(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A branch that somebody else always moves first is given up on, with a sentence."""
-    hook = scene.path / "origin.git/hooks/pre-receive"
+def test_branch_keeps_changing(environment: ReleaseEnvironment, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If somebody else pushes during every attempt, the command fails with a message."""
+    hook = environment.path / "origin.git/hooks/pre-receive"
     hook.write_text(
         "#!/bin/sh\nunset GIT_QUARANTINE_PATH\n"
         "new=$(git -c user.name=x -c user.email=x@example.com commit-tree main^{tree} -p main -m x)\n"
         "git update-ref refs/heads/main $new\n"
     )
     hook.chmod(0o755)
-    monkeypatch.setattr(origin, "ATTEMPTS", 3)
-    with pytest.raises(ReleaseError, match="origin/main moves all the time"):
-        origin.write(lambda tip: {"log": "x"}, "x", "tester")
-    assert scene.git("rev-list", "--count", "main") == "5"
+    monkeypatch.setattr(git_branch, "ATTEMPTS", 3)
+    with pytest.raises(ReleaseError, match="origin/main changed during each of 3 attempts"):
+        git_branch.write(lambda tip: {"log": "x"}, "x", "tester")
+    assert environment.git("rev-list", "--count", "main") == "5"
 
 
 @pytest.mark.parametrize("image", ["scorebox:latest", "scorebox@sha256:12", ""])
 def test_usage(image: str) -> None:
-    """An image is named by its digest, or not at all."""
+    """An image must be given by digest."""
     done = release("record", "--image", image)
     assert done.code == 2
     assert "by digest" in done.err

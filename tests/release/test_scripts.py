@@ -1,4 +1,4 @@
-"""The scripts are the commands."""
+"""The scripts that run the release commands."""
 
 import subprocess
 from pathlib import Path
@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
     ],
 )
 def test_script(script: str, command: str, tmp_path: Path) -> None:
-    """Each script runs its command, wherever it is called from."""
+    """Each script runs its command, whatever the working directory."""
     done = subprocess.run(
         [ROOT / "scripts" / script, "--help"], cwd=tmp_path, capture_output=True, text=True, timeout=300
     )

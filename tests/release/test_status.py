@@ -1,4 +1,4 @@
-"""Who says what is in production."""
+"""`python -m release which`: the sources that say what is in production."""
 
 import json
 import re
@@ -7,67 +7,67 @@ import shutil
 import pytest
 
 from tests.release.conftest import docker, release
-from tests.release.scene import Scene
+from tests.release.environment import ReleaseEnvironment
 
 
-def test_agree(scene: Scene) -> None:
-    """Where all say the same, the table has everybody and the exit code is 0."""
+def test_agree(environment: ReleaseEnvironment) -> None:
+    """If all sources agree, the table has a row for each and the exit code is 0."""
     done = release("which")
     assert (done.code, done.err) == (0, "")
-    model, _, digest = scene.images[1].model.partition("@")
-    who = [line.split("  ")[0] for line in done.out.splitlines()]
-    assert who == [
-        "WHO",
+    model, _, digest = environment.images[1].model.partition("@")
+    sources = [line.split("  ")[0] for line in done.out.splitlines()]
+    assert sources == [
+        "SOURCE",
         "ledger (production)",
         "model.lock",
         "image last released",
         *(f"pod scorebox-{number}" for number in range(3)),
-        f"all agree: {scene.images[1].model}",
+        f"all agree: {environment.images[1].model}",
     ]
     assert done.out.count(f"{model}@{digest[:19]} ") == 6
-    assert done.out.count(scene.images[1].digest[:19]) == 4
+    assert done.out.count(environment.images[1].digest[:19]) == 4
 
 
-def test_image_is_pulled(scene: Scene) -> None:
-    """An image that this machine does not have is asked all the same."""
-    docker("rmi", "--force", scene.images[1].reference)
+def test_image_is_pulled(environment: ReleaseEnvironment) -> None:
+    """An image that the engine does not have is pulled."""
+    docker("rmi", "--force", environment.images[1].reference)
     assert release("which").code == 0
 
 
-def test_pod_differs(scene: Scene) -> None:
-    """A pod that carries another model is named, with what it carries and what the others do."""
-    old, new, _ = scene.images
-    scene.carry(new, old, new)
+def test_pod_differs(environment: ReleaseEnvironment) -> None:
+    """A pod with another model is named, with its model and that of the others."""
+    old, new, _ = environment.images
+    environment.run_images(new, old, new)
     done = release("which")
     assert done.code == 1
     *_, sentence = done.out.splitlines()
     assert sentence == (
-        f"they do not agree: pod scorebox-1 says {old.model[:26]}, the other 5 say {new.model[:26]}; "
-        f"of images, pod scorebox-1 says {old.digest[:19]}, the other 3 say {new.digest[:19]}"
+        f"mismatch: pod scorebox-1 reports {old.model[:26]}, the other 5 report {new.model[:26]}; "
+        f"images: pod scorebox-1 reports {old.digest[:19]}, the other 3 report {new.digest[:19]}"
     )
 
 
-def test_image_differs(scene: Scene) -> None:
-    """The same model in another image is a difference too."""
-    state = scene.state()
-    state["pods"][0]["status"]["containerStatuses"][0]["imageID"] = scene.images[0].reference
-    scene.change(pods=state["pods"])
+def test_image_differs(environment: ReleaseEnvironment) -> None:
+    """The same model in another image is a mismatch."""
+    state = environment.cluster_state()
+    state["pods"][0]["status"]["containerStatuses"][0]["imageID"] = environment.images[0].reference
+    environment.update_cluster(pods=state["pods"])
     done = release("which")
     assert done.code == 1
-    assert f"pod scorebox-0 says {scene.images[0].digest[:19]}" in done.out.splitlines()[-1]
+    assert f"pod scorebox-0 reports {environment.images[0].digest[:19]}" in done.out.splitlines()[-1]
     assert "tiny/" not in done.out.splitlines()[-1]
 
 
-def test_ledger_differs(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    """So is a ledger that was promoted behind everybody's back."""
-    (scene.path / "store/tiny/ledger.jsonl").write_text(
-        (scene.path / "store/tiny/ledger.jsonl").read_text()
+def test_ledger_differs(environment: ReleaseEnvironment, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A promotion in the ledger without a release is a mismatch."""
+    (environment.path / "store/tiny/ledger.jsonl").write_text(
+        (environment.path / "store/tiny/ledger.jsonl").read_text()
         + json.dumps(
             {
                 "time": "2026-01-03T00:00:00Z",
                 "action": "promote",
                 "version": 3,
-                "digest": scene.images[2].model.partition("@")[2],
+                "digest": environment.images[2].model.partition("@")[2],
                 "by": "somebody",
                 "stage": "production",
             }
@@ -76,44 +76,50 @@ def test_ledger_differs(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     )
     done = release("which")
     assert done.code == 1
-    assert f": ledger (production) says {scene.images[2].model[:26]}, the other 5 " in done.out
+    assert f": ledger (production) reports {environment.images[2].model[:26]}, the other 5 " in done.out
     assert "promote by somebody at 2026-01-03T00:00:00Z" in done.out
 
 
 @pytest.mark.parametrize(
-    ("fail", "row"),
+    ("failure", "row"),
     [
-        ("get", "pods +not known +- +kubectl get failed: error: Unable to connect"),
-        ("rubbish", "pods +not known +- +kubectl get pods answers what is no list"),
-        ("none", "pods +not known +- +no pod runs in scorebox-production"),
-        ("starting", r"pod scorebox-0 +tiny/2@\S+ +- +runs no image yet"),
-        ("unlabelled", r"pod scorebox-0 +not known +sha256:\w+ +has no labels of a model"),
-        ("origin", "model.lock +not known +- +git fetch failed: "),
-        ("image", "image last released +not known +- +docker pull failed: "),
-        ("releases", "image last released +not known +- +releases.jsonl: line 3 is not JSON"),
-        ("ledger", r"ledger \(production\) +not known +- +tiny has no version in production"),
+        ("get", "pods +unknown +- +kubectl get failed: error: Unable to connect"),
+        ("not JSON", "pods +unknown +- +kubectl get pods did not print a list"),
+        ("no pods", "pods +unknown +- +no pods are running in scorebox-production"),
+        ("starting", r"pod scorebox-0 +tiny/2@\S+ +- +no image is running yet"),
+        ("unlabelled", r"pod scorebox-0 +unknown +sha256:\w+ +has no model labels"),
+        ("origin", "model.lock +unknown +- +git fetch failed: "),
+        ("image", "image last released +unknown +- +docker pull failed: "),
+        ("releases", "image last released +unknown +- +releases.jsonl: line 3 is not JSON"),
+        ("ledger", r"ledger \(production\) +unknown +- +tiny has no version in production"),
     ],
 )
-def test_silent(scene: Scene, fail: str, row: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who cannot be asked has a row that says why, and is never taken to agree."""
-    pods = scene.state()["pods"]
-    match fail:
-        case "none":
-            scene.change(
+def test_unreadable(
+    environment: ReleaseEnvironment, failure: str, row: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A source that cannot be read has a row with the error, and never counts as agreeing."""
+    pods = environment.cluster_state()["pods"]
+    match failure:
+        case "no pods":
+            environment.update_cluster(
                 pods=[pod | {"metadata": {**pod["metadata"], "deletionTimestamp": "now"}} for pod in pods]
             )
         case "starting":
             del pods[0]["status"]["containerStatuses"]
-            scene.change(pods=pods)
+            environment.update_cluster(pods=pods)
         case "unlabelled":
             del pods[0]["metadata"]["annotations"]
-            scene.change(pods=pods)
+            environment.update_cluster(pods=pods)
         case "origin":
-            shutil.rmtree(scene.path / "origin.git")
+            shutil.rmtree(environment.path / "origin.git")
         case "image" | "releases":
-            gone = scene.images[1].reference.replace(scene.images[1].digest, f"sha256:{0:064x}")
-            line = json.dumps(scene.lines()[-1] | {"image": gone}) if fail == "image" else "?"
-            with (scene.path / "clone/releases.jsonl").open("a") as file:
+            missing = environment.images[1].reference.replace(
+                environment.images[1].digest, f"sha256:{0:064x}"
+            )
+            line = (
+                json.dumps(environment.release_log()[-1] | {"image": missing}) if failure == "image" else "?"
+            )
+            with (environment.path / "clone/releases.jsonl").open("a") as file:
                 file.write(f"{line}\n")
             commit = (
                 "-c",
@@ -125,19 +131,19 @@ def test_silent(scene: Scene, fail: str, row: str, monkeypatch: pytest.MonkeyPat
                 "-am",
                 "x",
             )
-            scene.git(*commit, where="clone")
-            scene.git("push", "--quiet", "origin", "main", where="clone")
+            environment.git(*commit, where="clone")
+            environment.git("push", "--quiet", "origin", "main", where="clone")
         case "ledger":
-            (scene.path / "store/tiny/ledger.jsonl").unlink()
+            (environment.path / "store/tiny/ledger.jsonl").unlink()
         case _:
-            scene.change(fail=fail)
+            environment.update_cluster(fail=failure)
     done = release("which")
     assert (done.code, done.err) == (1, "")
     assert re.search(f"^{row}", done.out, re.MULTILINE), done.out
-    assert "could not tell" in done.out.splitlines()[-1]
+    assert "could not be checked" in done.out.splitlines()[-1]
 
 
-def test_stale_clone(scene: Scene) -> None:
-    """What the origin has counts, and not what an old clone on somebody's machine has."""
-    (scene.path / "clone/model.lock").write_text("{}")
+def test_stale_clone(environment: ReleaseEnvironment) -> None:
+    """The lock is read from the origin, not from the clone's work tree."""
+    (environment.path / "clone/model.lock").write_text("{}")
     assert release("which").code == 0

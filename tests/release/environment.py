@@ -1,4 +1,4 @@
-"""What a release happens in: a store, an origin with a clone, a registry's images, and a cluster."""
+"""The environment of a release: a store, an origin with a clone, images in a registry, and a cluster."""
 
 import json
 import subprocess
@@ -14,10 +14,11 @@ KUBECTL = Path(__file__).with_name("kubectl.py")
 
 @dataclass(frozen=True)
 class Image:
-    """An image in the registry, with what its labels say.
+    """An image in the registry, with the contents of its labels.
 
     Attributes:
-        reference: by digest.
+        reference: by digest, `REPOSITORY@sha256:…`.
+        commit: the commit that it was built from.
         model: `NAME/VERSION@sha256:…`.
     """
 
@@ -27,13 +28,13 @@ class Image:
 
     @property
     def digest(self) -> str:
-        """Of the image."""
+        """Digest of the image."""
         return self.reference.rpartition("@")[2]
 
 
 @dataclass(frozen=True)
-class Scene:
-    """All of it, in the directory `path`.
+class ReleaseEnvironment:
+    """Access to an environment in the directory `path`.
 
     Attributes:
         images: of tiny/1, tiny/2 and tiny/3.
@@ -43,39 +44,39 @@ class Scene:
     images: list[Image]
 
     def git(self, *args: str, where: str = "origin.git") -> str:
-        """What git prints about the origin."""
+        """Run git in a repository and return its output."""
         return subprocess.check_output(["git", "-C", str(self.path / where), *args], text=True).strip()
 
-    def lock(self) -> str:
-        """The model in the origin's `model.lock`."""
+    def locked_model(self) -> str:
+        """Return the model in the origin's `model.lock`."""
         lock = json.loads(self.git("show", "main:model.lock"))
         return f"{lock['name']}/{lock['version']}@{lock['digest']}"
 
-    def lines(self) -> list[dict[str, Any]]:
-        """The origin's `releases.jsonl`."""
+    def release_log(self) -> list[dict[str, Any]]:
+        """Return the lines of the origin's `releases.jsonl`."""
         return [json.loads(line) for line in self.git("show", "main:releases.jsonl").splitlines()]
 
-    def ledger(self, stage: str = "production") -> str:
-        """The model that a stage holds."""
+    def ledger_model(self, stage: str = "production") -> str:
+        """Return the current model of a stage in the ledger."""
         entry = read_ledger(open_store(f"file:{self.path}/store"), "tiny").current(stage)
         return f"tiny/{entry.version}@{entry.digest}"
 
-    def state(self) -> Any:
-        """The stand-in's cluster."""
+    def cluster_state(self) -> Any:
+        """Return the state of the simulated cluster."""
         return json.loads((self.path / "cluster.json").read_text())
 
-    def change(self, **changes: Any) -> None:
-        """Changes the cluster."""
-        (self.path / "cluster.json").write_text(json.dumps(self.state() | changes))
+    def update_cluster(self, **changes: Any) -> None:
+        """Replace parts of the cluster's state."""
+        (self.path / "cluster.json").write_text(json.dumps(self.cluster_state() | changes))
 
-    def carry(self, *images: Image, deployment: str = "scorebox") -> None:
-        """Makes the pods of a Deployment carry these images, one each."""
-        pods = [pod for pod in self.state()["pods"] if pod["metadata"]["deployment"] != deployment]
+    def run_images(self, *images: Image, deployment: str = "scorebox") -> None:
+        """Replace the pods of a Deployment by one pod per image."""
+        pods = [pod for pod in self.cluster_state()["pods"] if pod["metadata"]["deployment"] != deployment]
         pods += [self.pod(f"{deployment}-{number}", image, deployment) for number, image in enumerate(images)]
-        self.change(pods=pods)
+        self.update_cluster(pods=pods)
 
     def pod(self, name: str, image: Image, deployment: str = "scorebox") -> dict[str, Any]:
-        """A ready pod."""
+        """Return a ready pod."""
         model, _, digest = image.model.partition("@sha256:")
         labels = dict(zip(("name", "version"), model.split("/"), strict=True))
         return {
@@ -93,7 +94,7 @@ class Scene:
             },
         }
 
-    def carried(self) -> list[str]:
-        """The digests of the images that the pods carry."""
-        statuses = [pod["status"]["containerStatuses"][0] for pod in self.state()["pods"]]
+    def running_digests(self) -> list[str]:
+        """Return the digest of the image that each pod runs."""
+        statuses = [pod["status"]["containerStatuses"][0] for pod in self.cluster_state()["pods"]]
         return [status["imageID"].rpartition("@")[2] for status in statuses]
