@@ -16,15 +16,15 @@ from release.kubernetes import Pod, forward_port, read_pods, read_reported_diges
 EXPECTATIONS = ("all", "canary", "none")
 
 
-def find_faults(pods: Sequence[Pod], reported: Sequence[str], image: str, expected: str) -> list[str]:
+def find_problems(pods: Sequence[Pod], reported: Sequence[str], image: str, expected: str) -> list[str]:
     """Return what is wrong with the pods, one sentence each.
 
     Args:
         reported: the model digest that each of `pods` reports.
         expected: which pods should run `image`: `all`, only the `canary`, or `none`.
     """
-    faults = [f"{pod.name} is not ready" for pod in pods if not pod.ready]
-    faults += [
+    problems = [f"{pod.name} is not ready" for pod in pods if not pod.ready]
+    problems += [
         f"{pod.name} declares model {short(pod.model_digest) or 'none'} but reports {short(digest)}"
         for pod, digest in zip(pods, reported, strict=True)
         if pod.model_digest != digest
@@ -34,16 +34,16 @@ def find_faults(pods: Sequence[Pod], reported: Sequence[str], image: str, expect
     stable_images = {pod.declared_image for pod in pods if pod.track != "canary"}
     count = f"{len(with_image)} of {len(pods)} pods run {image}"
     if expected != "canary" and extra_tracks:
-        faults.append(f"there are still pods of the tracks {', '.join(sorted(extra_tracks))}")
+        problems.append(f"there are still pods of the tracks {', '.join(sorted(extra_tracks))}")
     if expected == "all" and (not pods or len(with_image) < len(pods)):
-        faults.append(f"{count}, expected all")
+        problems.append(f"{count}, expected all")
     if expected == "canary" and not any(pod.track == "canary" for pod in with_image):
-        faults.append(f"no canary pod runs {image}")
+        problems.append(f"no canary pod runs {image}")
     if expected == "none" and with_image:
-        faults.append(f"{count}, expected none")
+        problems.append(f"{count}, expected none")
     if len(stable_images) > 1:
-        faults.append(f"stable pods run different images: {', '.join(sorted(stable_images))}")
-    return faults
+        problems.append(f"stable pods run different images: {', '.join(sorted(stable_images))}")
+    return problems
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -71,20 +71,20 @@ def check(namespace: str, expected: str, image: str, smoke: bool) -> int:
     pods = read_pods(namespace, may_be_empty=True)
     with ExitStack() as stack:
         urls = {pod.name: stack.enter_context(forward_port(namespace, pod)) for pod in pods if pod.ready}
-        # A pod that is not ready cannot report its model; not being ready is a fault of its own.
+        # A pod that is not ready cannot report its model; not being ready is a problem of its own.
         reported = [read_reported_digest(urls[pod.name]) if pod.ready else pod.model_digest for pod in pods]
         rows = [
             (pod.name, pod.track, "yes" if pod.ready else "no", short(digest), pod.declared_image)
             for pod, digest in zip(pods, reported, strict=True)
         ]
         print(table(("POD", "TRACK", "READY", "MODEL", "IMAGE"), rows))
-        faults = find_faults(pods, reported, image, expected)
-        for fault in faults:
-            print(f"pods: {fault}", file=sys.stderr)
+        problems = find_problems(pods, reported, image, expected)
+        for problem in problems:
+            print(f"pods: {problem}", file=sys.stderr)
         targets = [urls[pod.name] for pod in pods if pod.ready and pod.declared_image == image]
-        if smoke and targets and not faults:
+        if smoke and targets and not problems:
             return subprocess.run(["scripts/smoke", *targets], check=False).returncode
-    return 1 if faults else 0
+    return 1 if problems else 0
 
 
 if __name__ == "__main__":

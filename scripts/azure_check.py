@@ -1,6 +1,6 @@
-"""Whether the Azure CLI knows every command of a script that is read from stdin; no network is needed.
+"""Check the `az` commands of a script on stdin with the Azure CLI's own parser. It needs no network.
 
-Each is parsed by the CLI's own parser: the command, its arguments, their choices, and which are required.
+The parser checks the command, its arguments, their choices, and which of them are required.
 """
 
 import re
@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from azure.cli.core import AzCli, __version__, get_default_cli
 
 
-def commands(script: str) -> Iterator[list[str]]:
-    """The arguments of every call of `az` in a shell script."""
+def az_commands(script: str) -> Iterator[list[str]]:
+    """Yield the arguments of every call of `az` in a shell script."""
     for line in script.splitlines():
         lexer = shlex.shlex(line, posix=True, punctuation_chars="()|<>&;")
         lexer.whitespace_split = True
@@ -29,9 +29,9 @@ def commands(script: str) -> Iterator[list[str]]:
                 arguments.append(word)
 
 
-def fault(cli: AzCli, arguments: list[str]) -> str | None:
-    """What the CLI has against a command, or None."""
-    # As `az` itself goes about it, up to the point where it would run the command.
+def parse_error(cli: AzCli, arguments: list[str]) -> str | None:
+    """Return why the CLI rejects a command, or None."""
+    # The same calls as in `az` itself, up to the point where it would run the command.
     invocation = cli.invocation_cls(
         cli_ctx=cli,
         parser_cls=cli.parser_cls,
@@ -44,14 +44,14 @@ def fault(cli: AzCli, arguments: list[str]) -> str | None:
     invocation.commands_loader.command_name = name = invocation._rudimentary_get_command(arguments)
     invocation.data["command_string"] = name
     if name not in loader.command_table:
-        return f"there is no such command: {name}"
+        return f"unknown command: {name}"
     loader.load_arguments(name)
     invocation.parser.load_command_table(loader)
     try:
         invocation.parser.parse_args(arguments)
     except SystemExit:
-        return "refused, see above"
-    # The parser would take an option's beginning for the option.
+        return "rejected by the parser, see above"
+    # The parser accepts abbreviated options; this check does not.
     known = {
         str(option)
         for argument in loader.command_table[name].arguments.values()
@@ -59,20 +59,20 @@ def fault(cli: AzCli, arguments: list[str]) -> str | None:
     }
     known |= {"--output", "--query"}
     unknown = [argument for argument in arguments if argument.startswith("--") and argument not in known]
-    return f"unknown: {', '.join(unknown)}" if unknown else None
+    return f"unknown options: {', '.join(unknown)}" if unknown else None
 
 
 def main() -> None:
-    """Exit code 1 if the CLI would refuse a command; the last line has the counts."""
+    """Check all commands and print the counts; exit with 1 if the CLI rejects one."""
     counts: Counter[str] = Counter()
-    for arguments in commands(sys.stdin.read()):
+    for arguments in az_commands(sys.stdin.read()):
         counts["commands"] += 1
         counts["arguments"] += sum(argument.startswith("--") for argument in arguments)
-        if found := fault(get_default_cli(), arguments):
+        if error := parse_error(get_default_cli(), arguments):
             counts["refused"] += 1
-            print(f"{shlex.join(arguments)}: {found}", file=sys.stderr)
-    what = ", ".join(f"{counts[kind]} {kind}" for kind in ("commands", "arguments", "refused"))
-    print(f"azure-cli {__version__}: {what}")
+            print(f"{shlex.join(arguments)}: {error}", file=sys.stderr)
+    summary = ", ".join(f"{counts[kind]} {kind}" for kind in ("commands", "arguments", "refused"))
+    print(f"azure-cli {__version__}: {summary}")
     sys.exit(1 if counts["refused"] or not counts["commands"] else 0)
 
 

@@ -1,4 +1,4 @@
-"""The bill of materials of an image: the Python packages read from stdin, and the model's manifest.
+"""Print the bill of materials of an image, from a list of Python packages on stdin and the model's manifest.
 
 https://cyclonedx.org/docs/1.6/json/
 """
@@ -17,7 +17,11 @@ from model_loader.package import read_package
 
 
 def library(line: str) -> Component:
-    """The component of one installed distribution: name, version and licence, separated by tabs."""
+    """Return the component of one installed distribution.
+
+    Args:
+        line: name, version and licence, separated by tabs.
+    """
     name, version, licence = line.rstrip("\n").split("\t")
     return Component(
         type=ComponentType.LIBRARY,
@@ -30,7 +34,7 @@ def library(line: str) -> Component:
 
 
 def model(path: Path) -> Component:
-    """The component of the model, its digest as the hash, with one component a file."""
+    """Return the component of the model in a directory, with its digest and one component per file."""
     package = read_package(path)
     sha256 = HashAlgorithm.SHA_256
     return Component(
@@ -52,7 +56,7 @@ def model(path: Path) -> Component:
 
 
 def main() -> None:
-    """Arguments: the image's id, and a directory with the manifest. Writes the bill to stdout."""
+    """Print the bill of materials. Arguments: the image's ID and the directory of the manifest."""
     image, directory = sys.argv[1:]
     components = [library(line) for line in sorted(sys.stdin)]
     components.append(model(Path(directory)))

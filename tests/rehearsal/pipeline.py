@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from scripts.validate_pipelines import read_document
 from tests.rehearsal.errors import RehearsalError
 
 KINDS = ("task", "script", "checkout", "download", "publish")
@@ -78,11 +77,6 @@ class Pipeline:
 
     variables: Mapping[str, str]
     stages: tuple[Stage, ...]
-
-
-def read_document(path: Path) -> Any:
-    """The file as it stands, with text for every scalar."""
-    return yaml.load(path.read_text(), yaml.BaseLoader)
 
 
 def read_pipeline(path: Path) -> Pipeline:

@@ -81,7 +81,7 @@ def bad_under_traffic(change: str) -> Callable[[Rehearsal], None]:
         assert run.results["Staging"] == SUCCEEDED
         assert run.results["Production"] == FAILED
         assert run.results["Record"] == SKIPPED
-        if change == "slow" and "Ask every pod, smoke the canary" in run.failures[0]:
+        if change == "slow" and "Check every pod, smoke-test the canary" in run.failures[0]:
             report("  the canary was too slow for the smoke test")  # happens on a busy machine
         else:
             assert "Watch the canary" in run.failures[0]

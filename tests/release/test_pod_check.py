@@ -3,7 +3,7 @@
 import pytest
 
 from release.kubernetes import Pod
-from release.pod_check import find_faults, main
+from release.pod_check import find_problems, main
 from tests.release.environment import ReleaseEnvironment
 
 OLD, NEW = "registry/scorebox@sha256:old", "registry/scorebox@sha256:new"
@@ -38,20 +38,20 @@ CANARY = [pod("stable", OLD), pod("baseline", OLD), pod("canary", NEW)]
 )
 def test_image(pods: list[Pod], expected: str, message: str | None) -> None:
     """Every pod's image is compared with what the current step of the deployment expects."""
-    faults = "; ".join(find_faults(pods, [MODEL] * len(pods), NEW, expected))
-    assert (message in faults) if message else (faults == "")
+    problems = "; ".join(find_problems(pods, [MODEL] * len(pods), NEW, expected))
+    assert (message in problems) if message else (problems == "")
 
 
 def test_model() -> None:
-    """A pod that reports another model than its manifest declares is a fault."""
-    (fault,) = find_faults([pod("stable", NEW)], ["sha256:" + "b" * 64], NEW, "all")
-    assert fault == "stable declares model sha256:aaaaaaaaaaaa but reports sha256:bbbbbbbbbbbb"
+    """A pod that reports another model than its manifest declares is a problem."""
+    (problem,) = find_problems([pod("stable", NEW)], ["sha256:" + "b" * 64], NEW, "all")
+    assert problem == "stable declares model sha256:aaaaaaaaaaaa but reports sha256:bbbbbbbbbbbb"
 
 
 def test_no_model_labels() -> None:
-    """A pod whose manifest declares no model is a fault."""
-    (fault,) = find_faults([pod("stable", NEW, model="")], [MODEL], NEW, "all")
-    assert fault == "stable declares model none but reports sha256:aaaaaaaaaaaa"
+    """A pod whose manifest declares no model is a problem."""
+    (problem,) = find_problems([pod("stable", NEW, model="")], [MODEL], NEW, "all")
+    assert problem == "stable declares model none but reports sha256:aaaaaaaaaaaa"
 
 
 @pytest.mark.parametrize("failure", ["get", "not JSON"])
