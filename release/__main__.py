@@ -1,4 +1,4 @@
-"""`python -m release`: exit code 0 done, 1 refused (the message on stderr says why), 2 usage, 3 not yet."""
+"""`python -m release`: exit code 0 done, 1 refused with a message on stderr, 2 usage, 3 not enough data."""
 
 import argparse
 import re
