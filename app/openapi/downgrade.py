@@ -1,7 +1,7 @@
-"""Our OpenAPI 3.1 document in the versions before it, for tools that read no newer one.
+"""Conversion of the OpenAPI 3.1 document to older versions, for tools that do not support 3.1.
 
-https://spec.openapis.org/oas/v3.0.4, https://spec.openapis.org/oas/v2.0. What a version cannot say is
-left out. 2.0 knows no alternatives and is given the first: of the forms the columnar, of a float the number.
+https://spec.openapis.org/oas/v3.0.4, https://spec.openapis.org/oas/v2.0. What a version cannot express is
+left out. 2.0 has no alternatives and gets the first of them: a request's columnar form, a float as a number.
 """
 
 from collections.abc import Mapping
@@ -10,70 +10,74 @@ from typing import Any
 Json = dict[str, Any]
 
 NOT_IN_3_0 = {"propertyNames", "const"}
-OF_3_1 = "#/components/schemas/"
+SCHEMAS_3_1 = "#/components/schemas/"
 
 
 def to_3_0(document: Mapping[str, Any]) -> Json:
-    """The document in OpenAPI 3.0."""
-    converted: Json = _walk_3_0(document, in_names=False)
+    """Convert the document to OpenAPI 3.0."""
+    converted: Json = _convert_to_3_0(document, in_names=False)
     for name, schema in converted["components"]["schemas"].items():
-        if name.endswith("OfAnyShape"):  # many a tool of that time follows a schema into itself without end
+        if name.endswith("OfAnyShape"):  # many tools for 3.0 do not terminate on recursive schemas
             schema["anyOf"][1]["items"] = {}
     return converted | {"openapi": "3.0.3"}
 
 
-def _walk_3_0(node: Any, *, in_names: bool) -> Any:
-    """Converts what it finds.
+def _convert_to_3_0(node: Any, *, in_names: bool) -> Any:
+    """Convert a node of the document.
 
     Args:
-        in_names: whether the keys are names of somebody's choice, and none of the specification.
+        in_names: whether the node's keys are names of properties or schemas, not keywords.
     """
     if isinstance(node, list):
-        return [_walk_3_0(item, in_names=False) for item in node]
+        return [_convert_to_3_0(item, in_names=False) for item in node]
     if not isinstance(node, dict):
         return node
     if in_names:
-        return {name: _walk_3_0(item, in_names=False) for name, item in node.items()}
+        return {name: _convert_to_3_0(item, in_names=False) for name, item in node.items()}
     converted = {
-        key: item if key in ("value", "enum") else _walk_3_0(item, in_names=key in ("properties", "schemas"))
+        key: item
+        if key in ("value", "enum")
+        else _convert_to_3_0(item, in_names=key in ("properties", "schemas"))
         for key, item in node.items()
         if key not in NOT_IN_3_0
     }
     if "const" in node:
         converted |= {"type": "boolean" if node["const"] is True else "string", "enum": [node["const"]]}
     if isinstance(node.get("type"), list):
-        converted |= _types(converted.pop("type"))
-    if {"type": "null"} in _bare(node.get("anyOf", [])):
+        converted |= _type_list(converted.pop("type"))
+    if {"type": "null"} in _types_of(node.get("anyOf", [])):
         others = [item for item in node["anyOf"] if item.get("type") != "null"]
-        converted |= {"anyOf": _walk_3_0(others, in_names=False), "nullable": True}
+        converted |= {"anyOf": _convert_to_3_0(others, in_names=False), "nullable": True}
     if "$ref" in converted and len(converted) > 1:
         converted["allOf"] = [{"$ref": converted.pop("$ref")}]
     return converted
 
 
-def _bare(items: list[Json]) -> list[Json]:
+def _types_of(items: list[Json]) -> list[Json]:
     return [{"type": item.get("type")} for item in items]
 
 
-def _types(types: list[str]) -> Json:
+def _type_list(types: list[str]) -> Json:
     named = [{"type": name} for name in types if name != "null"]
-    one: Json = {"anyOf": named} if len(named) > 1 else dict(named[0])
-    return one | ({"nullable": True} if "null" in types else {})
+    schema: Json = {"anyOf": named} if len(named) > 1 else dict(named[0])
+    return schema | ({"nullable": True} if "null" in types else {})
 
 
 def to_2_0(document: Mapping[str, Any]) -> Json:
-    """The document in Swagger 2.0."""
-    older = to_3_0(document)
-    parts = older["components"]
-    schemes = {name: _scheme(scheme) for name, scheme in parts.get("securitySchemes", {}).items()}
+    """Convert the document to Swagger 2.0."""
+    version_3_0 = to_3_0(document)
+    components = version_3_0["components"]
+    schemes = {name: _scheme(scheme) for name, scheme in components.get("securitySchemes", {}).items()}
     return {
         "swagger": "2.0",
-        "info": older["info"],
+        "info": version_3_0["info"],
         "paths": {
-            path: {method: _operation(operation, parts["headers"]) for method, operation in methods.items()}
-            for path, methods in older["paths"].items()
+            path: {
+                method: _operation(operation, components["headers"]) for method, operation in methods.items()
+            }
+            for path, methods in version_3_0["paths"].items()
         },
-        "definitions": {name: _schema(schema) for name, schema in parts["schemas"].items()},
+        "definitions": {name: _schema(schema) for name, schema in components["schemas"].items()},
         **({"securityDefinitions": schemes} if schemes else {}),
     }
 
@@ -81,8 +85,8 @@ def to_2_0(document: Mapping[str, Any]) -> Json:
 def _scheme(scheme: Json) -> Json:
     if scheme["type"] == "apiKey":
         return scheme
-    note = "`Bearer` and the key."
-    return {"type": "apiKey", "in": "header", "name": "Authorization", "description": note}
+    description = "`Bearer` and the key, separated by a space."
+    return {"type": "apiKey", "in": "header", "name": "Authorization", "description": description}
 
 
 def _operation(operation: Json, headers: Json) -> Json:
@@ -123,7 +127,7 @@ def _header(header: Json) -> Json:
 
 
 def _schema(schema: Any) -> Any:
-    """A schema of 3.0 in 2.0: without `nullable` and `not`, and with the first of its alternatives."""
+    """Convert a schema of 3.0 to 2.0: without `nullable` and `not`, and with the first alternative only."""
     if isinstance(schema, list):
         return [_schema(item) for item in schema]
     if not isinstance(schema, dict):
@@ -133,7 +137,7 @@ def _schema(schema: Any) -> Any:
         if key in ("anyOf", "oneOf"):
             converted |= _schema(item[0])
         elif key == "$ref":
-            converted[key] = item.replace(OF_3_1, "#/definitions/")
+            converted[key] = item.replace(SCHEMAS_3_1, "#/definitions/")
         elif key == "properties":
             converted[key] = {name: _schema(value) for name, value in item.items()}
         elif key not in ("nullable", "not"):

@@ -1,18 +1,29 @@
-"""An example request of the model served, for people to start from."""
+"""Example requests and replies of the served model."""
 
+from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 import orjson
 
+from app.errors import InvalidRequest
 from app.model.samples import Sample
 from app.model.served_model import ServedModel
+from app.protocols.score import decode_json, encode
+from app.tensors.from_json import from_json
 from model_loader.package import TensorSpec
 
 MAX_CURL_CHARACTERS = 1500
+# A larger example, such as an image as nested lists, would make up most of the OpenAPI document.
+MAX_EXAMPLE_BYTES = 16 * 1024
+EXAMPLE_ID = "6f1d3a0c5b7e4d2f9a8b1c0d2e3f4a5b"
 
 
-def example(model: ServedModel, samples: tuple[Sample, ...]) -> dict[str, Any]:
-    """The body of a request: the first sample, by column where the model names its columns; else zeros."""
+def request(model: ServedModel, samples: tuple[Sample, ...]) -> dict[str, Any]:
+    """Return the body of an example request.
+
+    It is the first sample, by column name if the model has feature names. Without samples it is zeros.
+    """
     features = model.features
     if not samples:
         required = [spec for spec in model.inputs.values() if not spec.optional]
@@ -25,18 +36,72 @@ def example(model: ServedModel, samples: tuple[Sample, ...]) -> dict[str, Any]:
 
 
 def curl(model: ServedModel, samples: tuple[Sample, ...], port: int) -> str:
-    """A command for a shell that scores the example, or shows the model where the example is long."""
-    body = orjson.dumps(example(model, samples)).decode().replace("'", "'\\''")
+    """Return a shell command that scores the example request, or gets `/model` if the example is too long."""
+    body = orjson.dumps(request(model, samples)).decode().replace("'", "'\\''")
     if len(body) > MAX_CURL_CHARACTERS:
         return f"curl -s localhost:{port}/model"
     return f"curl -s localhost:{port}/score -H 'content-type: application/json' -d '{body}'"
+
+
+def by_form(model: ServedModel, samples: tuple[Sample, ...]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return examples of requests and of replies for the OpenAPI document.
+
+    Returns:
+        for requests and for replies: `columns` or `rows` → example object.
+    """
+    requests: dict[str, Any] = {}
+    replies: dict[str, Any] = {}
+    for body in _bodies(model, samples):
+        form = "columns" if "inputs" in body else "rows"
+        data = orjson.dumps(body)
+        try:
+            _, rows = decode_json(data, model.inputs, model.features)
+            reply = _reply(model, samples, rows)
+        except InvalidRequest:
+            continue  # the model does not support this form
+        if len(data) <= MAX_EXAMPLE_BYTES:
+            requests.setdefault(form, {"summary": f"By {form}", "value": body})
+        if reply and len(reply) <= MAX_EXAMPLE_BYTES:
+            replies.setdefault(form, {"summary": f"By {form}", "value": orjson.loads(reply)})
+    return requests, replies
+
+
+def _bodies(model: ServedModel, samples: tuple[Sample, ...]) -> Iterable[dict[str, Any]]:
+    """Yield the example request, then the first sample by columns and by rows."""
+    yield request(model, samples)
+    if samples:
+        inputs = samples[0].inputs
+        yield {"inputs": inputs}
+        if all(isinstance(value, list) for value in inputs.values()):
+            columns = zip(*inputs.values(), strict=False)
+            yield {"instances": [dict(zip(inputs, row, strict=True)) for row in columns]}
+
+
+def _reply(model: ServedModel, samples: tuple[Sample, ...], rows: int | None) -> bytes | None:
+    """Return the reply to the first sample; None if the sample does not have all outputs.
+
+    Raises:
+        InvalidRequest: an output does not have one element per instance.
+    """
+    if not samples or samples[0].outputs.keys() != model.outputs.keys():
+        return None
+    outputs = {name: from_json(samples[0].outputs[name], spec) for name, spec in model.outputs.items()}
+    if rows is not None:
+        outputs = {name: _first_rows(value, rows) for name, value in outputs.items()}
+    about = {"id": EXAMPLE_ID, "model_name": model.name, "model_version": model.version}
+    return encode(rows, outputs, about)[1]
+
+
+def _first_rows(value: Any, rows: int) -> Any:
+    has_rows = isinstance(value, list) or (isinstance(value, np.ndarray) and value.ndim)
+    return value[:rows] if has_rows else value
 
 
 def _zeros(spec: TensorSpec) -> Any:
     kind = spec.datatype.partition("(")[0]
     if kind == "seq":
         return []
-    if kind == "map":  # with a key, since models fail on an empty one
+    if kind == "map":  # with one key: models fail on an empty map
         return {"0": "" if spec.datatype.endswith("STRING)") else 0}
     value: Any = {"STRING": "", "BOOL": False}.get(spec.datatype, 0)
     for size in reversed(spec.shape or ()):

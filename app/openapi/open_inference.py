@@ -1,79 +1,114 @@
-"""The paths of the Open Inference Protocol in the OpenAPI document.
+"""Paths of the Open Inference Protocol in the OpenAPI document.
 
-What a schema cannot say stands in a description: that `data` has as many elements as `shape` wants, that
-every input is given once, and what the bytes after the JSON are.
+Descriptions state what a schema cannot: `data` has as many elements as `shape` requires, every input is given
+once, and the bytes after the JSON are tensors.
 """
 
 from typing import Any
 
 from app import errors
 from app.model.served_model import ServedModel
-from app.openapi.parts import SCORING, get, json, ref, refusals, response
-from app.openapi.score import Schema, closed, name_of
+from app.openapi import parts, score
+from app.openapi.parts import Schema
 from app.protocols.open_inference import NAMES, datatype
 from model_loader.package import TensorSpec
 
 BINARY = "application/octet-stream"
 DESCRIPTION = """\
-The Open Inference Protocol. Every input that has no default is given, once; `data` is flat or nested like
-`shape`, and has as many elements. With the binary extension the header `inference-header-content-length` has
-the length of the JSON, and the tensors' bytes follow it, each as long as its `binary_data_size`."""
+The Open Inference Protocol. Every input without a default must be given once. `data` is flat or nested like
+`shape`, and has as many elements. With the binary tensor extension, the header
+`inference-header-content-length` has the length of the JSON. The tensors' bytes follow the JSON; each tensor
+has `binary_data_size` of them."""
 
 
 def paths(model: ServedModel) -> dict[str, Any]:
-    """Health, metadata and, where the protocol has words for all of the model's types, inference."""
-    name = {"const": model.name}
+    """Return the paths.
+
+    Inference is omitted if the protocol does not support all of the model's datatypes.
+    """
     base, versioned = f"/v2/models/{model.name}", f"/v2/models/{model.name}/versions/{model.version}"
-    server = closed(
-        {"name": {"const": "scorebox"}, "version": {"const": "2"}, "extensions": {"type": "array"}}
-    )
-    tensor = closed(
-        {
-            "name": {"type": "string"},
-            "datatype": {"type": "string"},
-            "shape": {"type": "array", "items": {"type": "integer", "minimum": -1}},
-        }
-    )
-    metadata = closed(
-        {
-            "name": name,
-            "versions": {"type": "array", "items": {"const": model.version}},
-            "platform": {"const": "onnxruntime_onnx"},
-            "inputs": {"type": "array", "items": tensor},
-            "outputs": {"type": "array", "items": tensor},
-        }
-    )
-    ready = closed({"name": name, "ready": {"const": True}})
-    live, all_ready = closed({"live": {"const": True}}), closed({"ready": {"const": True}})
-    found: dict[str, Any] = {
-        "/v2": {"get": get("v2", "The server", json(server))},
-        "/v2/health/live": {"get": get("v2Live", "Whether the process lives", json(live))},
-        "/v2/health/ready": {
-            "get": get("v2Ready", "Whether it should get requests", json(all_ready), errors.NotReady)
-        },
-    }
-    has_words = all(datatype(spec) for spec in (*model.inputs.values(), *model.outputs.values()))
+    specs = (*model.inputs.values(), *model.outputs.values())
+    found = _server()
     for suffix, path in (("", base), ("Version", versioned)):
-        is_ready = get(f"v2Model{suffix}Ready", "Whether the model answers", json(ready), errors.NotReady)
-        shown = get(f"v2Model{suffix}", "The model's inputs and outputs", json(metadata))
-        found[path] = {"get": shown | {"x-guarded": True}}
-        found[f"{path}/ready"] = {"get": is_ready}
-        if has_words:
+        found |= _model(model, path, suffix)
+        if all(datatype(spec) for spec in specs):
             found[f"{path}/infer"] = {"post": _infer(model, f"v2Infer{suffix}")}
     return found
 
 
-def _infer(model: ServedModel, id_: str) -> dict[str, Any]:
+def _server() -> dict[str, Any]:
+    """Return the paths about the server."""
+    server = {"name": {"const": "scorebox"}, "version": {"const": "2"}, "extensions": {"type": "array"}}
+    live = parts.json(parts.closed_object({"live": {"const": True}}))
+    ready = parts.json(parts.closed_object({"ready": {"const": True}}))
+    metadata = parts.json(parts.closed_object(server))
+    return {
+        "/v2": {
+            "get": parts.get(
+                "v2",
+                "Get server metadata",
+                "The server's name, its protocol version and its extensions.",
+                metadata,
+            )
+        },
+        "/v2/health/live": {"get": parts.get("v2Live", "Check liveness", "The process is alive.", live)},
+        "/v2/health/ready": {
+            "get": parts.get(
+                "v2Ready", "Check readiness", "The service is ready for requests.", ready, errors.NotReady
+            )
+        },
+    }
+
+
+def _model(model: ServedModel, path: str, suffix: str) -> dict[str, Any]:
+    """Return the paths of the model's metadata and readiness.
+
+    Args:
+        path: of the model, or of its version.
+        suffix: of the operations' ids.
+    """
+    name = {"const": model.name}
+    tensor = {
+        "name": {"type": "string"},
+        "datatype": {"type": "string"},
+        "shape": {"type": "array", "items": {"type": "integer", "minimum": -1}},
+    }
+    tensors = {"type": "array", "items": parts.closed_object(tensor)}
+    metadata = {
+        "name": name,
+        "versions": {"type": "array", "items": {"const": model.version}},
+        "platform": {"const": "onnxruntime_onnx"},
+        "inputs": tensors,
+        "outputs": tensors,
+    }
+    ready = parts.json(parts.closed_object({"name": name, "ready": {"const": True}}))
+    get_metadata = parts.get(
+        f"v2Model{suffix}",
+        "Get model metadata",
+        "The model's inputs and outputs.",
+        parts.json(parts.closed_object(metadata)),
+    )
+    get_ready = parts.get(
+        f"v2Model{suffix}Ready",
+        "Check the model's readiness",
+        "The model is ready for requests.",
+        ready,
+        errors.NotReady,
+    )
+    return {path: {"get": get_metadata | {"x-guarded": True}}, f"{path}/ready": {"get": get_ready}}
+
+
+def _infer(model: ServedModel, operation_id: str) -> dict[str, Any]:
     binary = {BINARY: {"schema": {"type": "string", "format": "binary"}}}
     return {
-        "operationId": id_,
+        "operationId": operation_id,
         "tags": ["Scoring"],
         "summary": "Infer",
         "description": DESCRIPTION,
-        "requestBody": {"required": True, "content": json(_request(model)) | binary},
+        "requestBody": {"required": True, "content": parts.json(_request(model)) | binary},
         "responses": {
-            "200": response("The model's outputs.", json(_reply(model)) | binary),
-            **refusals(*SCORING),
+            "200": parts.response("The model's outputs.", parts.json(_reply(model)) | binary),
+            **parts.error_responses(*parts.SCORING_ERRORS),
         },
         "x-guarded": True,
     }
@@ -104,7 +139,7 @@ def _request(model: ServedModel) -> Schema:
 
 def _tensor(spec: TensorSpec) -> Schema:
     sizes: Schema = {"type": "array", "items": {"type": "integer", "minimum": 0}}
-    element = f"{name_of(spec.datatype, taken=True)}OfAnyShape"
+    element = f"{score.element_name(spec.datatype, in_request=True)}OfAnyShape"
     if spec.shape is not None:
         sizes |= {"minItems": len(spec.shape), "maxItems": len(spec.shape)}
     return {
@@ -113,7 +148,7 @@ def _tensor(spec: TensorSpec) -> Schema:
             "name": {"const": spec.name},
             "datatype": {"const": datatype(spec)},
             "shape": sizes,
-            "data": {"type": "array", "items": ref("schemas", element)},
+            "data": {"type": "array", "items": parts.schema_ref(element)},
             "parameters": {
                 "type": ["object", "null"],
                 "properties": {"binary_data_size": {"type": "integer"}},
@@ -132,5 +167,5 @@ def _reply(model: ServedModel) -> Schema:
         "parameters": {"type": "object"},
     }
     about = {"id": {"type": "string"}, "model_name": {"const": model.name}}
-    outputs = {"type": "array", "items": closed(tensor, ["name", "datatype", "shape"])}
-    return closed({**about, "model_version": {"const": model.version}, "outputs": outputs})
+    outputs = {"type": "array", "items": parts.closed_object(tensor, ["name", "datatype", "shape"])}
+    return parts.closed_object({**about, "model_version": {"const": model.version}, "outputs": outputs})

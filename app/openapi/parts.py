@@ -1,18 +1,19 @@
-"""Parts of an OpenAPI document that every path is made of.
+"""Building blocks of the OpenAPI document.
 
-https://spec.openapis.org/oas/v3.1.1, sections 4.8.10 to 4.8.21
+https://spec.openapis.org/oas/v3.1.1, sections 4.8.10 to 4.8.24
 """
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeAlias
 
 from app import errors
 from app.errors import RequestError
-from app.openapi.score import Schema
+
+Schema: TypeAlias = dict[str, Any]
 
 JSON = "application/json"
-# What can go wrong with a scoring request, of whatever protocol.
-SCORING = (
+# Errors of scoring requests in any protocol.
+SCORING_ERRORS = (
     errors.InvalidRequest,
     errors.BodyTooLarge,
     errors.UnsupportedMediaType,
@@ -22,46 +23,68 @@ SCORING = (
 )
 
 
-def get(id_: str, summary: str, content: Mapping[str, Any], *kinds: type[RequestError]) -> dict[str, Any]:
-    """A GET that answers with `content`, unless one of the refusals does."""
-    responses = {"200": response("Yes." if "Whether" in summary else f"{summary}.", content)}
+def get(
+    operation_id: str, summary: str, description: str, content: Mapping[str, Any], *kinds: type[RequestError]
+) -> dict[str, Any]:
+    """Return a GET operation.
+
+    Args:
+        summary: what the operation does.
+        description: what the response with status 200 contains.
+        content: media type → schema and examples of that response.
+        kinds: errors that the operation may return.
+    """
     return {
-        "operationId": id_,
+        "operationId": operation_id,
         "tags": ["About"],
         "summary": summary,
-        "responses": {**responses, **refusals(*kinds)},
+        "responses": {"200": response(description, content), **error_responses(*kinds)},
     }
 
 
-def refusals(*kinds: type[RequestError]) -> dict[str, Any]:
-    """The responses of these errors, by status."""
-    return {str(kind.status): invalid_input(kind) for kind in kinds}
+def error_responses(*kinds: type[RequestError]) -> dict[str, Any]:
+    """Return the responses of errors by status."""
+    return {str(kind.status): _error_response(kind) for kind in kinds}
 
 
-def invalid_input(kind: type[RequestError]) -> dict[str, Any]:
-    """The response of one error."""
-    extra = {name: header("", {"const": value}) for name, value in kind.headers.items()}
-    return response((kind.__doc__ or "").strip(), json(ref("schemas", "Error")), extra)
+def _error_response(kind: type[RequestError]) -> dict[str, Any]:
+    headers = {name: header("", {"const": value}) for name, value in kind.headers.items()}
+    return response((kind.__doc__ or "").strip(), json(schema_ref("Error")), headers)
 
 
-def response(description: str, content: Mapping[str, Any], extra: Mapping[str, Any] | None = None) -> Schema:
-    """A response, with the headers that all have."""
+def response(
+    description: str, content: Mapping[str, Any], headers: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return a response with the headers common to all responses, and additional ones."""
     names = ("x-request-id", "x-ms-request-id", "x-model-version", "x-model-digest")
-    headers = {name: ref("headers", name) for name in names}
-    return {"description": description, "headers": {**headers, **(extra or {})}, "content": content}
+    common = {name: {"$ref": f"#/components/headers/{name}"} for name in names}
+    return {"description": description, "headers": {**common, **(headers or {})}, "content": content}
 
 
-def header(description: str, schema: Schema) -> Schema:
-    """A header of a reply."""
+def header(description: str, schema: Schema) -> dict[str, Any]:
+    """Return a response header."""
     return {"description": description, "required": True, "schema": schema}
 
 
 def json(schema: Schema, examples: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """The content of a body that is JSON."""
+    """Return the content of a JSON body."""
     media = {"schema": schema} | ({"examples": examples} if examples else {})
     return {JSON: media}
 
 
-def ref(kind: str, name: str) -> Schema:
-    """A reference to a component."""
-    return {"$ref": f"#/components/{kind}/{name}"}
+def schema_ref(name: str) -> Schema:
+    """Return a reference to a schema among the components."""
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def closed_object(properties: Mapping[str, Any], required: Iterable[str] | None = None) -> Schema:
+    """Return the schema of an object with no other properties than these.
+
+    Args:
+        properties: name → schema.
+        required: names of the required properties; default: all.
+    """
+    names = list(properties if required is None else required)
+    schema: Schema = {"type": "object", "properties": dict(properties), "additionalProperties": False}
+    # OpenAPI 3.0 and 2.0 do not allow an empty list.
+    return schema | ({"required": names} if names else {})

@@ -1,116 +1,112 @@
-"""JSON Schemas of what a model takes and gives at `POST /score`.
+"""JSON Schemas of requests and replies of `POST /score`.
 
-https://json-schema.org/draft/2020-12, as OpenAPI 3.1 has it. What a schema cannot say stands in a
-description: that rows have one length where a dimension is free, that a symbol has one size in all inputs.
+https://json-schema.org/draft/2020-12, as in OpenAPI 3.1. Descriptions state what a schema cannot: rows have
+the same length if a dimension is free, and a symbolic dimension has the same size in all inputs.
 """
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import ml_dtypes
 import numpy as np
 
 from app.model.served_model import ServedModel
+from app.openapi.parts import Schema, closed_object, schema_ref
 from app.tensors.datatypes import DATATYPES, INTEGERS, NON_FINITE
 from app.tensors.io_spec import describe, single_input
 from model_loader.package import TensorSpec
 
-Schema: TypeAlias = dict[str, Any]
 Shape: TypeAlias = tuple[int | str | None, ...] | None
 
-# One spelling an integer, so that no two keys of a map are the same one.
+# Without leading zeros, so that different keys of a map are different integers.
 INTEGER_KEY = "^(0|-?[1-9][0-9]{0,19})$"
 
 
-def request(model: ServedModel) -> Schema:
-    """The body of a request."""
-    forms = [_form("By columns", "inputs", _columns(model.inputs))]
+def request_schema(model: ServedModel) -> Schema:
+    """Return the schema of a request's body."""
+    forms = [_request_form("By columns", "inputs", _columns(model.inputs))]
     rows = _instances(model)
     if rows:
-        forms.append(_form("By rows", "instances", rows))
+        forms.append(_request_form("By rows", "instances", rows))
     return {"oneOf": forms}
 
 
-def reply(model: ServedModel) -> Schema:
-    """The body of an answer."""
-    outputs = {name: _described(spec, _value(spec, taken=False)) for name, spec in model.outputs.items()}
-    forms = [_answer("By columns", {"outputs": closed(outputs)}, model)]
-    rows = {name: _row(spec.datatype, spec.shape, taken=False) for name, spec in model.outputs.items()}
+def reply_schema(model: ServedModel) -> Schema:
+    """Return the schema of a reply's body."""
+    outputs = {name: _described(spec, _value(spec, in_request=False)) for name, spec in model.outputs.items()}
+    forms = [_reply_form("By columns", {"outputs": closed_object(outputs)}, model)]
+    rows = {name: _row(spec.datatype, spec.shape, in_request=False) for name, spec in model.outputs.items()}
     if _instances(model):
-        predictions = {"type": "array", "items": closed(rows)}
-        forms.append(_answer("By rows", {"predictions": predictions}, model))
+        predictions = {"type": "array", "items": closed_object(rows)}
+        forms.append(_reply_form("By rows", {"predictions": predictions}, model))
     return {"oneOf": forms}
 
 
-def error(model: ServedModel) -> Schema:
-    """The body of every error."""
-    return _answer(
-        "Error", {"error": {"type": "string", "description": "What was expected, what came."}}, model
-    )
+def error_schema(model: ServedModel) -> Schema:
+    """Return the schema of an error's body."""
+    message = {"type": "string", "description": "Names what was expected and what was received."}
+    return _reply_form("Error", {"error": message}, model)
 
 
-def components(model: ServedModel) -> dict[str, Schema]:
-    """The schemas that the others refer to: of each datatype, alone and in any shape."""
+def component_schemas(model: ServedModel) -> dict[str, Schema]:
+    """Return the schemas of the model's datatypes: one element, and nested arrays of any shape."""
     specs = [*model.inputs.values(), *model.outputs.values()]
     found: dict[str, Schema] = {}
     for datatype in sorted({word for spec in specs for word in re.findall("[A-Z][A-Z0-9]+", spec.datatype)}):
-        found[datatype] = _datatype(datatype)
+        found[datatype] = _element(datatype)
         if _is_float(datatype):
-            missing = {"type": "null", "description": "A missing value: NaN."}
-            found[name_of(datatype, taken=True)] = {"anyOf": [_ref(datatype), missing]}
+            missing = {"type": "null", "description": "A missing value, read as NaN."}
+            found[element_name(datatype, in_request=True)] = {"anyOf": [schema_ref(datatype), missing]}
     for name in list(found):
-        nested = {"type": "array", "items": _ref(f"{name}OfAnyShape")}
-        found[f"{name}OfAnyShape"] = {"anyOf": [_ref(name), nested]}
+        nested = {"type": "array", "items": schema_ref(f"{name}OfAnyShape")}
+        found[f"{name}OfAnyShape"] = {"anyOf": [schema_ref(name), nested]}
     return found
 
 
-def closed(properties: Mapping[str, Any], required: Iterable[str] | None = None) -> Schema:
-    """An object that has these properties, all of them unless it is said which, and no others."""
-    names = list(properties if required is None else required)
-    schema: Schema = {"type": "object", "properties": dict(properties), "additionalProperties": False}
-    # An empty list is none to the older versions of OpenAPI.
-    return schema | ({"required": names} if names else {})
+def element_name(datatype: str, *, in_request: bool) -> str:
+    """Return the component's name of one element; in a request a missing float may be null."""
+    return f"{datatype}OrNull" if in_request and _is_float(datatype) else datatype
 
 
-def _form(title: str, member: str, schema: Schema) -> Schema:
-    passed_over = {"description": "Of TensorFlow Serving's clients; passed over."}
-    return {"title": title} | closed({member: schema, "signature_name": passed_over}, [member])
+def _request_form(title: str, member: str, schema: Schema) -> Schema:
+    signature_name = {"description": "Sent by TensorFlow Serving's clients; ignored."}
+    return {"title": title} | closed_object({member: schema, "signature_name": signature_name}, [member])
 
 
-def _answer(title: str, members: Mapping[str, Schema], model: ServedModel) -> Schema:
+def _reply_form(title: str, members: Mapping[str, Schema], model: ServedModel) -> Schema:
     about = {
-        "id": {"type": "string", "description": "That of the header `x-request-id`."},
+        "id": {"type": "string", "description": "The same as the header `x-request-id`."},
         "model_name": {"const": model.name},
         "model_version": {"const": model.version},
     }
-    return {"title": title} | closed({**members, **about})
+    return {"title": title} | closed_object({**members, **about})
 
 
 def _columns(inputs: Mapping[str, TensorSpec]) -> Schema:
-    """The columnar form: an object of names, or the bare value of the single input."""
-    properties = {name: _described(spec, _value(spec, taken=True)) for name, spec in inputs.items()}
+    """Return the columnar form: an object of inputs by name, or the bare value of a single input."""
+    properties = {name: _described(spec, _value(spec, in_request=True)) for name, spec in inputs.items()}
     single = single_input(inputs)
     is_map = single is not None and single.datatype.startswith("map(")
-    # Bare or by name: of a map, that can only be told by all names being there.
-    named = closed(properties, [name for name, spec in inputs.items() if is_map or not spec.optional])
+    # A map is an object too. It is read as inputs by name only if it has all of their names.
+    named = closed_object(properties, [name for name, spec in inputs.items() if is_map or not spec.optional])
     if single is None:
         return named
-    bare = properties[single.name] | (_other_than(inputs) if is_map else {})
+    bare = properties[single.name] | (_not_exactly(inputs) if is_map else {})
     return {"anyOf": [named, bare]}
 
 
 def _instances(model: ServedModel) -> Schema | None:
-    """The row form; None where the model has none."""
+    """Return the row form; None if the model does not support it."""
     required = [spec for spec in model.inputs.values() if not spec.optional]
-    rows = {spec.name: _row(spec.datatype, spec.shape, taken=True) for spec in model.inputs.values()}
-    answers = [_row(spec.datatype, spec.shape, taken=False) for spec in model.outputs.values()]
-    fixed = {_first_size(spec) for spec in (*required, *model.outputs.values())}
-    counts = {size for size in fixed if size is not None}
+    rows = {spec.name: _row(spec.datatype, spec.shape, in_request=True) for spec in model.inputs.values()}
+    reply_rows = [_row(spec.datatype, spec.shape, in_request=False) for spec in model.outputs.values()]
+    first_sizes = {_first_size(spec) for spec in (*required, *model.outputs.values())}
+    counts = {size for size in first_sizes if size is not None}
     features = model.features
-    if None in answers or any(rows[spec.name] is None for spec in required) or len(counts) > 1:
+    if None in reply_rows or any(rows[spec.name] is None for spec in required) or len(counts) > 1:
         return None
-    # An input with a default that has a size of its own can only be given to just as many instances.
+    # An optional input with a fixed first dimension fits only that number of instances.
     sizes = {name: _first_size(spec) for name, spec in model.inputs.items() if spec.optional}
     named = {name: row for name, row in rows.items() if row is not None}
     free = {name: row for name, row in named.items() if sizes.get(name) is None}
@@ -121,13 +117,13 @@ def _instances(model: ServedModel) -> Schema | None:
         if size is not None and counts <= {size}:
             forms.append({"type": "array", "items": _named(sized, model.inputs)} | _exactly(size))
     return {
-        "description": "All instances have the form of the first, and name the same inputs.",
+        "description": "All instances have the same form as the first, and name the same inputs.",
         "anyOf": forms,
     }
 
 
 def _first_size(spec: TensorSpec) -> int | None:
-    """The size of the first dimension, where the model says it."""
+    """Return the size of the first dimension; None if it is not fixed."""
     return spec.shape[0] if spec.shape and isinstance(spec.shape[0], int) else None
 
 
@@ -136,29 +132,29 @@ def _exactly(size: int) -> Schema:
 
 
 def _items(model: ServedModel, rows: Mapping[str, Schema]) -> list[Schema]:
-    """The forms that an instance may have."""
+    """Return the possible forms of an instance."""
     features = model.features
     single = single_input(model.inputs)
     if single is None or single.name not in rows:
         return [_named(rows, model.inputs)]
     bare = rows[single.name]
     if single.datatype.startswith("seq(map("):
-        bare = bare | _other_than([single.name])
+        bare = bare | _not_exactly([single.name])
     if not features:
         return [_named(rows, model.inputs), bare]
-    column = _ref(name_of(single.datatype, taken=True))
-    by_column = closed(dict.fromkeys(features, column))
-    # An input that has the name of a column gives way to it.
-    by_name = [] if single.name in features else [closed({single.name: bare})]
+    column = schema_ref(element_name(single.datatype, in_request=True))
+    by_column = closed_object(dict.fromkeys(features, column))
+    # If a column has the same name as the input, the object is read by columns.
+    by_name = [] if single.name in features else [closed_object({single.name: bare})]
     return [by_column, *by_name, bare]
 
 
 def _named(rows: Mapping[str, Schema], inputs: Mapping[str, TensorSpec]) -> Schema:
-    return closed(rows, [name for name in rows if not inputs[name].optional]) | {"minProperties": 1}
+    return closed_object(rows, [name for name in rows if not inputs[name].optional]) | {"minProperties": 1}
 
 
-def _other_than(names: Iterable[str]) -> Schema:
-    """What an object with just these names is not."""
+def _not_exactly(names: Iterable[str]) -> Schema:
+    """Return a schema that excludes objects with exactly these names."""
     names = list(names)
     return {"not": {"type": "object", "required": names, "maxProperties": len(names)}}
 
@@ -167,88 +163,84 @@ def _described(spec: TensorSpec, schema: Schema) -> Schema:
     return {"description": describe(spec)} | schema
 
 
-def _value(spec: TensorSpec, *, taken: bool) -> Schema:
-    return _typed(spec.datatype, spec.shape, taken=taken)
+def _value(spec: TensorSpec, *, in_request: bool) -> Schema:
+    return _typed(spec.datatype, spec.shape, in_request=in_request)
 
 
-def _typed(datatype: str, shape: Shape, *, taken: bool) -> Schema:
-    """A value of a datatype.
+def _typed(datatype: str, shape: Shape, *, in_request: bool) -> Schema:
+    """Return the schema of a value of a datatype.
 
     Args:
-        taken: whether it is one of a request, where a missing float may be null.
+        in_request: whether the value is part of a request, in which a missing float may be null.
     """
     if datatype in DATATYPES:
-        return _tensor(datatype, shape, taken=taken)
+        return _tensor(datatype, shape, in_request=in_request)
     outer, _, inner = datatype.removesuffix(")").partition("(")
     if outer == "optional":
-        return {"anyOf": [_typed(inner, shape, taken=taken), {"type": "null"}]}
+        return {"anyOf": [_typed(inner, shape, in_request=in_request), {"type": "null"}]}
     if outer == "seq":
-        return {"type": "array", "items": _typed(inner, None, taken=taken)}
+        return {"type": "array", "items": _typed(inner, None, in_request=in_request)}
     key, value = inner.split(", ")
-    schema: Schema = {"type": "object", "additionalProperties": _ref(name_of(value, taken=taken))}
+    element = schema_ref(element_name(value, in_request=in_request))
+    schema: Schema = {"type": "object", "additionalProperties": element}
     if key == "STRING":
         return schema
     return schema | {"propertyNames": {"pattern": INTEGER_KEY, "description": f"In the range of {key}."}}
 
 
-def _tensor(datatype: str, shape: Shape, *, taken: bool) -> Schema:
-    name = name_of(datatype, taken=taken)
+def _tensor(datatype: str, shape: Shape, *, in_request: bool) -> Schema:
+    name = element_name(datatype, in_request=in_request)
     if shape is None:
-        return _ref(f"{name}OfAnyShape")
-    schema = _ref(name)
+        return schema_ref(f"{name}OfAnyShape")
+    schema = schema_ref(name)
     for size in reversed(shape):
         schema = {"type": "array", "items": schema} | (_exactly(size) if isinstance(size, int) else {})
     return schema
 
 
-def _row(datatype: str, shape: Shape, *, taken: bool) -> Schema | None:
-    """What one instance has of a value; None where that cannot be told."""
+def _row(datatype: str, shape: Shape, *, in_request: bool) -> Schema | None:
+    """Return the schema of one instance's part of a value; None if the value cannot be split."""
     if datatype in DATATYPES:
-        return _tensor(datatype, shape and shape[1:], taken=taken)
+        return _tensor(datatype, shape and shape[1:], in_request=in_request)
     outer, _, inner = datatype.removesuffix(")").partition("(")
     if outer == "optional":
-        return _row(inner, shape, taken=taken)
-    return _typed(inner, None, taken=taken) if outer == "seq" else None
+        return _row(inner, shape, in_request=in_request)
+    return _typed(inner, None, in_request=in_request) if outer == "seq" else None
 
 
-def _datatype(datatype: str) -> Schema:
-    """One element of a tensor, as it is answered."""
+def _element(datatype: str) -> Schema:
+    """Return the schema of one element of a tensor in a reply."""
     if datatype in ("BOOL", "STRING"):
         return {"type": {"BOOL": "boolean", "STRING": "string"}[datatype]}
     if not _is_float(datatype):
-        least, most = INTEGERS[datatype]
-        return {"type": "integer", "minimum": least, "maximum": most}
-    greatest = _greatest(datatype)
+        minimum, maximum = INTEGERS[datatype]
+        return {"type": "integer", "minimum": minimum, "maximum": maximum}
+    maximum = _max_rounded_to_finite(datatype)
     with np.errstate(all="ignore"):
         has_infinity = bool(np.isinf(np.array(np.inf).astype(DATATYPES[datatype])))
-    spelled = [name for name, value in NON_FINITE.items() if has_infinity or np.isnan(value)]
-    return {"anyOf": [{"type": "number", "minimum": -greatest, "maximum": greatest}, _strings(spelled)]}
+    names = [name for name, value in NON_FINITE.items() if has_infinity or np.isnan(value)]
+    return {"anyOf": [{"type": "number", "minimum": -maximum, "maximum": maximum}, _strings(names)]}
 
 
 def _strings(choices: Sequence[str]) -> Schema:
     return {"type": "string", "enum": list(choices)}
 
 
-def _greatest(datatype: str) -> float:
-    """The greatest number that is rounded to a finite one of the datatype, which is less."""
+def _max_rounded_to_finite(datatype: str) -> float:
+    """Return the largest number that rounds to a finite one of the datatype.
+
+    It is larger than the datatype's own maximum, to which it rounds.
+    """
     dtype = DATATYPES[datatype]
-    least = float(ml_dtypes.finfo(dtype).max)  # type: ignore[no-untyped-call]
-    most = least * 2
-    if not np.isfinite(most):
-        return least
+    lower = float(ml_dtypes.finfo(dtype).max)  # type: ignore[no-untyped-call]
+    upper = lower * 2
+    if not np.isfinite(upper):
+        return lower
     with np.errstate(over="ignore"):
-        while least < (middle := (least + most) / 2) < most:
-            least, most = (middle, most) if np.isfinite(np.array(middle).astype(dtype)) else (least, middle)
-    return least
+        while lower < (middle := (lower + upper) / 2) < upper:
+            lower, upper = (middle, upper) if np.isfinite(np.array(middle).astype(dtype)) else (lower, middle)
+    return lower
 
 
 def _is_float(datatype: str) -> bool:
     return "FP" in datatype or datatype == "BF16"
-
-
-def name_of(datatype: str, *, taken: bool) -> str:
-    return f"{datatype}OrNull" if taken and _is_float(datatype) else datatype
-
-
-def _ref(name: str) -> Schema:
-    return {"$ref": f"#/components/schemas/{name}"}

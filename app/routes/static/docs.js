@@ -1,19 +1,19 @@
-// Shows the document that this service has; where that needs a key, asks for it.
+// Show the service's OpenAPI document. If the service requires an API key, ask for it first.
 (async () => {
-  let reply = await fetch("openapi.json");
-  if (reply.status === 401) {
-    const key = prompt("This service wants an API key to show its document:") ?? "";
-    reply = await fetch("openapi.json", { headers: { "x-api-key": key } });
+  let response = await fetch("openapi.json");
+  if (response.status === 401) {
+    const key = prompt("This service requires an API key:") ?? "";
+    response = await fetch("openapi.json", { headers: { "x-api-key": key } });
   }
-  const document_ = await reply.json();
-  if (!reply.ok) {
-    document.body.textContent = document_.error;
+  const openapi = await response.json();
+  if (!response.ok) {
+    document.body.textContent = openapi.error;
     return;
   }
-  document.title = document_.info.title;
-  // Where the service is behind a path of somebody's, so are its routes.
-  document_.servers = [{ url: new URL(".", location.href).href.replace(/\/$/, "") }];
+  document.title = openapi.info.title;
+  // An ingress may serve the API under a path prefix.
+  openapi.servers = [{ url: new URL(".", location.href).href.replace(/\/$/, "") }];
   const page = document.querySelector("rapi-doc");
-  page.setAttribute("allow-authentication", "securitySchemes" in document_.components);
-  page.loadSpec(document_);
+  page.setAttribute("allow-authentication", "securitySchemes" in openapi.components);
+  page.loadSpec(openapi);
 })();
