@@ -10,20 +10,20 @@ from model_loader.package import SAMPLES_FILE
 
 
 def main() -> int:
-    """Loads the model as a worker does, and runs the self-test."""
+    """Load the model as a worker does, and run its self-test."""
     try:
-        proven = load_and_verify(Settings.from_environ(os.environ).resolved())
+        verified = load_and_verify(Settings.from_environ(os.environ).resolved())
     except StartupError as exc:
         print(f"check: {exc}", file=sys.stderr)
         return 1
-    package, samples = proven.model.package, proven.samples
-    form = ", optimized" if proven.is_optimized else ""
-    if proven.fallback_reason:
-        print(f"check: served as published: {proven.fallback_reason}", file=sys.stderr)
+    package, samples = verified.model.package, verified.samples
+    suffix = ", optimized" if verified.is_optimized else ""
+    if verified.fallback_reason:
+        print(f"check: served as published, not optimized: {verified.fallback_reason}", file=sys.stderr)
     if samples:
-        print(f"{package} answers its {len(samples)} samples{form}")
+        print(f"{package} passes its {len(samples)} samples{suffix}")
     else:
-        print(f"{package} has no {SAMPLES_FILE}: nothing proves its answers")
+        print(f"{package} has no {SAMPLES_FILE}: its outputs are not verified")
     return 0
 
 

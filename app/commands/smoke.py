@@ -1,8 +1,8 @@
-"""`python -m app.commands.smoke URL…`: whether running services serve the locked model, and serve it right.
+"""`python -m app.commands.smoke URL…`: check that running services serve the locked model correctly.
 
-Every URL is asked for readiness, for the model's digest, for every sample's answer, for its metrics, and for
-the refusal of a bad request; several URLs, the replicas of one service, must also give the same bytes. The
-first difference ends it with exit code 1. API_KEY is sent where it is set.
+Each URL must be ready, have the package's digest, reproduce the samples, reject an invalid request and have
+the model in its metrics. Several URLs are replicas of one service, and must return identical bytes. The first
+difference ends the command with exit code 1. If API_KEY is set, it is sent.
 """
 
 import argparse
@@ -28,29 +28,32 @@ POLL_S = 0.2
 
 
 class SmokeError(ScoreboxError):
-    """A service does not do what it should."""
+    """A service does not behave as expected."""
 
 
 def smoke(urls: Sequence[str], package: Package, *, wait_s: float = 0) -> int:
-    """Checks services against the package that they should serve; gives the number of samples.
+    """Check services against the package that they should serve.
 
     Args:
         urls: of replicas of one service.
-        package: what they should serve.
-        wait_s: how long they may take to become ready.
+        package: the expected package.
+        wait_s: time for them to become ready, in seconds.
+
+    Returns:
+        the number of samples.
 
     Raises:
-        SmokeError: the first difference, with the URL, what was expected and what came.
+        SmokeError: a service does not behave as expected, or replicas differ.
     """
     samples = read_samples(package)
     deadline = monotonic() + wait_s
     for url in urls:
         _wait_until_ready(url, deadline)
-    answers = [_check(url, package, samples) for url in urls]
-    for url, answer in zip(urls, answers, strict=True):
-        for index, (one, other) in enumerate(zip(answers[0], answer, strict=True)):
-            if one != other:
-                raise SmokeError(f"sample {index}: {urls[0]} answers {one!r}, {url} answers {other!r}")
+    replies = [_check(url, package, samples) for url in urls]
+    for url, others in zip(urls, replies, strict=True):
+        for index, (first, other) in enumerate(zip(replies[0], others, strict=True)):
+            if first != other:
+                raise SmokeError(f"sample {index}: {urls[0]} returned {first!r}, {url} returned {other!r}")
     return len(samples)
 
 
@@ -67,27 +70,27 @@ def _wait_until_ready(url: str, deadline: float) -> None:
 
 
 def _check(url: str, package: Package, samples: Sequence[Sample]) -> list[bytes]:
-    """Checks one service, and gives its answers."""
+    """Check one service, and return the bodies of its replies to the samples."""
     about = _parse(
         url, "GET /model", _expect(url, "GET /model", 200, _request(url, "/model")), "digest", "outputs"
     )
     if about["digest"] != package.digest:
-        found = f"{about.get('name')}/{about.get('version')}@{about['digest']}"
-        raise SmokeError(f"{url}: expected {package}, got {found}")
+        got = f"{about.get('name')}/{about.get('version')}@{about['digest']}"
+        raise SmokeError(f"{url}: expected {package}, got {got}")
     specs = {spec["name"]: TensorSpec(spec["name"], spec["datatype"], None) for spec in about["outputs"]}
-    answers = []
+    replies = []
     for index, sample in enumerate(samples):
-        # The id is echoed in the body: with the same one, replicas must give the same bytes.
+        # The body contains the id, so replicas return identical bytes only for the same id.
         reply = _request(url, "/score", {"inputs": sample.inputs}, {"x-request-id": f"smoke-{index}"})
-        answers.append(_expect(url, f"sample {index}", 200, reply))
-        _compare(url, index, sample, _parse(url, f"sample {index}", answers[-1], "outputs")["outputs"], specs)
-    refusal = _expect(url, "a bad request", 400, _request(url, "/score", {"inputs": {"no such input": 0}}))
-    if b"no such input" not in refusal:
-        raise SmokeError(f"{url}: expected the refusal to name the input, got {refusal!r}")
+        replies.append(_expect(url, f"sample {index}", 200, reply))
+        _compare(url, index, sample, _parse(url, f"sample {index}", replies[-1], "outputs")["outputs"], specs)
+    error = _expect(url, "invalid request", 400, _request(url, "/score", {"inputs": {"no such input": 0}}))
+    if b"no such input" not in error:
+        raise SmokeError(f"{url}: expected an error that names the unknown input, got {error!r}")
     metrics = _expect(url, "GET /metrics", 200, _request(url, "/metrics")).decode()
     if not any(line.startswith("model_info{") and package.digest in line for line in metrics.splitlines()):
         raise SmokeError(f"{url}: /metrics has no model_info with {package.digest}")
-    return answers
+    return replies
 
 
 def _compare(
@@ -95,9 +98,9 @@ def _compare(
 ) -> None:
     for name, expected in sample.outputs.items():
         if name not in specs or name not in outputs:
-            raise SmokeError(f"{url}: sample {index}: there is no output '{name}'")
-        got, wanted = from_json(outputs[name], specs[name]), from_json(expected, specs[name])
-        if not matches(got, wanted, sample.rtol, sample.atol):
+            raise SmokeError(f"{url}: sample {index}: missing output '{name}'")
+        actual = from_json(outputs[name], specs[name])
+        if not matches(actual, from_json(expected, specs[name]), sample.rtol, sample.atol):
             raise SmokeError(
                 f"{url}: sample {index}: output '{name}': expected {expected}, got {outputs[name]} "
                 f"(rtol {sample.rtol}, atol {sample.atol})"
@@ -107,10 +110,10 @@ def _compare(
 def _request(
     url: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None
 ) -> tuple[int, bytes]:
-    """Status and body of a reply."""
+    """Send a request, and return the reply's status and body."""
     data = None if body is None else json.dumps(body).encode()
     key = {"x-api-key": os.environ["API_KEY"]} if os.environ.get("API_KEY") else {}
-    request = urllib.request.Request(  # noqa: S310 (the command line takes http and https only)
+    request = urllib.request.Request(  # noqa: S310 (main accepts http and https only)
         url + path, data, {"content-type": "application/json", **key, **(headers or {})}
     )
     try:
@@ -120,11 +123,15 @@ def _request(
         with exc:
             return exc.code, exc.read()
     except (OSError, http.client.HTTPException) as exc:
-        raise SmokeError(f"{url}{path} does not answer: {exc!r}") from exc
+        raise SmokeError(f"{url}{path} cannot be reached: {exc!r}") from exc
 
 
 def _parse(url: str, what: str, body: bytes, *members: str) -> Any:
-    """The JSON object in a reply, which must have these members."""
+    """Return the JSON object in a body.
+
+    Raises:
+        SmokeError: the body is not a JSON object with these members.
+    """
     try:
         document = json.loads(body)
     except ValueError:
@@ -135,43 +142,59 @@ def _parse(url: str, what: str, body: bytes, *members: str) -> Any:
 
 
 def _expect(url: str, what: str, status: int, reply: tuple[int, bytes]) -> bytes:
+    """Return a reply's body.
+
+    Raises:
+        SmokeError: the reply has another status.
+    """
     if reply[0] != status:
         raise SmokeError(f"{url}: {what}: expected status {status}, got {reply[0]}: {reply[1][:300]!r}")
     return reply[1]
 
 
-def _locked(model: Path, lock: Path) -> Package:
-    """The package that the services should serve, if the lock names it."""
+def _locked_package(model: Path, lock: Path) -> Package:
+    """Return the verified package that the services should serve.
+
+    Raises:
+        PackageError: the package is not what its manifest lists.
+        SmokeError: the lock cannot be read, or names another package.
+    """
     package = verify_package(model)
     try:
         locked = json.loads(lock.read_bytes())["digest"]
     except (OSError, ValueError, KeyError) as exc:
         raise SmokeError(f"{lock} cannot be read: {exc!r}") from exc
     if locked != package.digest:
-        raise SmokeError(f"{lock} says {locked}, {model} is {package}: pull --locked")
+        raise SmokeError(f"expected {locked} of {lock}, got {package} in {model}: run pull --locked")
     return package
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser("smoke", description="Check running services against model.lock.")
     parser.add_argument("urls", metavar="URL", nargs="+", help="http:// or https://, one for each replica")
     parser.add_argument("--model", type=Path, default=Path("model"), help="the package; default: model")
     parser.add_argument("--lock", type=Path, default=Path("model.lock"), help="default: model.lock")
-    parser.add_argument("--wait", type=float, default=0, metavar="SECONDS", help="for readiness; default: 0")
+    parser.add_argument(
+        "--wait",
+        type=float,
+        default=0,
+        metavar="SECONDS",
+        help="time for the services to become ready; default: 0",
+    )
     args = parser.parse_args(argv)
     urls = [url.rstrip("/") for url in args.urls]
     for url in urls:
         if not re.fullmatch(r"https?://[^/\s:]+(:\d+)?(/\S*)?", url.replace("[", "").replace("]", "")):
             parser.error(f"not a URL: {url}")
     try:
-        package = _locked(args.model, args.lock)
+        package = _locked_package(args.model, args.lock)
         count = smoke(urls, package, wait_s=args.wait)
     except (PackageError, RequestError, SmokeError) as exc:
         print(f"smoke: {exc}", file=sys.stderr)
         return 1
-    proof = f"{count} samples right" if count else "no samples, so that nothing proves its answers"
-    print(f"{' '.join(urls)}: {package}, {proof}, the rest as it should be")
+    samples = f"{count} samples passed" if count else "no samples, so its outputs are not verified"
+    print(f"{' '.join(urls)}: {package}, {samples}, all other checks passed")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""What a protocol makes of a request's body, and what it can make of the model's outputs."""
+"""The interface of a protocol: decode a request's body, encode the model's outputs."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol, TypeAlias
@@ -6,16 +6,18 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 from app.model.served_model import ServedModel
 
 Body: TypeAlias = bytes | memoryview
+# Additional headers and the body of a reply.
 Encoded: TypeAlias = tuple[dict[str, str], bytes]
 
 
 class DecodedRequest(NamedTuple):
-    """One decoded request.
+    """A decoded request.
 
     Attributes:
-        inputs: name → array in the model's dtype and shape (or list, dict, None), as ONNX Runtime takes it.
-        encode: the model's outputs, name → array, list or dict, and what stands in the reply beside them →
-            the reply's own headers and its body; may raise InvalidRequest.
+        inputs: name → array in the model's dtype and shape (or list, dict, None), as ONNX Runtime accepts it.
+        encode: encodes the reply. Its arguments are the model's outputs, name → array, list or dict, and the
+            members that every reply has, such as `id`. It raises InvalidRequest if the outputs cannot be
+            encoded as requested.
     """
 
     inputs: Mapping[str, Any]
@@ -23,20 +25,20 @@ class DecodedRequest(NamedTuple):
 
 
 class Codec(Protocol):
-    """A protocol's module: all that a door has to know of it is where it is asked.
+    """A protocol's module.
 
     Attributes:
-        MEDIA_TYPES: of the bodies that it reads; the first is that of a body that does not say.
+        MEDIA_TYPES: of the bodies that it decodes; the first is the default if a request has no content type.
     """
 
     MEDIA_TYPES: tuple[str, ...]
 
     def decode(self, body: Body, headers: Mapping[str, str], model: ServedModel) -> DecodedRequest:
-        """Reads a request's body.
+        """Decode a request's body.
 
         Args:
-            headers: looked up by name in lower case.
+            headers: looked up by lower-case name.
 
         Raises:
-            InvalidRequest: it is malformed, or does not fit the model's inputs.
+            InvalidRequest: the body is malformed or does not fit the model's inputs.
         """

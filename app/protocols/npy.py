@@ -17,28 +17,30 @@ from app.tensors.io_spec import invalid_input
 from model_loader.package import TensorSpec
 
 MEDIA_TYPE = "application/x-npy"
-# As NumPy writes it. Its own reader takes more, and raises whatever Python's parser does.
+# The header as NumPy writes it. NumPy's own reader evaluates any Python literal, and raises whatever Python's
+# parser raises.
 _HEADER = re.compile(
     r"\{'descr': '([<>=|]?[A-Za-z]\d{0,9})', 'fortran_order': (True|False), 'shape': \(([\d, ]*)\), \}\s*\n"
 )
-# Version → the format of the header's length.
+# Version of the format → `struct` format of the header's length.
 _LENGTHS = {1: "<H", 2: "<I", 3: "<I"}
 
 
 def read(body: bytes | memoryview, spec: TensorSpec) -> Array:
-    """The array in a file's bytes, not copied where it is in the model's order.
+    """Return the array in a file's bytes, without a copy if it is in C order.
 
     Raises:
-        InvalidRequest: it is not one array in this format and of the model's type; pickles are refused.
+        InvalidRequest: the bytes are not an array in this format, contain pickled objects, or are not of the
+            input's datatype.
     """
     try:
-        shape, is_fortran, dtype, begin = _header(body)
+        shape, is_fortran, dtype, begin = _parse_header(body)
     except (ValueError, LookupError, TypeError, struct.error) as exc:
         raise InvalidRequest("the body is not an array in NumPy's format") from exc
     if dtype.hasobject:
-        raise InvalidRequest("the body holds pickled objects, which are not read")
+        raise InvalidRequest("the body contains pickled objects, which are not supported")
     expected = DATATYPES.get(spec.datatype)
-    # NumPy writes types that are not its own, such as bfloat16, as bytes without a name.
+    # NumPy writes extension types such as bfloat16 as unnamed bytes.
     is_same = dtype == expected or (dtype.kind == "V" and expected and str(dtype) == f"|V{expected.itemsize}")
     is_text = spec.datatype == "STRING" and dtype.kind == "U" and dtype.itemsize
     if not is_text and not is_same:
@@ -51,15 +53,15 @@ def read(body: bytes | memoryview, spec: TensorSpec) -> Array:
     return array.astype(object) if is_text else np.asarray(array, order="C")
 
 
-def _header(body: bytes | memoryview) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
-    """Shape, whether columns come first, type, and where the data begin.
+def _parse_header(body: bytes | memoryview) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
+    """Return the shape, whether the order is Fortran's, the dtype, and the offset of the data.
 
     Raises:
-        ValueError, LookupError, TypeError, struct.error: it is no header that NumPy writes.
+        ValueError, LookupError, TypeError, struct.error: the header is not one that NumPy writes.
     """
-    length = _LENGTHS[body[6]]
-    (size,) = struct.unpack_from(length, body, 8)
-    begin = 8 + struct.calcsize(length)
+    length_format = _LENGTHS[body[6]]
+    (size,) = struct.unpack_from(length_format, body, 8)
+    begin = 8 + struct.calcsize(length_format)
     match = _HEADER.fullmatch(str(body[begin : begin + size], "latin-1"))
     if body[:6] != npy.MAGIC_PREFIX or match is None:
         raise ValueError
@@ -68,7 +70,7 @@ def _header(body: bytes | memoryview) -> tuple[tuple[int, ...], bool, np.dtype[A
 
 
 def write(array: Array) -> bytes:
-    """The bytes of the file that `numpy.save` would make; strings as NumPy's own, of one length."""
+    """Return the array in the format of `numpy.save`; strings become NumPy's fixed-length strings."""
     stream = io.BytesIO()
     npy.write_array(stream, array.astype(np.str_) if array.dtype.kind == "O" else array, allow_pickle=False)
     return stream.getvalue()

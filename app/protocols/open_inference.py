@@ -1,4 +1,4 @@
-"""`POST /v2/models/…/infer`: the Open Inference Protocol, JSON and binary tensors.
+"""`POST /v2/models/…/infer`: the Open Inference Protocol with JSON and binary tensors.
 
 https://github.com/kserve/open-inference-protocol, specification/protocol/inference_rest.md, "Inference"
 https://github.com/triton-inference-server/server, docs/protocol/extension_binary_data.md
@@ -26,11 +26,11 @@ MEDIA_TYPES: tuple[str, ...] = ("application/json", "application/octet-stream")
 HEADER_LENGTH = "inference-header-content-length"
 EXTENSIONS = ("binary_tensor_data",)
 
-# Of NumPy's own arrays. Kernels round otherwise at other places, and the answer would depend on the length of
-# the JSON before the bytes.
+# Bytes, as NumPy aligns its own arrays. Kernels may round differently on data with another alignment, so the
+# outputs would depend on the length of the JSON before the data.
 ALIGNMENT = 16
 
-# The protocol's datatypes, by ours; what is not here it has no words for.
+# Our datatype → the protocol's; the protocol does not support the others.
 NAMES = {
     name: name
     for name in DATATYPES
@@ -39,42 +39,42 @@ NAMES = {
 
 
 @dataclass(frozen=True, slots=True)
-class _Wanted:
-    """An output that the request asks for, and whether in binary."""
+class _RequestedOutput:
+    """An output that the request asks for, as JSON or binary."""
 
     name: str
     is_binary: bool
 
 
 def datatype(spec: TensorSpec) -> str | None:
-    """The protocol's name of a tensor's type; None for what it has no words for."""
+    """Return the protocol's name of a tensor's datatype; None if the protocol does not support it."""
     return NAMES.get(spec.datatype)
 
 
 def decode(body: Body, headers: Mapping[str, str], model: ServedModel) -> DecodedRequest:
-    """Reads a request's body; see `app.protocols.codec.Codec`."""
+    """Decode a request's body; see `app.protocols.codec.Codec`."""
     for spec in (*model.inputs.values(), *model.outputs.values()):
         if not datatype(spec):
             raise InvalidRequest(
-                f"'{spec.name}' is {spec.datatype}, for which this protocol has no words: use /score"
+                f"'{spec.name}' is {spec.datatype}, which this protocol does not support: use /score"
             )
-    document, binary = _parts(body, headers)
+    document, binary = _split(body, headers)
     inputs = _inputs(document, binary, model)
     check_names(inputs.keys(), model.inputs)
     check_shapes(inputs, model.inputs)
     id_ = document.get("id")
     if id_ is not None and not isinstance(id_, str):
         raise InvalidRequest(f"expected 'id' to be a string, got {preview(id_)}")
-    return DecodedRequest(inputs, partial(_encode, model, _wanted(document, model), id_))
+    return DecodedRequest(inputs, partial(_encode, model, _requested_outputs(document, model), id_))
 
 
-def _parts(body: Body, headers: Mapping[str, str]) -> tuple[Mapping[str, Any], memoryview]:
-    """The JSON document, and what follows it in binary."""
+def _split(body: Body, headers: Mapping[str, str]) -> tuple[Mapping[str, Any], memoryview]:
+    """Split the body into the JSON document and the binary data after it."""
     length = headers.get(HEADER_LENGTH)
     size = len(body)
     if length is not None:
         if not length.isdecimal() or len(length) > len(str(size)) or int(length) > size:
-            raise InvalidRequest(f"expected {HEADER_LENGTH} of 0 to {size}, got {preview(length)}")
+            raise InvalidRequest(f"expected {HEADER_LENGTH} from 0 to {size}, got {preview(length)}")
         size = int(length)
     try:
         document = orjson.loads(memoryview(body)[:size])
@@ -93,7 +93,7 @@ def _inputs(document: Mapping[str, Any], binary: memoryview, model: ServedModel)
         if not isinstance(name, str):
             raise InvalidRequest("expected every input to be an object with a 'name'")
         if name in inputs:
-            raise InvalidRequest(f"input {preview(name)} is given twice")
+            raise InvalidRequest(f"input {preview(name)} is given more than once")
         spec = model.inputs.get(name)
         if spec is None:
             raise InvalidRequest(
@@ -106,15 +106,19 @@ def _inputs(document: Mapping[str, Any], binary: memoryview, model: ServedModel)
         else:
             if type(size) is not int or not 0 <= size <= len(binary) - begin:
                 raise InvalidRequest(
-                    f"input '{name}': expected binary_data_size of 0 to {len(binary) - begin}, the bytes "
-                    f"that are left, got {preview(size)}"
+                    f"input '{name}': expected binary_data_size from 0 to {len(binary) - begin}, the bytes "
+                    f"remaining, got {preview(size)}"
                 )
             if "data" in tensor:
-                raise InvalidRequest(f"input '{name}' has 'data' and binary_data_size; expected one of them")
+                raise InvalidRequest(
+                    f"input '{name}' has both 'data' and binary_data_size; expected one of them"
+                )
             inputs[name] = from_bytes(binary[begin : begin + size], spec, shape)
             begin += size
     if begin != len(binary):
-        raise InvalidRequest(f"{len(binary) - begin} bytes follow that no input has in its binary_data_size")
+        raise InvalidRequest(
+            f"{len(binary) - begin} bytes at the end do not belong to any input's binary_data_size"
+        )
     return inputs
 
 
@@ -140,7 +144,7 @@ def _parameters(document: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _from_data(tensor: Mapping[str, Any], spec: TensorSpec, shape: tuple[int, ...]) -> Array:
-    """`data`, flat or nested like `shape`."""
+    """Return the tensor in `data`, which is flat or nested like `shape`."""
     if "data" not in tensor:
         raise InvalidRequest(f"input '{spec.name}': expected 'data' or binary_data_size")
     array: Array = from_json(tensor["data"], spec)
@@ -156,14 +160,16 @@ def _from_data(tensor: Mapping[str, Any], spec: TensorSpec, shape: tuple[int, ..
 
 
 def from_bytes(data: memoryview, spec: TensorSpec, shape: tuple[int, ...]) -> Array:
-    """A tensor of its bytes, little-endian, row by row; not copied where they are aligned, but for BYTES.
+    """Return the tensor in its bytes, which are little-endian in C order.
+
+    Aligned bytes are not copied, except for strings.
 
     Raises:
-        InvalidRequest: there are more or fewer than the shape wants, or a boolean is neither 0 nor 1.
+        InvalidRequest: the number of bytes does not fit the shape, or a boolean is neither 0 nor 1.
     """
     count = elements_of(shape) or 0
     if spec.datatype == "STRING":
-        return np.array([*_strings(data, spec, count), None], object)[:-1].reshape(shape)
+        return np.array(_strings(data, spec, count), object).reshape(shape)
     dtype = DATATYPES[spec.datatype]
     if len(data) != count * dtype.itemsize:
         raise InvalidRequest(
@@ -181,7 +187,7 @@ def from_bytes(data: memoryview, spec: TensorSpec, shape: tuple[int, ...]) -> Ar
 
 
 def _strings(data: memoryview, spec: TensorSpec, count: int) -> list[str]:
-    """Elements with their lengths before them, four bytes each."""
+    """Return the elements, each of which follows its length in four bytes."""
     elements: list[str] = []
     begin = 0
     while begin < len(data):
@@ -189,7 +195,7 @@ def _strings(data: memoryview, spec: TensorSpec, count: int) -> list[str]:
         if end <= len(data):
             begin, end = end, end + struct.unpack_from("<I", data, begin)[0]
         if end > len(data):
-            raise InvalidRequest(f"input '{spec.name}': element {len(elements)} goes beyond the data")
+            raise InvalidRequest(f"input '{spec.name}': element {len(elements)} extends beyond the data")
         try:
             elements.append(str(data[begin:end], "utf-8"))
         except UnicodeDecodeError as exc:
@@ -200,21 +206,21 @@ def _strings(data: memoryview, spec: TensorSpec, count: int) -> list[str]:
     return elements
 
 
-def _wanted(document: Mapping[str, Any], model: ServedModel) -> list[_Wanted]:
-    """The outputs that are asked for, in their order; all of the model's where none is."""
+def _requested_outputs(document: Mapping[str, Any], model: ServedModel) -> list[_RequestedOutput]:
+    """Return the requested outputs in the request's order; all of the model's outputs if it names none."""
     default = _flag(_parameters(document), "binary_data_output", default=False)
     outputs = document.get("outputs") or [{"name": name} for name in model.outputs]
     if not isinstance(outputs, list):
         raise InvalidRequest("expected 'outputs' to be an array")
-    wanted: list[_Wanted] = []
+    requested: list[_RequestedOutput] = []
     for output in outputs:
         name = output.get("name") if isinstance(output, dict) else None
         if not isinstance(name, str) or name not in model.outputs:
             raise InvalidRequest(
                 f"unknown output {preview(name)}; the model has {', '.join(map(repr, model.outputs))}"
             )
-        wanted.append(_Wanted(name, _flag(_parameters(output), "binary_data", default=default)))
-    return wanted
+        requested.append(_RequestedOutput(name, _flag(_parameters(output), "binary_data", default=default)))
+    return requested
 
 
 def _flag(parameters: Mapping[str, Any], name: str, *, default: bool) -> bool:
@@ -226,14 +232,14 @@ def _flag(parameters: Mapping[str, Any], name: str, *, default: bool) -> bool:
 
 def _encode(
     model: ServedModel,
-    wanted: Sequence[_Wanted],
+    requested: Sequence[_RequestedOutput],
     id_: str | None,
     outputs: Mapping[str, Any],
     about: Mapping[str, str],
 ) -> Encoded:
-    """The reply; see `app.protocols.codec.DecodedRequest`."""
+    """Encode the reply; see `app.protocols.codec.DecodedRequest`."""
     tensors, parts = [], []
-    for output in wanted:
+    for output in requested:
         array = np.asarray(outputs[output.name], order="C")
         tensor: dict[str, Any] = {
             "name": output.name,
@@ -256,7 +262,7 @@ def _encode(
 
 
 def to_bytes(array: Array) -> bytes:
-    """A tensor's elements as `from_bytes` reads them."""
+    """Return a tensor's elements as bytes; the reverse of `from_bytes`."""
     if array.dtype.kind not in "OUS":
         return array.tobytes()
     encoded = [str(element).encode() for element in array.ravel()]

@@ -1,7 +1,7 @@
-"""`POST /score`: JSON as TensorFlow Serving's predict API has it, and arrays in NumPy's format.
+"""`POST /score`: JSON in the form of TensorFlow Serving's predict API, and arrays in NumPy's format.
 
-https://www.tensorflow.org/tfx/serving/api_rest, "Predict API"; the columnar form is `inputs`, the row form
-`instances`. A reply to `instances` names every output, also where the model has one.
+https://www.tensorflow.org/tfx/serving/api_rest, "Predict API": `inputs` is the columnar form, `instances` the
+row form. Unlike TensorFlow Serving, a reply to `instances` names the output even if the model has only one.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ from app.errors import InvalidRequest
 from app.model.served_model import ServedModel
 from app.protocols import npy
 from app.protocols.codec import Body, DecodedRequest, Encoded
-from app.tensors import fast_json as large
+from app.tensors import fast_json
 from app.tensors.datatypes import DATATYPES
 from app.tensors.from_json import inputs_from_json
 from app.tensors.io_spec import check_shapes, preview, single_input
@@ -25,44 +25,47 @@ from model_loader.package import TensorSpec
 
 MEDIA_TYPES: tuple[str, ...] = ("application/json", npy.MEDIA_TYPE)
 
-# One of the first two is the request; TensorFlow Serving's clients send the third.
+# A request has one of the first two. TensorFlow Serving's clients may also send the third, which is ignored.
 _MEMBERS = {"inputs", "instances", "signature_name"}
 
 
 def decode(body: Body, headers: Mapping[str, str], model: ServedModel) -> DecodedRequest:
-    """Reads a request's body; see `app.protocols.codec.Codec`."""
-    as_npy = npy.MEDIA_TYPE in headers.get("accept", "")
+    """Decode a request's body; see `app.protocols.codec.Codec`."""
+    accepts_npy = npy.MEDIA_TYPE in headers.get("accept", "")
     if headers.get("content-type", "").startswith(npy.MEDIA_TYPE):
         spec = single_input(model.inputs)
         if spec is None:
-            raise InvalidRequest(f"{npy.MEDIA_TYPE} is for a model of one input: use JSON or /v2")
+            raise InvalidRequest(f"{npy.MEDIA_TYPE} requires a model with one input: use JSON or /v2 instead")
         inputs: Mapping[str, Any] = {spec.name: npy.read(body, spec)}
         check_shapes(inputs, model.inputs)
-        return DecodedRequest(inputs, _encode_npy if as_npy else partial(encode, None))
+        return DecodedRequest(inputs, _encode_npy if accepts_npy else partial(encode, None))
     inputs, rows = decode_json(bytes(body), model.inputs, model.features)
-    return DecodedRequest(inputs, _encode_npy if as_npy else partial(encode, rows))
+    return DecodedRequest(inputs, _encode_npy if accepts_npy else partial(encode, rows))
 
 
 def decode_json(
     body: bytes, specs: Mapping[str, TensorSpec], features: Sequence[str] | None
 ) -> tuple[Mapping[str, Any], int | None]:
-    """The inputs in a body, and how many instances there were; None where the request was columnar.
+    """Decode a JSON body.
 
     Args:
         body: JSON in UTF-8.
         specs: the model's inputs.
-        features: column names of the single two-dimensional input, where the model has them.
+        features: column names of the single two-dimensional input, if the model has them.
+
+    Returns:
+        the inputs, and the number of instances; None if the request is columnar.
 
     Raises:
-        InvalidRequest: it is not JSON, not a request, or does not fit the inputs.
+        InvalidRequest: the body is not JSON, not a request, or does not fit the inputs.
     """
     if not body:
         raise InvalidRequest("the body is empty; expected a JSON object with 'inputs' or 'instances'")
-    if len(body) >= large.LARGE_BYTES and (document := _large(body, specs)):
+    if len(body) >= fast_json.LARGE_BYTES and (document := _load_large(body, specs)):
         try:
             return _inputs(document, specs, features, all_numeric=True)
         except InvalidRequest:
-            pass  # what is wrong is looked for below, in the values as they were sent
+            pass  # decoded again below: the error then names the value as it was sent
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as exc:
@@ -75,11 +78,11 @@ def decode_json(
     return _inputs(document, specs, features, all_numeric=_is_all_numeric(body, document))
 
 
-def _large(body: bytes, specs: Mapping[str, TensorSpec]) -> dict[str, Any] | None:
-    """The document if it is one that `app.tensors.fast_json` reads."""
+def _load_large(body: bytes, specs: Mapping[str, TensorSpec]) -> dict[str, Any] | None:
+    """Return the document; None if `app.tensors.fast_json` does not support it."""
     dtypes = {name: DATATYPES[spec.datatype] for name, spec in specs.items() if spec.datatype in DATATYPES}
     single = single_input(specs)
-    return large.loads(body, dtypes, single.name if single else None)
+    return fast_json.loads(body, dtypes, single.name if single else None)
 
 
 def _inputs(
@@ -97,7 +100,10 @@ def _inputs(
 
 
 def _is_all_numeric(body: bytes, document: Mapping[str, Any]) -> bool:
-    """Whether there is surely no boolean and no string but the names: told by the bytes, which is fast."""
+    """Return whether the document certainly has no booleans, and no strings except names.
+
+    Counting quotes in the bytes is faster than visiting the values.
+    """
     ((_, content),) = document.items() if len(document) == 1 else (("", None),)
     names = 1
     if isinstance(content, dict):
@@ -118,7 +124,7 @@ def _columns(inputs: Any, specs: Mapping[str, TensorSpec]) -> dict[str, Any]:
 
 
 def _rows(instances: Any, specs: Mapping[str, TensorSpec], features: Sequence[str] | None) -> dict[str, Any]:
-    """The instances stacked along a new first dimension, an array for each input."""
+    """Return the instances as columns: input → its values, one per instance."""
     if type(instances) is not list and not isinstance(instances, np.ndarray):
         raise InvalidRequest("expected 'instances' to be an array")
     single = single_input(specs)
@@ -136,13 +142,17 @@ def _rows(instances: Any, specs: Mapping[str, TensorSpec], features: Sequence[st
 
 
 def _pick(instances: Any, names: Sequence[str], kind: str) -> list[Any]:
-    """The values of `names`, which every instance must have and no others, as a tuple an instance."""
+    """Return a tuple of the values of `names` for each instance.
+
+    Raises:
+        InvalidRequest: an instance does not have exactly these names.
+    """
     try:
         get = itemgetter(*names) if len(names) > 1 else lambda row: (row[names[0]],)
         if all(len(row) == len(names) for row in instances):
             return [get(row) for row in instances]
     except (IndexError, KeyError, TypeError):
-        pass  # the first wrong instance is looked for and named
+        pass  # the first invalid instance is named below
     for index, row in enumerate(instances):
         if not isinstance(row, dict):
             raise InvalidRequest(f"instance {index}: expected an object of {kind}s")
@@ -156,16 +166,16 @@ def _pick(instances: Any, names: Sequence[str], kind: str) -> list[Any]:
 
 
 def encode(rows: int | None, outputs: Mapping[str, Any], about: Mapping[str, str]) -> Encoded:
-    """The reply; see `app.protocols.codec.DecodedRequest`.
+    """Encode the reply; see `app.protocols.codec.DecodedRequest`.
 
     Args:
-        rows: how many instances there were; None where the request was columnar.
+        rows: number of instances; None if the request was columnar.
 
     Raises:
-        InvalidRequest: an output has not one element an instance, so that it cannot be told which is whose.
+        InvalidRequest: an output does not have one element per instance, so it cannot be split into rows.
     """
     reply = _reply(rows, outputs, about, finite=True)
-    if b"null" in reply:  # where a number may not be finite, all are looked at
+    if b"null" in reply:  # a number may not be finite: check all of them
         reply = _reply(rows, outputs, about, finite=False)
     return {}, reply
 
@@ -176,7 +186,7 @@ def _reply(rows: int | None, outputs: Mapping[str, Any], about: Mapping[str, str
     if rows is None:
         reply = {"outputs": values, **about}
     else:
-        columns = [_split(name, value, rows) for name, value in values.items()]
+        columns = [_per_instance(name, value, rows) for name, value in values.items()]
         predictions = [dict(zip(values, row, strict=True)) for row in zip(*columns, strict=True)]
         reply = {"predictions": predictions, **about}
     return orjson.dumps(reply, option=orjson.OPT_SERIALIZE_NUMPY)
@@ -186,12 +196,12 @@ def _encode_npy(outputs: Mapping[str, Any], _about: Mapping[str, str]) -> Encode
     match list(outputs.values()):
         case [np.ndarray() as array]:
             return {"content-type": npy.MEDIA_TYPE}, npy.write(array)
-    raise InvalidRequest(f"{npy.MEDIA_TYPE} is for a model of one output that is a tensor: ask for JSON")
+    raise InvalidRequest(f"{npy.MEDIA_TYPE} requires a model with one tensor output: accept JSON instead")
 
 
-def _split(name: str, value: Any, rows: int) -> list[Any]:
-    """One output as a list of what each instance gets."""
+def _per_instance(name: str, value: Any, rows: int) -> list[Any]:
+    """Return an output as a list with one element per instance."""
     if not isinstance(value, list | np.ndarray) or len(value) != rows:
-        raise InvalidRequest(f"output '{name}' has not one element an instance: ask with 'inputs'")
-    # Floats stay NumPy's, so that a 32-bit one is written with its own digits, not with those of a double.
+        raise InvalidRequest(f"output '{name}' does not have one element per instance: use 'inputs' instead")
+    # Floats remain NumPy scalars: as Python's, a 32-bit float would be written with the digits of a double.
     return value.tolist() if isinstance(value, np.ndarray) and value.dtype.kind != "f" else list(value)

@@ -1,4 +1,4 @@
-"""`/healthz` and `/readyz`: what Kubernetes asks."""
+"""`/healthz` and `/readyz`: Kubernetes' liveness and readiness probes."""
 
 from flask import Blueprint, Response, jsonify
 
@@ -7,7 +7,7 @@ from app.service import Service
 
 
 def blueprint(service: Service) -> Blueprint:
-    """The health routes. That there is a service at all means that its model passed the self-test."""
+    """Return the health routes. A service exists only after its model has passed the self-test."""
     routes = Blueprint("health", __name__)
 
     @routes.get("/healthz")
@@ -17,7 +17,7 @@ def blueprint(service: Service) -> Blueprint:
     @routes.get("/readyz")
     def readyz() -> Response:
         if service.draining.is_set():
-            raise NotReady("draining: the process was told to stop")
+            raise NotReady("draining: the process is shutting down")
         return jsonify(status="ready")
 
     return routes

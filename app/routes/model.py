@@ -1,4 +1,4 @@
-"""`/model`: which model answers."""
+"""`/model`: the served model's metadata."""
 
 from collections.abc import Mapping
 from typing import cast
@@ -10,7 +10,7 @@ from app.service import Service
 
 
 def blueprint(service: Service) -> Blueprint:
-    """The model's manifest, digest and inputs and outputs. They do not change, so the reply is made once."""
+    """Return the route `/model`. The metadata does not change, so the reply is encoded once."""
     routes = Blueprint("model", __name__)
     model = service.model
     body = orjson.dumps(

@@ -1,4 +1,4 @@
-"""`/v2`: the Open Inference Protocol's health and metadata; `app.routes.score` has its inference.
+"""`/v2`: health and metadata of the Open Inference Protocol; inference is in `app.routes.score`.
 
 https://github.com/kserve/open-inference-protocol, specification/protocol/inference_rest.md
 """
@@ -18,7 +18,7 @@ VERSION = f"{MODEL}/versions/<version>"
 
 
 def blueprint(service: Service) -> Blueprint:
-    """What its clients ask before they send a tensor."""
+    """Return the routes for health and metadata."""
     routes = Blueprint("open_inference", __name__)
     model = service.model
 
@@ -38,14 +38,14 @@ def blueprint(service: Service) -> Blueprint:
     @routes.get(f"{MODEL}/ready")
     @routes.get(f"{VERSION}/ready")
     def model_ready(name: str, version: str | None = None) -> Response:
-        _check(name, version)
+        _check_served(name, version)
         _check_ready()
         return jsonify(name=model.name, ready=True)
 
     @routes.get(MODEL)
     @routes.get(VERSION)
     def metadata(name: str, version: str | None = None) -> Response:
-        _check(name, version)
+        _check_served(name, version)
         g.record.caller = service.scorer.callers.caller(cast(Mapping[str, str], request.headers))
         return jsonify(
             name=model.name,
@@ -55,20 +55,19 @@ def blueprint(service: Service) -> Blueprint:
             outputs=[_tensor(spec) for spec in model.outputs.values()],
         )
 
-    def _check(name: str, version: str | None) -> None:
+    def _check_served(name: str, version: str | None) -> None:
         if name != model.name or version not in (None, model.version):
-            raise ModelNotFound(
-                f"expected {model.name}, version {model.version}, got {name[:100]}, {version}"
-            )
+            requested = name[:100] if version is None else f"{name[:100]}, version {version[:100]}"
+            raise ModelNotFound(f"expected {model.name}, version {model.version}, got {requested}")
 
     def _check_ready() -> None:
         if service.draining.is_set():
-            raise NotReady("draining: the process was told to stop")
+            raise NotReady("draining: the process is shutting down")
 
     return routes
 
 
 def _tensor(spec: TensorSpec) -> dict[str, Any]:
-    """As the protocol has it: -1 for a dimension of any size."""
+    """Return a tensor's metadata; a dimension of any size is -1."""
     shape = [size if isinstance(size, int) else -1 for size in spec.shape or ()]
     return {"name": spec.name, "datatype": datatype(spec) or spec.datatype, "shape": shape}

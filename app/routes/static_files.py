@@ -1,10 +1,10 @@
-"""Files for browsers, with the policy that keeps each page to itself."""
+"""Static files for browsers."""
 
 from flask import Response, request
 
 
 def asset(data: bytes, media_type: str, policy: str) -> Response:
-    """A file that a browser asks for again and again, and gets anew only when it has changed.
+    """Return a file that browsers revalidate on each use and download again only if it has changed.
 
     Args:
         policy: its `Content-Security-Policy`, https://www.w3.org/TR/CSP3/.

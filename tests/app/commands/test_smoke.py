@@ -1,4 +1,4 @@
-"""The smoke test against real services: right ones pass, and every kind of wrong one is told."""
+"""The smoke test against real services, and against a fake one that behaves incorrectly."""
 
 import http.server
 import json
@@ -19,20 +19,20 @@ SAMPLE = {"inputs": {"x": [[1, 2]]}, "outputs": {"y": [[3, 5]]}}
 
 @pytest.fixture
 def arguments(package: Path, tmp_path: Path) -> list[str]:
-    """The package that should be served, and the lock that names it."""
+    """Return the arguments that name the package and a lock with its digest."""
     lock = tmp_path / "model.lock"
     lock.write_text(json.dumps({"digest": read_package(package).digest}))
     return ["--model", str(package), "--lock", str(lock)]
 
 
-def test_right(
+def test_passes(
     package: Path, arguments: list[str], start_server: StartServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Two replicas that serve the locked model pass."""
     servers = [start_server(package, WEB_CONCURRENCY="1").wait_until_ready() for _ in range(2)]
     urls = [f"http://127.0.0.1:{server.port}" for server in servers]
     assert main([*urls, "--wait", "10", *arguments]) == 0
-    assert "samples right" in capsys.readouterr().out
+    assert "samples passed" in capsys.readouterr().out
 
 
 def test_with_key(
@@ -43,7 +43,7 @@ def test_with_key(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """A service that wants a key is checked with API_KEY."""
+    """API_KEY is sent to a service that requires a key."""
     keys = tmp_path / "keys"
     keys.write_text("smoke:2c70e12b7a0646f92279f427c7b38e7334d8e5389cff167a1dc30e73f826b683\n")  # of "key"
     server = start_server(package, WEB_CONCURRENCY="1", API_KEYS_FILE=str(keys)).wait_until_ready()
@@ -57,7 +57,7 @@ def test_with_key(
 def test_another_model(
     arguments: list[str], tmp_path: Path, start_server: StartServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A service with another model than the lock's is told by its digest."""
+    """A service with another model is reported with both digests."""
     other = write_package(tmp_path / "other", models.affine(), samples=[SAMPLE], version=4)
     server = start_server(other, WEB_CONCURRENCY="1").wait_until_ready()
     assert main([f"http://127.0.0.1:{server.port}", *arguments]) == 1
@@ -68,28 +68,28 @@ def test_another_model(
 def test_lock_of_another_package(
     arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A package that is not the locked one cannot be what services are held against."""
+    """A package that is not the locked one is reported before any service is checked."""
     (tmp_path / "model.lock").write_text('{"digest": "sha256:0"}')
     assert main(["http://127.0.0.1:1", *arguments]) == 1
-    assert "says sha256:0" in capsys.readouterr().err
+    assert "expected sha256:0 of " in capsys.readouterr().err
 
 
-def test_nobody_answers(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """A service that does not answer is told within the time to wait."""
+def test_unreachable(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """A service that cannot be reached is reported after the waiting time."""
     assert main(["http://127.0.0.1:1", "--wait", "0.3", *arguments]) == 1
-    assert "http://127.0.0.1:1/readyz does not answer" in capsys.readouterr().err
+    assert "http://127.0.0.1:1/readyz cannot be reached" in capsys.readouterr().err
 
 
-class Liar(http.server.BaseHTTPRequestHandler):
-    """A service that says that it carries the model, and answers as it likes."""
+class FakeService(http.server.BaseHTTPRequestHandler):
+    """A service with the model's digest, whose replies a test sets."""
 
     digest = ""
-    answer = b"{}"
+    score_body = b"{}"
     metrics = b""
-    refusal = 400
+    error_status = 400
 
     def do_GET(self) -> None:
-        """Readiness, the model, the metrics."""
+        """Reply to `/readyz`, `/model` and `/metrics`."""
         about = {
             "digest": self.digest,
             "name": "tiny",
@@ -99,25 +99,28 @@ class Liar(http.server.BaseHTTPRequestHandler):
         self.reply(200, self.metrics if self.path == "/metrics" else json.dumps(about).encode())
 
     def do_POST(self) -> None:
-        """Scoring."""
+        """Reply to `/score`."""
         body = self.rfile.read(int(self.headers["content-length"]))
-        self.reply(*((self.refusal, b"no such input") if b"no such input" in body else (200, self.answer)))
+        if b"no such input" in body:
+            self.reply(self.error_status, b"no such input")
+        else:
+            self.reply(200, self.score_body)
 
     def reply(self, status: int, body: bytes) -> None:
-        """Sends a reply."""
+        """Send a reply."""
         self.send_response(status)
         self.send_header("content-length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        """Says nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture
-def liar(package: Path) -> Iterator[tuple[str, type[Liar]]]:
-    """The liar's URL, and its class to set what it answers."""
-    handler = type("Handler", (Liar,), {"digest": read_package(package).digest})
+def fake_service(package: Path) -> Iterator[tuple[str, type[FakeService]]]:
+    """Yield the fake service's URL, and its class to set the replies."""
+    handler = type("Handler", (FakeService,), {"digest": read_package(package).digest})
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
@@ -127,7 +130,7 @@ def liar(package: Path) -> Iterator[tuple[str, type[Liar]]]:
 
 
 @pytest.mark.parametrize(
-    ("answer", "refusal", "words"),
+    ("score_body", "error_status", "words"),
     [
         ('{"outputs": {"y": [[3, 5], [7, 8]]}}', 400, "sample 0: output 'y': expected [[3, 5], [7, 9]], got"),
         (
@@ -135,53 +138,53 @@ def liar(package: Path) -> Iterator[tuple[str, type[Liar]]]:
             400,
             "sample 0: output 'y': expected [[3, 5], [7, 9]], got [[3, 5]]",
         ),
-        ('{"outputs": {"y": [[3, 5], [7, 9]]}}', 200, "a bad request: expected status 400, got 200"),
+        ('{"outputs": {"y": [[3, 5], [7, 9]]}}', 200, "invalid request: expected status 400, got 200"),
         ('{"outputs": {"y": [[3, 5], [7, 9]]}}', 400, "/metrics has no model_info"),
         ("<html>", 400, "sample 0: expected JSON with outputs, got b'<html>'"),
-        ('{"outputs": {}}', 400, "sample 0: there is no output 'y'"),
+        ('{"outputs": {}}', 400, "sample 0: missing output 'y'"),
     ],
 )
 def test_wrong(
-    liar: tuple[str, type[Liar]],
+    fake_service: tuple[str, type[FakeService]],
     arguments: list[str],
-    answer: str,
-    refusal: int,
+    score_body: str,
+    error_status: int,
     words: str,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Wrong answers, bad requests that are accepted, metrics without the model: each is told."""
-    url, handler = liar
-    handler.answer, handler.refusal = answer.encode(), refusal
+    """Wrong outputs, accepted invalid requests, and metrics without the model are reported."""
+    url, handler = fake_service
+    handler.score_body, handler.error_status = score_body.encode(), error_status
     assert main([url, *arguments]) == 1
     assert words in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("url", ["foo", "localhost:8080", "http://127.0.0.1:abc", "ftp://127.0.0.1"])
-def test_no_url(arguments: list[str], url: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """What is not a URL is wrong usage."""
+def test_invalid_url(arguments: list[str], url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """An argument that is not a URL is a usage error."""
     with pytest.raises(SystemExit) as end:
         main([url, *arguments])
     assert end.value.code == 2
     assert f"not a URL: {url}" in capsys.readouterr().err
 
 
-def test_no_lock(package: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A lock that is not there is told in a sentence."""
+def test_missing_lock(package: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A missing lock is reported."""
     assert main(["http://127.0.0.1:1", "--model", str(package), "--lock", str(tmp_path / "none")]) == 1
     assert "cannot be read" in capsys.readouterr().err
 
 
 def test_replicas_that_differ(
     package: Path,
-    liar: tuple[str, type[Liar]],
+    fake_service: tuple[str, type[FakeService]],
     arguments: list[str],
     start_server: StartServer,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Replicas that are each right, but do not give the same bytes, are told."""
+    """Replicas that are correct but do not return the same bytes are reported."""
     server = start_server(package, WEB_CONCURRENCY="1").wait_until_ready()
-    url, handler = liar
-    handler.answer = b'{"outputs": {"y": [[3, 5], [7, 9]]}}'
+    url, handler = fake_service
+    handler.score_body = b'{"outputs": {"y": [[3, 5], [7, 9]]}}'
     handler.metrics = f'model_info{{digest="{handler.digest}"}} 1.0'.encode()
     assert main([url, *arguments]) == 0
     assert main([f"http://127.0.0.1:{server.port}", url, *arguments]) == 1

@@ -1,4 +1,4 @@
-"""The clients in docs/api.md: each one, as it stands there, gets the sample model's answer."""
+"""The client code in docs/api.md runs unchanged and gets the sample model's outputs."""
 
 import json
 import os
@@ -21,8 +21,8 @@ RUN = {
 }
 
 
-def test_all_are_there() -> None:
-    """curl, requests, Triton's client and fetch."""
+def test_complete() -> None:
+    """There are examples for curl, requests, Triton's client and fetch."""
     code = "".join(block for _, block in BLOCKS)
     assert all(word in code for word in ("curl", "requests.post", "tritonclient", "fetch("))
     assert len(BLOCKS) == 4
@@ -30,7 +30,7 @@ def test_all_are_there() -> None:
 
 @pytest.mark.parametrize(("language", "block"), BLOCKS, ids=[block.split()[1] for _, block in BLOCKS])
 def test_client(start_server: StartServer, tmp_path: Path, language: str, block: str) -> None:
-    """What it prints has the class and its probabilities."""
+    """The example prints the class and the probabilities."""
     command = RUN[language]
     if not shutil.which(command[0]):
         missing = f"{command[0]} is not installed"

@@ -15,8 +15,8 @@ from tests.conftest import MakeClient
 NPY = {"content-type": "application/x-npy", "accept": "application/x-npy"}
 
 
-def dumped(array: Any, **options: Any) -> bytes:
-    """The bytes that `numpy.save` writes."""
+def dump(array: Any, **options: Any) -> bytes:
+    """Return the bytes that `numpy.save` writes."""
     stream = io.BytesIO()
     np.save(stream, array, **options)
     return stream.getvalue()
@@ -38,28 +38,28 @@ def dumped(array: Any, **options: Any) -> bytes:
         (TensorProto.STRING, np.array(["ab", "Grüße", ""])),
     ],
 )
-def test_there_and_back(serve: MakeClient, datatype: int, array: np.ndarray) -> None:
-    """Every type comes back as it went in, bit for bit."""
-    reply = serve(models.identity(datatype, None)).post("/score", data=dumped(array), headers=NPY)
+def test_round_trip(serve: MakeClient, datatype: int, array: np.ndarray) -> None:
+    """Every datatype is returned bit for bit."""
+    reply = serve(models.identity(datatype, None)).post("/score", data=dump(array), headers=NPY)
     assert reply.status_code == 200, reply.text
     assert reply.content_type == "application/x-npy"
-    back = np.load(io.BytesIO(reply.data))
+    returned = np.load(io.BytesIO(reply.data))
     if array.dtype.kind == "V" or array.dtype == ml_dtypes.bfloat16:
-        back = back.view(array.dtype)
-    assert back.shape == array.shape
-    assert back.tobytes() == np.asarray(array, order="C").tobytes()
+        returned = returned.view(array.dtype)
+    assert returned.shape == array.shape
+    assert returned.tobytes() == np.asarray(array, order="C").tobytes()
 
 
 def test_mixed(client: FlaskClient) -> None:
-    """Either side can be JSON."""
+    """The request or the reply can be JSON."""
     array = np.array([[1, 2], [3, 4]], np.float32)
-    reply = client.post("/score", data=dumped(array), headers={"content-type": "application/x-npy"})
+    reply = client.post("/score", data=dump(array), headers={"content-type": "application/x-npy"})
     assert reply.get_json()["outputs"] == {"y": [[3, 5], [7, 9]]}
     reply = client.post("/score", json={"inputs": [[1, 2]]}, headers={"accept": "application/x-npy"})
     assert np.load(io.BytesIO(reply.data)).tolist() == [[3, 5]]
 
 
-GOOD = dumped(np.array([[1, 2]], np.float32))
+GOOD = dump(np.array([[1, 2]], np.float32))
 
 
 @pytest.mark.parametrize(
@@ -77,28 +77,28 @@ GOOD = dumped(np.array([[1, 2]], np.float32))
         (GOOD.replace(b"(1, 2), }", b"(1 2), } "), "is not an array in NumPy's format"),
         (GOOD.replace(b"<f4", b"<zz"), "is not an array in NumPy's format"),
         (GOOD.replace(b"<f4", b"<z4"), "is not an array in NumPy's format"),
-        (dumped(np.array([[1, 2]])), "an array of int64"),
-        (dumped(np.array([[1, 2]], ">f4")), "an array of >f4"),
-        (dumped(np.array([["a", "b"]])), "an array of <U1"),
-        (dumped(np.array([[{}, 1]], object), allow_pickle=True), "holds pickled objects"),
-        (dumped(np.array([[1, 2, 3]], np.float32)), "expected FP32 [batch, 2], got shape [1, 3]"),
-        (dumped(np.array([1, 2], np.float32)), "got shape [2]"),
-        (dumped(np.zeros(1, [("a", "f4")])), "is not an array in NumPy's format"),
+        (dump(np.array([[1, 2]])), "an array of int64"),
+        (dump(np.array([[1, 2]], ">f4")), "an array of >f4"),
+        (dump(np.array([["a", "b"]])), "an array of <U1"),
+        (dump(np.array([[{}, 1]], object), allow_pickle=True), "contains pickled objects"),
+        (dump(np.array([[1, 2, 3]], np.float32)), "expected FP32 [batch, 2], got shape [1, 3]"),
+        (dump(np.array([1, 2], np.float32)), "got shape [2]"),
+        (dump(np.zeros(1, [("a", "f4")])), "is not an array in NumPy's format"),
     ],
 )
-def test_refused(client: FlaskClient, data: bytes, words: str) -> None:
-    """Pickles, other types and shapes, and lengths that lie."""
+def test_rejected(client: FlaskClient, data: bytes, words: str) -> None:
+    """Pickles, other datatypes and shapes, and wrong lengths are rejected."""
     reply = client.post("/score", data=data, headers=NPY)
     assert reply.status_code == 400, reply.data
     assert words in reply.get_json()["error"]
 
 
 def test_several(serve: MakeClient) -> None:
-    """A model of several inputs or outputs is asked in JSON."""
+    """A model with several inputs or outputs cannot use this format."""
     client = serve(models.total())
     reply = client.post("/score", data=GOOD, headers={"content-type": "application/x-npy"})
-    assert (reply.status_code, "model of one input" in reply.get_json()["error"]) == (400, True)
+    assert (reply.status_code, "model with one input" in reply.get_json()["error"]) == (400, True)
     reply = client.post(
         "/score", json={"inputs": {"a": [1], "b": [2]}}, headers={"accept": "application/x-npy"}
     )
-    assert (reply.status_code, "model of one output" in reply.get_json()["error"]) == (400, True)
+    assert (reply.status_code, "model with one tensor output" in reply.get_json()["error"]) == (400, True)

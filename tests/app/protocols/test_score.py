@@ -1,4 +1,4 @@
-"""Right requests: both forms, what every reply carries, and how requests are told apart."""
+"""Valid requests in both forms, and the ids and headers of replies."""
 
 import numpy as np
 import orjson
@@ -26,13 +26,13 @@ from tests.conftest import MakeClient
     ],
 )
 def test_form(client: FlaskClient, body: object, key: str, expected: object) -> None:
-    """Columnar and row by row; bare, by input and by column."""
+    """Inputs may be columns or rows; bare values, by input name or by column name."""
     reply = client.post("/score", json=body)
     assert reply.get_json()[key] == expected
 
 
 def test_rows_of_several_inputs(serve: MakeClient) -> None:
-    """Rows that name several inputs are stacked an input each."""
+    """Rows with several inputs are stacked input by input."""
     add = helper.make_node("Add", ["a", "b"], ["s"])
     kinds = {name: models.tensor(name, shape=["n"]) for name in "abs"}
     client = serve(models.model([add], [kinds["a"], kinds["b"]], [kinds["s"]]))
@@ -40,8 +40,8 @@ def test_rows_of_several_inputs(serve: MakeClient) -> None:
     assert reply.get_json()["predictions"] == [{"s": 3}, {"s": 7}]
 
 
-def test_reply_carries(client: FlaskClient, app: Flask) -> None:
-    """The id, and which model answered, in the body and in the headers."""
+def test_reply_headers(client: FlaskClient, app: Flask) -> None:
+    """The request's id and the model are in the body and in the headers."""
     reply = client.post("/score", json={"inputs": [[1, 2]]}, headers={"x-request-id": "abc-1"})
     body = reply.get_json()
     digest = app.extensions["scorebox"].model.package.digest
@@ -53,30 +53,30 @@ def test_reply_carries(client: FlaskClient, app: Flask) -> None:
 
 
 @pytest.mark.parametrize("path", ["/", "/healthz", "/readyz", "/model", "/metrics", "/nowhere"])
-def test_every_route_carries(client: FlaskClient, path: str) -> None:
-    """The id and the model's headers are on the replies of all routes."""
+def test_headers_of_every_route(client: FlaskClient, path: str) -> None:
+    """The replies of all routes have the id and the model's headers."""
     headers = client.get(path, headers={"x-request-id": "abc-1"}).headers
     assert headers["x-request-id"] == "abc-1"
     assert headers["x-model-version"] == "3"
     assert headers["x-model-digest"].startswith("sha256:")
 
 
-@pytest.mark.parametrize("given", ["", "ü", "a\tb"])
-def test_id_that_is_not_echoed(client: FlaskClient, given: str) -> None:
-    """An id that is not printable is replaced by one of ours."""
-    header = client.post("/score", data=b"{", headers={"x-request-id": given}).headers["x-request-id"]
+@pytest.mark.parametrize("id_", ["", "ü", "a\tb"])
+def test_unprintable_id(client: FlaskClient, id_: str) -> None:
+    """An id that is not printable is replaced by a generated one."""
+    header = client.post("/score", data=b"{", headers={"x-request-id": id_}).headers["x-request-id"]
     assert len(header) == 32
-    assert header != given
+    assert header != id_
 
 
 def test_ids_differ(client: FlaskClient) -> None:
-    """Every request without an id gets one of its own."""
+    """Every request without an id gets a different one."""
     ids = {client.post("/score", json={"inputs": [[1, 2]]}).get_json()["id"] for _ in range(20)}
     assert len(ids) == 20
 
 
 def test_large_batch(client: FlaskClient) -> None:
-    """Ten thousand rows, in both forms."""
+    """Ten thousand rows are scored in both forms."""
     rows = np.arange(20_000, dtype=np.float32).reshape(-1, 2)
     expected = (2 * rows + 1).tolist()
     assert client.post("/score", json={"inputs": rows.tolist()}).get_json()["outputs"]["y"] == expected
@@ -85,7 +85,7 @@ def test_large_batch(client: FlaskClient) -> None:
 
 
 def test_column_named_as_the_input(settings: Settings, package: object) -> None:
-    """Where a column has the input's own name, an object is read by column."""
+    """If a column has the input's name, an object is read by column names."""
     manifest = settings.model_path / "manifest.json"
     manifest.write_bytes(orjson.dumps(orjson.loads(manifest.read_bytes()) | {"features": ["x", "b"]}))
     client = create_app(settings).test_client()

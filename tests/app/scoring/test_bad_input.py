@@ -220,7 +220,7 @@ def test_several_inputs(serve: MakeClient, inputs: Any, words: str) -> None:
     [
         ([{"a": 1, "b": 2}, {"a": 1}], "instance 1: missing input 'b'"),
         ([[1, 2]], "expected each instance to be an object of 'a', 'b'"),
-        ([{"a": 1, "b": 2}], "output 'f' has not one element an instance: ask with 'inputs'"),
+        ([{"a": 1, "b": 2}], "output 'f' does not have one element per instance: use 'inputs' instead"),
     ],
 )
 def test_several_inputs_by_row(serve: MakeClient, instances: Any, words: str) -> None:
