@@ -29,10 +29,10 @@ def paths(model: ServedModel) -> dict[str, Any]:
     base, versioned = f"/v2/models/{model.name}", f"/v2/models/{model.name}/versions/{model.version}"
     specs = (*model.inputs.values(), *model.outputs.values())
     found = _server()
-    for suffix, path in (("", base), ("Version", versioned)):
-        found |= _model(model, path, suffix)
+    for suffix, form, path in (("", "V2", base), ("Version", "V2, by version", versioned)):
+        found |= _model(model, path, suffix, form)
         if all(datatype(spec) for spec in specs):
-            found[f"{path}/infer"] = {"post": _infer(model, f"v2Infer{suffix}")}
+            found[f"{path}/infer"] = {"post": _infer(model, f"v2Infer{suffix}", f"Infer ({form})")}
     return found
 
 
@@ -46,26 +46,31 @@ def _server() -> dict[str, Any]:
         "/v2": {
             "get": parts.get(
                 "v2",
-                "Get server metadata",
+                "Get server metadata (V2)",
                 "The server's name, its protocol version and its extensions.",
                 metadata,
             )
         },
-        "/v2/health/live": {"get": parts.get("v2Live", "Check liveness", "The process is alive.", live)},
+        "/v2/health/live": {"get": parts.get("v2Live", "Check liveness (V2)", "The process is alive.", live)},
         "/v2/health/ready": {
             "get": parts.get(
-                "v2Ready", "Check readiness", "The service is ready for requests.", ready, errors.NotReady
+                "v2Ready",
+                "Check readiness (V2)",
+                "The service is ready for requests.",
+                ready,
+                errors.NotReady,
             )
         },
     }
 
 
-def _model(model: ServedModel, path: str, suffix: str) -> dict[str, Any]:
+def _model(model: ServedModel, path: str, suffix: str, form: str) -> dict[str, Any]:
     """Return the paths of the model's metadata and readiness.
 
     Args:
         path: of the model, or of its version.
         suffix: of the operations' ids.
+        form: of the path, for the operations' summaries.
     """
     name = {"const": model.name}
     tensor = {
@@ -84,13 +89,13 @@ def _model(model: ServedModel, path: str, suffix: str) -> dict[str, Any]:
     ready = parts.json(parts.closed_object({"name": name, "ready": {"const": True}}))
     get_metadata = parts.get(
         f"v2Model{suffix}",
-        "Get model metadata",
+        f"Get model metadata ({form})",
         "The model's inputs and outputs.",
         parts.json(parts.closed_object(metadata)),
     )
     get_ready = parts.get(
         f"v2Model{suffix}Ready",
-        "Check the model's readiness",
+        f"Check the model's readiness ({form})",
         "The model is ready for requests.",
         ready,
         errors.NotReady,
@@ -98,12 +103,12 @@ def _model(model: ServedModel, path: str, suffix: str) -> dict[str, Any]:
     return {path: {"get": get_metadata | {"x-guarded": True}}, f"{path}/ready": {"get": get_ready}}
 
 
-def _infer(model: ServedModel, operation_id: str) -> dict[str, Any]:
+def _infer(model: ServedModel, operation_id: str, summary: str) -> dict[str, Any]:
     binary = {BINARY: {"schema": {"type": "string", "format": "binary"}}}
     return {
         "operationId": operation_id,
         "tags": ["Scoring"],
-        "summary": "Infer",
+        "summary": summary,
         "description": DESCRIPTION,
         "requestBody": {"required": True, "content": parts.json(_request(model)) | binary},
         "responses": {

@@ -1,4 +1,4 @@
-"""`/`: a sign of life for a probe; for a browser the page, see `app/routes/static/home.html`."""
+"""`/`: a health check, and for browsers the page `app/routes/static/home.html`."""
 
 import base64
 import hashlib
@@ -13,7 +13,7 @@ PAGE = Path(__file__).parent / "static/home.html"
 
 
 def blueprint() -> Blueprint:
-    """The root."""
+    """Return the route `/`."""
     routes = Blueprint("home", __name__)
     page = PAGE.read_bytes()
     policy = _policy(page.decode())
@@ -31,7 +31,7 @@ def blueprint() -> Blueprint:
 
 
 def _policy(page: str) -> str:
-    """Lets run what stands in the page itself, by its hash, and lets it ask this host alone."""
+    """Allow the page's own script and style, by hash, and requests to this host, and nothing else."""
     script, style = (
         base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
         for tag in ("script", "style")
