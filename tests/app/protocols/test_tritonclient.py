@@ -46,7 +46,7 @@ def test_tritonclient(
             inputs = [triton.InferInput("x", rows.shape, "FP32"), triton.InferInput("words", [3], "BYTES")]
             inputs[0].set_data_from_numpy(rows, binary_data=binary)
             inputs[1].set_data_from_numpy(words, binary_data=binary)
-            both = [triton.InferRequestedOutput(name, binary_data=binary) for name in ("said", "y")]
+            both = [triton.InferRequestedOutput(name, binary_data=binary) for name in ("echo", "y")]
             for outputs in (both, both[:1], None):
                 result = await call(
                     client.infer,
@@ -60,11 +60,11 @@ def test_tritonclient(
                 reply = result.get_response()
                 assert reply["id"] == "my-id"
                 names = [output["name"] for output in reply["outputs"]]
-                assert names == (["said", "y"][: len(outputs)] if outputs else ["y", "said"])
-                said = [
-                    word.decode() if isinstance(word, bytes) else word for word in result.as_numpy("said")
+                assert names == (["echo", "y"][: len(outputs)] if outputs else ["y", "echo"])
+                echoed = [
+                    word.decode() if isinstance(word, bytes) else word for word in result.as_numpy("echo")
                 ]
-                assert said == words.tolist()
+                assert echoed == words.tolist()
                 if "y" in names:
                     assert result.as_numpy("y").tolist() == [[3, 5], [7, 9]]
             with pytest.raises(InferenceServerException, match="missing input 'words'"):
