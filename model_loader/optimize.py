@@ -37,9 +37,9 @@ def optimize(package: Package) -> bool:
     """
     # ONNX Runtime takes a while to load.
     import onnxruntime
-    from onnxruntime.capi import onnxruntime_pybind11_state as state
 
-    refusals = tuple(e for e in vars(state).values() if isinstance(e, type) and issubclass(e, Exception))
+    from model_loader.package.ort_errors import ORT_ERRORS
+
     target = optimized_path(package.path.resolve())
     with exclusive_lock(target.parent):
         if _is_optimized(package, onnxruntime.__version__):
@@ -48,16 +48,17 @@ def optimize(package: Package) -> bool:
         shutil.rmtree(staging, ignore_errors=True)
         staging.mkdir()
         try:
-            before = _write(package.path / MODEL_FILE, staging / MODEL_FILE)
-            after = _session(staging / MODEL_FILE)
+            try:
+                before = _write(package.path / MODEL_FILE, staging / MODEL_FILE)
+                after = _session(staging / MODEL_FILE)
+            except ORT_ERRORS as exc:
+                raise PackageError(f"{package} cannot be optimized: {explain(exc)}") from exc
             if read_model_io(after) != read_model_io(before):
                 raise PackageError(f"{package} cannot be optimized: its inputs or outputs would change")
             files = {file.name: vars(hash_file(file)) for file in sorted(staging.iterdir())}
             note = recipe(package, onnxruntime.__version__) | {"files": files}
             (staging / OPTIMIZED_FILE).write_bytes(encode(note))
             replace_directory(staging, target)
-        except refusals as exc:
-            raise PackageError(f"{package} cannot be optimized: {explain(exc)}") from exc
         finally:
             shutil.rmtree(staging, ignore_errors=True)
     return True

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import onnxruntime as ort
-from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from app.errors import InferenceFailed, ModelError
 from app.model.low_precision import RAW_DATATYPES, from_ort_value, to_ort_value
@@ -22,18 +21,8 @@ from model_loader.package import (
 )
 from model_loader.package.custom_ops import explain, register_extensions
 from model_loader.package.optimized import find_optimized
+from model_loader.package.ort_errors import ORT_ERRORS
 
-# ONNX Runtime's own exceptions have no common base but Exception; the others are what pybind raises.
-ORT_ERRORS: tuple[type[Exception], ...] = (
-    *(
-        error
-        for error in vars(ort_errors).values()
-        if isinstance(error, type) and issubclass(error, Exception)
-    ),
-    RuntimeError,
-    ValueError,
-    TypeError,
-)
 OPTIMIZED_PROVIDERS = ("CPUExecutionProvider",)
 # glibc keeps freed memory until it is asked to return it to the system; other C libraries lack the function.
 _malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)

@@ -116,9 +116,9 @@ def _draft(directory: Path) -> dict[str, Any]:
 def _open(path: Path) -> ModelIO:
     # ONNX Runtime takes a while to load, and only publishing needs it.
     import onnxruntime
-    from onnxruntime.capi import onnxruntime_pybind11_state as state
 
-    refusals = tuple(e for e in vars(state).values() if isinstance(e, type) and issubclass(e, Exception))
+    from model_loader.package.ort_errors import ORT_ERRORS
+
     options = onnxruntime.SessionOptions()
     register_extensions(options)
     options.log_severity_level = 4
@@ -127,7 +127,7 @@ def _open(path: Path) -> ModelIO:
     options.add_session_config_entry("session.disable_prepacking", "1")
     try:
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    except refusals as exc:
+    except ORT_ERRORS as exc:
         raise PackageError(f"ONNX Runtime cannot open {path}: {explain(exc)}") from exc
     return read_model_io(session)
 

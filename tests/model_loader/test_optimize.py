@@ -27,7 +27,7 @@ def test_optimize(package: Path, loader: Loader) -> None:
     assert done.code == 0
     assert done.out.startswith("optimized tiny/3@sha256:")
     optimized = package.with_name("model.optimized")
-    assert sorted(file.name for file in optimized.iterdir()) == [OPTIMIZED_FILE, "model.onnx", "weights.bin"]
+    assert sorted(file.name for file in optimized.iterdir()) == ["model.onnx", OPTIMIZED_FILE, "weights.bin"]
     note = json.loads((optimized / OPTIMIZED_FILE).read_text())
     assert note["digest"] == verify_package(package).digest
     assert find_optimized(read_package(package), VERSION) == optimized / "model.onnx"

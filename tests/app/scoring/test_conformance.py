@@ -22,11 +22,11 @@ from werkzeug.serving import make_server
 
 from app import create_app
 from app.errors import ModelError
-from app.model.onnx_model import ORT_ERRORS
 from app.protocols.open_inference import HEADER_LENGTH, NAMES, from_bytes, to_bytes
 from app.service import Service
 from app.settings import Settings
 from model_loader.package import TensorSpec
+from model_loader.package.ort_errors import ORT_ERRORS
 
 STRIDE = 12
 SPELLED = {"NaN": np.nan, "Infinity": np.inf, "-Infinity": -np.inf}

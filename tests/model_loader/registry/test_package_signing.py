@@ -113,7 +113,7 @@ def test_files_of_another_version(store: Store, tmp_path: Path, signed: Release,
     forged = publish(draft, store)
     signature, _ = store.read(f"{signed.path}/model.sig") or (b"", "")
     store.write(f"{forged.path}/model.sig", signature, None)
-    with pytest.raises(PackageError, match="ModelIO mismatch"):
+    with pytest.raises(PackageError, match="Signature mismatch"):
         pull(store, forged, OUTPUT, verify_key=key.with_suffix(".pub"))
 
 
