@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
-from app.model.samples import Sample
 from app.model.self_test import VerifiedModel, load_and_verify
 from app.model.served_model import ServedModel
 from app.model.transform_executor import TransformExecutor
@@ -19,6 +18,7 @@ from app.scoring.api_keys import ApiKeys
 from app.scoring.callers import Callers
 from app.scoring.scorer import Route, Scorer, routes
 from app.settings import Settings
+from model_loader.package.samples import Sample
 
 if TYPE_CHECKING:
     from app.observability.tracing import Tracing

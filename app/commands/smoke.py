@@ -19,9 +19,10 @@ from time import monotonic, sleep
 from typing import Any
 
 from app.errors import RequestError, ScoreboxError
-from app.model.samples import Sample, matches, read_samples
+from app.model.samples import matches, read_samples
 from app.tensors.from_json import from_json
 from model_loader.package import Package, PackageError, TensorSpec, verify_package
+from model_loader.package.samples import Sample
 
 TIMEOUT_S = 30
 POLL_S = 0.2

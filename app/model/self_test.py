@@ -7,11 +7,12 @@ import orjson
 
 from app.errors import InvalidRequest, ModelError, RequestError
 from app.model.onnx_model import load, load_optimized, open_package
-from app.model.samples import Sample, matches, read_samples
+from app.model.samples import matches, read_samples
 from app.model.served_model import ServedModel
 from app.settings import Settings
 from app.tensors.from_json import from_json, inputs_from_json
 from app.tensors.to_json import to_json
+from model_loader.package.samples import Sample
 
 
 def run(model: ServedModel, samples: Sequence[Sample]) -> None:

@@ -9,12 +9,13 @@ import numpy as np
 from app.errors import RequestError
 from app.model.batcher import INLINE_S, Batcher, Inputs, row_shapes
 from app.model.onnx_model import Model
-from app.model.samples import ATOL, RTOL, Sample, matches
+from app.model.samples import matches
 from app.model.served_model import ServedModel
 from app.settings import Settings
 from app.tensors.datatypes import DATATYPES
 from app.tensors.from_json import inputs_from_json
 from model_loader.package import TensorSpec
+from model_loader.package.samples import ATOL, RTOL, Sample
 
 REPEATS = 5
 

@@ -6,7 +6,6 @@ https://spec.openapis.org/oas/v3.1.1. A protocol adds its paths in `build`.
 from typing import Any
 
 from app import errors
-from app.model.samples import Sample
 from app.model.served_model import ServedModel
 from app.openapi import examples, open_inference, parts, score
 from app.protocols import npy
@@ -14,6 +13,7 @@ from app.scoring.request_ids import CLIENT_REQUEST_ID, MAX_CHARACTERS, MS_REQUES
 from app.settings import Settings
 from app.tensors.io_spec import single_input
 from model_loader.package import TensorSpec
+from model_loader.package.samples import Sample
 
 HTML = {"text/html": {"schema": {"type": "string"}}}
 

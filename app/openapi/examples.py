@@ -7,11 +7,11 @@ import numpy as np
 import orjson
 
 from app.errors import InvalidRequest
-from app.model.samples import Sample
 from app.model.served_model import ServedModel
 from app.protocols.score import decode_json, encode
 from app.tensors.from_json import from_json
 from model_loader.package import TensorSpec
+from model_loader.package.samples import Sample
 
 MAX_CURL_CHARACTERS = 1500
 # A larger example, such as an image as nested lists, would make up most of the OpenAPI document.

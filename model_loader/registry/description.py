@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from model_loader.errors import PackageError
-from model_loader.package import MANIFEST_FILE, SAMPLES_FILE, ModelIO, TensorSpec, is_number
+from model_loader.package import MANIFEST_FILE, SAMPLES_FILE, ModelIO, TensorSpec
+from model_loader.package.samples import Sample
 
 
 def check_features(features: Sequence[Any], signature: ModelIO) -> None:
@@ -27,41 +28,23 @@ def check_features(features: Sequence[Any], signature: ModelIO) -> None:
             )
 
 
-def check_samples(document: Any, signature: ModelIO | None) -> None:
-    """`samples.json` is a list, `[{"inputs": {…}, "outputs": {…}, "rtol": 1e-4, "atol": 1e-5}, …]`.
-
-    Args:
-        signature: the model's; None where they are in the terms of the service's transform.
+def check_samples(samples: Sequence[Sample], signature: ModelIO) -> None:
+    """Check that samples name the model's inputs and outputs.
 
     Raises:
-        PackageError: it is not, or names what the model does not have; the message has the sample's number.
+        PackageError: a sample names something that the model does not have, or lacks an input.
     """
-    if not isinstance(document, list) or not document:
-        raise PackageError(f"{SAMPLES_FILE}: expected a list of at least one sample")
-    for index, sample in enumerate(document):
-        _check_sample(f"{SAMPLES_FILE}: sample {index}", sample, signature)
+    for index, sample in enumerate(samples):
+        where = f"{SAMPLES_FILE}: sample {index}"
+        _check_names(where, "input", sample.inputs, signature.inputs)
+        _check_names(where, "output", sample.outputs, signature.outputs)
+        for spec in signature.inputs:
+            if spec.name not in sample.inputs and not spec.optional:
+                raise PackageError(f"{where}: input '{spec.name}' is missing")
 
 
-def _check_sample(where: str, sample: Any, signature: ModelIO | None) -> None:
-    match sample:
-        case {"inputs": {**inputs}, "outputs": {**outputs}, **tolerances} if outputs:
-            if signature:
-                _check_names(f"{where}: input", inputs, signature.inputs)
-                _check_names(f"{where}: output", outputs, signature.outputs)
-        case _:
-            raise PackageError(f"{where}: expected inputs and outputs, each an object of names and values")
-    for spec in signature.inputs if signature else ():
-        if spec.name not in inputs and not spec.optional:
-            raise PackageError(f"{where}: input '{spec.name}' is missing")
-    for name, value in tolerances.items():
-        if name not in ("rtol", "atol") or not is_number(value) or value < 0:
-            raise PackageError(
-                f"{where}: expected rtol and atol, numbers of 0 or more, got {name} = {value!r}"
-            )
-
-
-def _check_names(where: str, values: Mapping[Any, Any], specs: Sequence[TensorSpec]) -> None:
+def _check_names(where: str, kind: str, values: Mapping[str, Any], specs: Sequence[TensorSpec]) -> None:
     known = [spec.name for spec in specs]
     for name in values:
         if name not in known:
-            raise PackageError(f"{where} '{name}' is none of the model's, {', '.join(known)}")
+            raise PackageError(f"{where}: the model has no {kind} '{name}'; it has {', '.join(known)}")

@@ -21,6 +21,7 @@ from model_loader.package import (
 )
 from model_loader.package.baseline import parse_baseline
 from model_loader.package.custom_ops import explain, register_extensions
+from model_loader.package.samples import parse_samples
 from model_loader.registry.description import check_features, check_samples
 
 # What a trainer may say in a draft `manifest.json`, and what publishing says in its place.
@@ -69,7 +70,12 @@ def read_candidate(directory: Path) -> Candidate:
         check_features(features, signature)
     parse_metrics(draft)
     if SAMPLES_FILE in files:
-        check_samples(_read_json(directory / SAMPLES_FILE), None if draft.get("transformed") else signature)
+        path = directory / SAMPLES_FILE
+        samples = parse_samples(path.read_bytes(), str(path))
+        if not samples:
+            raise PackageError(f"{path}: expected a list of at least one sample")
+        if not draft.get("transformed"):
+            check_samples(samples, signature)
     if BASELINE_FILE in files:
         inputs = {spec.name for spec in signature.inputs}
         outputs = {spec.name for spec in signature.outputs}

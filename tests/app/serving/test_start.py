@@ -43,9 +43,18 @@ def sample(**outputs: Any) -> dict[str, Any]:
         ([{"inputs": [[1, 2]], "outputs": {"y": [[3, 5]]}}], ["sample 0: expected inputs and outputs"]),
         ([{"inputs": {"x": [[1, 2]]}, "outputs": [[3, 5]]}], ["sample 0: expected inputs and outputs"]),
         ([sample()], ["sample 0: expected inputs and outputs"]),
-        ([sample(y=[[3, 5]]) | {"rtol": "1e-3"}], ["sample 0: expected rtol and atol to be numbers"]),
-        ([sample(y=[[3, 5]]) | {"tolerance": 1}], ["sample 0: expected rtol and atol to be numbers"]),
-        ({"inputs": {}}, ["samples.json is not a list of samples"]),
+        (
+            [sample(y=[[3, 5]]) | {"rtol": "1e-3"}],
+            ["sample 0: expected rtol and atol to be numbers of 0 or more"],
+        ),
+        ([sample(y=[[3, 5]]) | {"rtol": -0.5}], ["sample 0: expected rtol and atol", "got rtol = -0.5"]),
+        ([sample(y=[[3, 5]]) | {"atol": True}], ["sample 0: expected rtol and atol", "got atol = True"]),
+        ([sample(y=[[3, 5]]) | {"atol": float("inf")}], ["samples.json is not JSON"]),
+        (
+            [sample(y=[[3, 5]]) | {"tolerance": 1}],
+            ["sample 0: expected rtol and atol to be numbers of 0 or more"],
+        ),
+        ({"inputs": {}}, ["samples.json: expected a list of samples, got dict"]),
     ],
 )
 def test_sample_refused(tmp_path: Path, samples: Any, words: list[str]) -> None:

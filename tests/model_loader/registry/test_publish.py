@@ -149,16 +149,17 @@ BAD_FILES: list[tuple[str, Any, str]] = [
     ("samples.json", "[", r"draft/samples.json is not JSON"),
     ("samples.json", "[" * 100_000, r"draft/samples.json is not JSON"),
     ("samples.json", [], r"samples.json: expected a list of at least one sample"),
-    ("samples.json", {"samples": SAMPLES}, r"samples.json: expected a list of at least one sample"),
+    ("samples.json", {"samples": SAMPLES}, r"samples.json: expected a list of samples, got dict"),
     ("samples.json", [*SAMPLES, 3], r"sample 1: expected inputs and outputs"),
     ("samples.json", sample(inputs=[1]), r"sample 0: expected inputs and outputs"),
     ("samples.json", sample(outputs={}), r"sample 0: expected inputs and outputs"),
-    ("samples.json", sample(inputs={"z": 1}), r"sample 0: input 'z' is none of the model's, x"),
+    ("samples.json", sample(inputs={"z": 1}), r"sample 0: the model has no input 'z'; it has x"),
     ("samples.json", sample(inputs={}), r"sample 0: input 'x' is missing"),
-    ("samples.json", sample(outputs={"z": 1}), r"sample 0: output 'z' is none of the model's, y"),
-    ("samples.json", sample(rtol="1"), r"sample 0: expected rtol and atol, .*, got rtol = '1'"),
-    ("samples.json", sample(atol=-1), r"sample 0: expected rtol and atol, .*, got atol = -1"),
-    ("samples.json", sample(tolerance=1), r"sample 0: expected rtol and atol, .*, got tolerance = 1"),
+    ("samples.json", sample(outputs={"z": 1}), r"sample 0: the model has no output 'z'; it has y"),
+    ("samples.json", sample(rtol="1"), r"sample 0: expected rtol and atol .*, got rtol = '1'"),
+    ("samples.json", sample(atol=-1), r"sample 0: expected rtol and atol .*, got atol = -1"),
+    ("samples.json", '[{"inputs": {"x": NaN}, "outputs": {"y": 1}}]', r"draft/samples.json is not JSON"),
+    ("samples.json", sample(tolerance=1), r"sample 0: expected rtol and atol .*, got tolerance = 1"),
     ("baseline.json", "nonsense", r"draft/baseline.json is not JSON"),
     ("model.onnx", "nonsense", r"ONNX Runtime cannot open draft/model.onnx: .*Protobuf parsing failed"),
     ("a\\b.bin", "", r"path 'a\\\\b.bin' would leave the package directory or cannot be stored"),
@@ -206,7 +207,7 @@ def test_transformed(draft: Path, store: Store) -> None:
     """Samples in the terms of a transform name what the graph does not have; the manifest has to say so."""
     document = [{"inputs": {"text": ["a"]}, "outputs": {"kind": ["b"]}}]
     (draft / "samples.json").write_text(json.dumps(document))
-    with pytest.raises(PackageError, match="sample 0: input 'text' is none of the model's, x"):
+    with pytest.raises(PackageError, match="sample 0: the model has no input 'text'; it has x"):
         publish(draft, store)
     manifest = json.loads((draft / "manifest.json").read_text())
     (draft / "manifest.json").write_text(json.dumps(manifest | {"transformed": "yes"}))
