@@ -11,11 +11,11 @@ from app.errors import InferenceFailed, ModelError
 from app.model.low_precision import RAW_DATATYPES, from_ort_value, to_ort_value
 from app.settings import Settings
 from model_loader.package import (
-    ModelIO,
     Package,
     PackageError,
     TensorSpec,
     bare_package,
+    check_features,
     read_model_io,
     verify_package,
 )
@@ -53,7 +53,8 @@ class Model:
         self._output_names = list(self.outputs)
         self._raw_inputs = [name for name, spec in self.inputs.items() if spec.datatype in RAW_DATATYPES]
         self._has_raw_outputs = any(spec.datatype in RAW_DATATYPES for spec in model_io.outputs)
-        _check_features(package, model_io)
+        if package.manifest.features:
+            check_features(package.manifest.features, model_io)
         non_numeric = [
             spec.name for spec in model_io.inputs if spec.datatype == "STRING" or "(" in spec.datatype
         ]
@@ -107,23 +108,6 @@ def _has_free_rows(spec: TensorSpec) -> bool:
     return "(" not in spec.datatype and spec.shape is not None and not isinstance(spec.shape[0], int)
 
 
-def _check_features(package: Package, model_io: ModelIO) -> None:
-    """Check that features, if any, are the column names of a single two-dimensional input of that width.
-
-    Raises:
-        ModelError: they are not.
-    """
-    features = package.manifest.features
-    required = [spec for spec in model_io.inputs if not spec.optional]
-    match required:
-        case [TensorSpec(shape=(_, int(width)))] if features and width != len(features):
-            raise ModelError(f"{package}: {len(features)} features for an input of {width} columns")
-        case [TensorSpec(shape=(_, _))]:
-            return
-    if features:
-        raise ModelError(f"{package}: features name the columns of a single two-dimensional input")
-
-
 def open_package(path: Path) -> Package:
     """Verify the package in a directory, or treat a single ONNX file as a package.
 
@@ -166,7 +150,7 @@ def _load(package: Package, file: Path, settings: Settings, *, is_optimized: boo
     try:
         model = Model(package, _create_session(package, file, settings, is_optimized=is_optimized))
     except PackageError as exc:
-        raise ModelError(str(exc)) from exc
+        raise ModelError(f"{package}: {exc}") from exc
     if _malloc_trim:
         _malloc_trim(0)  # return the memory that only loading needed
     return model

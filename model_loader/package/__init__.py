@@ -6,7 +6,14 @@ manifest, the digest, identifies the whole package.
 """
 
 from model_loader.errors import PackageError
-from model_loader.package.io_spec import DATATYPES, ModelIO, Session, TensorSpec, read_model_io
+from model_loader.package.io_spec import (
+    ORT_TYPES,
+    ModelIO,
+    Session,
+    TensorSpec,
+    check_features,
+    read_model_io,
+)
 from model_loader.package.manifest import (
     ABOUT,
     BASELINE_FILE,
@@ -37,10 +44,10 @@ from model_loader.package.verify import (
 __all__ = [
     "ABOUT",
     "BASELINE_FILE",
-    "DATATYPES",
     "MANIFEST_FILE",
     "MODEL_FILE",
     "NAME",
+    "ORT_TYPES",
     "SAMPLES_FILE",
     "SCHEMA",
     "SIGNATURE_FILE",
@@ -53,6 +60,7 @@ __all__ = [
     "Session",
     "TensorSpec",
     "bare_package",
+    "check_features",
     "check_path",
     "digest_of",
     "encode",

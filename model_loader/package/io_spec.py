@@ -1,12 +1,14 @@
 """A model's inputs and outputs: names, datatypes and shapes, read from its graph."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from model_loader.errors import PackageError
+from model_loader.package.manifest import MANIFEST_FILE
 
-# ONNX Runtime's names of the tensor types, and the ones the Open Inference Protocol gives them.
-DATATYPES = {
+# ONNX Runtime's name of a tensor type → the Open Inference Protocol's name, as in `TensorSpec.datatype`.
+ORT_TYPES = {
     "bool": "BOOL",
     "uint8": "UINT8",
     "uint16": "UINT16",
@@ -69,7 +71,7 @@ class Session(Protocol):
 
 @dataclass(frozen=True)
 class ModelIO:
-    """What a model takes and gives, read from its graph."""
+    """The inputs and outputs of a model, in the order of its graph."""
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
@@ -90,6 +92,29 @@ def read_model_io(session: Session) -> ModelIO:
     )
 
 
+def check_features(features: Sequence[Any], model_io: ModelIO) -> None:
+    """Check that `features` names the columns of the model's single two-dimensional input.
+
+    Raises:
+        PackageError: they are not different names, the model has no such input, or the input has another
+            number of columns.
+    """
+    if not all(isinstance(name, str) for name in features) or len(set(features)) != len(features):
+        raise PackageError(f"{MANIFEST_FILE}: expected features to be different names, got {features!r}")
+    match [spec for spec in model_io.inputs if not spec.optional]:
+        case [TensorSpec(name=name, shape=(_, columns))]:
+            if isinstance(columns, int) and columns != len(features):
+                raise PackageError(
+                    f"{MANIFEST_FILE}: expected {columns} features, one for each column of input '{name}', "
+                    f"got {len(features)}"
+                )
+        case _:
+            raise PackageError(
+                f"{MANIFEST_FILE}: features name the columns of a single two-dimensional input, "
+                "which this model does not have"
+            )
+
+
 def _spec(node: _Node, *, optional: bool = False) -> TensorSpec:
     datatype = _datatype(node.type, node.name)
     shape = tuple(node.shape) or None
@@ -99,12 +124,12 @@ def _spec(node: _Node, *, optional: bool = False) -> TensorSpec:
 def _datatype(onnx_type: str, name: str) -> str:
     """`seq(map(int64,tensor(float)))` → `seq(map(INT64, FP32))`."""
     outer, _, inner = onnx_type.removesuffix(")").partition("(")
-    if outer == "tensor" and inner in DATATYPES:
-        return DATATYPES[inner]
+    if outer == "tensor" and inner in ORT_TYPES:
+        return ORT_TYPES[inner]
     if outer in ("seq", "optional"):
         return f"{outer}({_datatype(inner, name)})"
     if outer == "map":
         key, _, value = inner.partition(",")
-        if key in DATATYPES:
-            return f"map({DATATYPES[key]}, {_datatype(value, name)})"
+        if key in ORT_TYPES:
+            return f"map({ORT_TYPES[key]}, {_datatype(value, name)})"
     raise PackageError(f"'{name}' has the type {onnx_type}, which cannot be served")

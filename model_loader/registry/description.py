@@ -4,28 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from model_loader.errors import PackageError
-from model_loader.package import MANIFEST_FILE, SAMPLES_FILE, ModelIO, TensorSpec
+from model_loader.package import SAMPLES_FILE, ModelIO, TensorSpec
 from model_loader.package.samples import Sample
-
-
-def check_features(features: Sequence[Any], signature: ModelIO) -> None:
-    """Column names are those of a single two-dimensional input.
-
-    Raises:
-        PackageError: they are not names, there is no such input, or it has another width.
-    """
-    if not all(isinstance(name, str) for name in features) or len(set(features)) != len(features):
-        raise PackageError(f"{MANIFEST_FILE}: expected features to be different names, got {features!r}")
-    match [spec for spec in signature.inputs if not spec.optional]:
-        case [TensorSpec(shape=(_, width))]:
-            if isinstance(width, int) and width != len(features):
-                raise PackageError(
-                    f"{MANIFEST_FILE}: expected {width} features, as wide as the input, got {len(features)}"
-                )
-        case _:
-            raise PackageError(
-                f"{MANIFEST_FILE}: features name the columns of a single two-dimensional input"
-            )
 
 
 def check_samples(samples: Sequence[Sample], signature: ModelIO) -> None:

@@ -14,6 +14,7 @@ from model_loader.package import (
     SAMPLES_FILE,
     FileEntry,
     ModelIO,
+    check_features,
     check_path,
     hash_file,
     parse_metrics,
@@ -22,7 +23,7 @@ from model_loader.package import (
 from model_loader.package.baseline import parse_baseline
 from model_loader.package.custom_ops import explain, register_extensions
 from model_loader.package.samples import parse_samples
-from model_loader.registry.description import check_features, check_samples
+from model_loader.registry.description import check_samples
 
 # What a trainer may say in a draft `manifest.json`, and what publishing says in its place.
 DRAFT_FIELDS = {

@@ -143,7 +143,11 @@ BAD_FILES: list[tuple[str, Any, str]] = [
         {"name": "tiny", "training": {"finished": "today"}},
         r"manifest.json: expected .*'today'",
     ),
-    ("manifest.json", {"name": "tiny", "features": ["a"]}, r"expected 2 features, as wide as the .*, got 1"),
+    (
+        "manifest.json",
+        {"name": "tiny", "features": ["a"]},
+        r"expected 2 features, one for each column .*, got 1",
+    ),
     ("manifest.json", {"name": "tiny", "features": ["a", "a"]}, r"expected features to be different names"),
     ("manifest.json", {"name": "tiny", "features": ["a", 1]}, r"expected features to be different names"),
     ("samples.json", "[", r"draft/samples.json is not JSON"),
@@ -185,7 +189,10 @@ def test_bad_draft(draft: Path, name: str, content: Any, message: str) -> None:
     [
         (models.total(), "features name the columns of a single two-dimensional input"),
         (models.identity(models.FLOAT, ()), "features name the columns of a single two-dimensional input"),
-        (models.identity(models.FLOAT, ("n", 3)), "expected 3 features, as wide as the input, got 2"),
+        (
+            models.identity(models.FLOAT, ("n", 3)),
+            "expected 3 features, one for each column of input 'x', got 2",
+        ),
     ],
 )
 def test_features_fit_no_other_model(workspace: Path, model: bytes, message: str) -> None:
