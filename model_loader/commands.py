@@ -10,7 +10,7 @@ from model_loader.errors import PackageError
 from model_loader.optimize import optimize
 from model_loader.package import verify_package
 from model_loader.package.optimized import optimized_path
-from model_loader.registry.draft import read_candidate
+from model_loader.registry.draft import read_draft
 from model_loader.registry.ledger import Entry, read_ledger
 from model_loader.registry.lockfile import Lock, read_lock
 from model_loader.registry.metrics_gate import check, read_floors
@@ -153,12 +153,12 @@ def run_gate(args: Namespace) -> Answer:
     """`gate`."""
     floors = read_floors(args.floors)
     if args.package:
-        draft = read_candidate(args.package).draft
-        store, name = _store(args), args.name or draft.get("name")
+        fields = read_draft(args.package).fields
+        store, name = _store(args), args.name or fields.get("name")
         if not name:
             raise PackageError(f"{args.package} does not say which model it is: give --name")
         path = candidate = str(args.package)
-        metrics = draft.get("metrics", {})
+        metrics = fields.get("metrics", {})
     else:
         store, release = _release(args)
         name, path, candidate = release.manifest.name, release.path, str(release)

@@ -7,7 +7,7 @@ from typing import Any
 
 from model_loader.errors import ConflictError, PackageError
 from model_loader.package import MANIFEST_FILE, SCHEMA, SIGNATURE_FILE, encode, parse_manifest
-from model_loader.registry.draft import Candidate, read_candidate
+from model_loader.registry.draft import Draft, read_draft
 from model_loader.registry.ledger import Entry, append, author, now, read_ledger
 from model_loader.registry.package_signing import check_key, sign
 from model_loader.registry.versions import VERSION, Release, check_name
@@ -41,29 +41,29 @@ def publish(
         PackageError: the package is not fit to be published, or changed meanwhile.
         StoreError: the store cannot be reached, or refuses.
     """
-    candidate = read_candidate(directory)
-    name = check_name(_name(candidate, name))
+    draft = read_draft(directory)
+    name = check_name(_name(draft, name))
     # What would fail in the end is better found before the upload.
-    parse_manifest(encode(_document(candidate, name, 1, parent)))
+    parse_manifest(encode(_document(draft, name, 1, parent)))
     read_ledger(store, name)
     if sign_key:
         check_key(sign_key)
     version = _claim(store, name)
-    text = encode(_document(candidate, name, version, parent))
+    text = encode(_document(draft, name, version, parent))
     release = Release(parse_manifest(text), text)
     if sign_key:
-        signature = sign(directory, list(candidate.files), text, sign_key)
+        signature = sign(directory, list(draft.files), text, sign_key)
         store.upload(f"{release.path}/{SIGNATURE_FILE}", io.BytesIO(signature))
-    for path in candidate.files:
-        _upload(candidate, path, store, f"{release.path}/{path}", progress)
+    for path in draft.files:
+        _upload(draft, path, store, f"{release.path}/{path}", progress)
     _seal(store, release)
     entry = Entry(now(), "publish", version, release.digest, author(), reason=reason)
     append(store, name, lambda _: entry)
     return release
 
 
-def _name(candidate: Candidate, name: str | None) -> str:
-    if found := name or candidate.draft.get("name"):
+def _name(draft: Draft, name: str | None) -> str:
+    if found := name or draft.fields.get("name"):
         return str(found)
     raise PackageError(f"the model has no name: give --name, or 'name' in {MANIFEST_FILE}")
 
@@ -84,28 +84,26 @@ def _claim(store: Store, name: str) -> int:
         return version
 
 
-def _upload(candidate: Candidate, path: str, store: Store, target: str, progress: Progress) -> None:
-    expected = candidate.files[path]
-    with Source(candidate.directory, path, expected.bytes, progress) as source:
+def _upload(draft: Draft, path: str, store: Store, target: str, progress: Progress) -> None:
+    expected = draft.files[path]
+    with Source(draft.directory, path, expected.bytes, progress) as source:
         store.upload(target, source)
         if source.sha256() != expected.sha256:
             raise PackageError(f"{path} changed while it was being published: publish again")
 
 
-def _document(candidate: Candidate, name: str, version: int, parent: int | None) -> dict[str, Any]:
-    signature = candidate.signature
+def _document(draft: Draft, name: str, version: int, parent: int | None) -> dict[str, Any]:
+    model_io = draft.model_io
     document = {
         "schema": SCHEMA,
         "name": name,
         "version": version,
         "created": now(),
-        "files": {
-            path: {"sha256": file.sha256, "bytes": file.bytes} for path, file in candidate.files.items()
-        },
-        "inputs": [spec.to_json() for spec in signature.inputs],
-        "outputs": [spec.to_json() for spec in signature.outputs],
+        "files": {path: {"sha256": file.sha256, "bytes": file.bytes} for path, file in draft.files.items()},
+        "inputs": [spec.to_json() for spec in model_io.inputs],
+        "outputs": [spec.to_json() for spec in model_io.outputs],
     }
-    said = candidate.draft | {"publisher": author()} | ({} if parent is None else {"parent": parent})
+    said = draft.fields | {"publisher": author()} | ({} if parent is None else {"parent": parent})
     return document | {field: value for field, value in said.items() if field != "name"}
 
 

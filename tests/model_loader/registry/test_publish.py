@@ -126,7 +126,11 @@ BAD_FILES: list[tuple[str, Any, str]] = [
     ("manifest.json", {}, r"the model has no name: give --name, or 'name' in manifest.json"),
     ("manifest.json", {"name": "../escape"}, r"expected the name of a model, .*, got '../escape'"),
     ("manifest.json", {"name": 3}, r"expected 'name' to be str, got int"),
-    ("manifest.json", {"name": "tiny", "metric": {}}, r"no field 'metric'; it may have name, features"),
+    (
+        "manifest.json",
+        {"name": "tiny", "metric": {}},
+        r"unknown field 'metric'; the fields are name, features",
+    ),
     ("manifest.json", {"name": "tiny", "parent": True}, r"expected 'parent' to be int, got bool"),
     ("manifest.json", {"name": "tiny", "metrics": []}, r"expected 'metrics' to be dict, got list"),
     ("manifest.json", {"name": "tiny", "metrics": {"a": "1"}}, r"metrics\['a'\] to be a finite .*, got '1'"),
@@ -165,11 +169,11 @@ BAD_FILES: list[tuple[str, Any, str]] = [
     ("samples.json", '[{"inputs": {"x": NaN}, "outputs": {"y": 1}}]', r"draft/samples.json is not JSON"),
     ("samples.json", sample(tolerance=1), r"sample 0: expected rtol and atol .*, got tolerance = 1"),
     ("baseline.json", "nonsense", r"draft/baseline.json is not JSON"),
-    ("model.onnx", "nonsense", r"ONNX Runtime cannot open draft/model.onnx: .*Protobuf parsing failed"),
+    ("model.onnx", "nonsense", r"ONNX Runtime cannot load draft/model.onnx: .*Protobuf parsing failed"),
     ("a\\b.bin", "", r"path 'a\\\\b.bin' would leave the package directory or cannot be stored"),
     ("C:b.bin", "", r"path 'C:b.bin' would leave the package directory or cannot be stored"),
-    (".DS_Store", "", r"draft/.DS_Store is hidden: a package holds what the model needs"),
-    (".git/config", "", r"draft/.git is hidden: a package holds what the model needs"),
+    (".DS_Store", "", r"draft/.DS_Store is hidden: a package holds only what the model needs"),
+    (".git/config", "", r"draft/.git is hidden: a package holds only what the model needs"),
 ]
 
 
@@ -271,7 +275,9 @@ def test_symbolic_link(draft: Path, store: Store, target: str, name: str) -> Non
     """No symbolic link is followed, wherever it leads."""
     (draft / name).parent.mkdir(exist_ok=True)
     (draft / name).symlink_to(target)
-    with pytest.raises(PackageError, match=r"weights.bin is a symbolic link: put the file itself there"):
+    with pytest.raises(
+        PackageError, match=r"weights.bin is a symbolic link: replace it with the file itself"
+    ):
         publish(draft, store)
     assert store.names("") == []
 
@@ -279,7 +285,7 @@ def test_symbolic_link(draft: Path, store: Store, target: str, name: str) -> Non
 def test_named_pipe(draft: Path, store: Store) -> None:
     """Something that cannot be read to an end is refused, not waited for."""
     os.mkfifo(draft / "pipe")
-    with pytest.raises(PackageError, match="pipe is not a file"):
+    with pytest.raises(PackageError, match="pipe is not a regular file"):
         publish(draft, store)
 
 
