@@ -1,7 +1,7 @@
-"""Bakes a package: has ONNX Runtime do once, and write down, what every session of the model would do.
+"""Optimization of packages: ONNX Runtime optimizes the graph once and saves it, instead of at every start.
 
-https://onnxruntime.ai/docs/performance/model-optimizations/graph-optimizations.html, offline mode; the
-options of the session stand in onnxruntime_session_options_config_keys.h.
+https://onnxruntime.ai/docs/performance/model-optimizations/graph-optimizations.html, offline mode. The
+session options are in onnxruntime_session_options_config_keys.h.
 """
 
 import re
@@ -12,34 +12,45 @@ from typing import Any
 from model_loader.errors import PackageError
 from model_loader.package import MODEL_FILE, Package, encode, hash_file, read_model_io
 from model_loader.package.custom_ops import explain, register_extensions
-from model_loader.package.optimized import ALIGNMENT, OPTIMIZED_FILE, find_optimized, optimized_path, recipe
+from model_loader.package.optimized import (
+    ALIGNMENT,
+    OPTIMIZED_FILE,
+    dependencies,
+    find_optimized,
+    optimized_path,
+)
 from model_loader.store.atomic import exclusive_lock, replace_directory
 
 WEIGHTS_FILE = "weights.bin"
-# Weights of at least so many bytes are shared, the first of these that can be; below a page nothing is.
+# Only weights of at least this size are saved in WEIGHTS_FILE. The values are tried in this order until all
+# weights are aligned. The first is the size of a page: smaller weights cannot be shared.
 LEAST_BYTES = (2**12, 2**16, 2**20, 2**24)
-# How ONNX Runtime 1.31 writes where pre-packed weights lie: `key|offset;length;padding`.
-_PREPACKED = re.compile(rb"prepacked_\d+\x12.[^|]{1,300}?((?:\|\d+;\d+;\d+)+)", re.DOTALL)
+# ONNX Runtime reads the location of pre-packed weights from entries whose key begins with the marker, see
+# core/framework/tensor_external_data_info.cc. ONNX Runtime 1.31 writes them as `key|offset;length;padding`.
+_MARKER = b"prepacked"
+_ENTRY = re.compile(rb"prepacked_\d+\x12.[^|]{1,300}?((?:\|\d+;\d+;\d+)+)", re.DOTALL)
 _OFFSET = re.compile(rb"\|(\d+);")
 
 
 def optimize(package: Package) -> bool:
-    """Writes the optimized model of a package beside it.
+    """Write the optimized model of a package next to it.
 
     Args:
         package: verified.
 
     Returns:
-        whether there was anything to do.
+        Whether it was written; False if it exists and is up to date.
 
     Raises:
-        PackageError: ONNX Runtime cannot write this model, or not without changing its inputs or outputs.
+        PackageError: ONNX Runtime cannot save this model, changes its inputs or outputs, or saves it in an
+            unknown format.
     """
     # ONNX Runtime takes a while to load.
     import onnxruntime
 
     from model_loader.package.ort_errors import ORT_ERRORS
 
+    errors: tuple[type[Exception], ...] = (PackageError, *ORT_ERRORS)
     target = optimized_path(package.path.resolve())
     with exclusive_lock(target.parent):
         if _is_optimized(package, onnxruntime.__version__):
@@ -49,19 +60,38 @@ def optimize(package: Package) -> bool:
         staging.mkdir()
         try:
             try:
-                before = _write(package.path / MODEL_FILE, staging / MODEL_FILE)
-                after = _session(staging / MODEL_FILE)
-            except ORT_ERRORS as exc:
+                before = read_model_io(_save(package.path / MODEL_FILE, staging / MODEL_FILE))
+                after = read_model_io(_session(staging / MODEL_FILE))
+            except errors as exc:
                 raise PackageError(f"{package} cannot be optimized: {explain(exc)}") from exc
-            if read_model_io(after) != read_model_io(before):
+            if after != before:
                 raise PackageError(f"{package} cannot be optimized: its inputs or outputs would change")
             files = {file.name: vars(hash_file(file)) for file in sorted(staging.iterdir())}
-            note = recipe(package, onnxruntime.__version__) | {"files": files}
-            (staging / OPTIMIZED_FILE).write_bytes(encode(note))
+            document = dependencies(package, onnxruntime.__version__) | {"files": files}
+            (staging / OPTIMIZED_FILE).write_bytes(encode(document))
             replace_directory(staging, target)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
     return True
+
+
+def prepacked_offsets(content: bytes) -> list[int]:
+    """Return the offsets of pre-packed weights in bytes.
+
+    Args:
+        content: of a model that was saved by ONNX Runtime.
+
+    Raises:
+        PackageError: not every location can be read, because ONNX Runtime saved the model in another format.
+    """
+    entries = _ENTRY.findall(content)
+    markers = content.count(_MARKER)
+    if markers != len(entries):
+        raise PackageError(
+            "this version of ONNX Runtime saves pre-packed weights in an unknown format: expected "
+            f"{markers} locations, one for each '{_MARKER.decode()}' in the file, found {len(entries)}"
+        )
+    return [int(offset) for entry in entries for offset in _OFFSET.findall(entry)]
 
 
 def _is_optimized(package: Package, onnxruntime: str) -> bool:
@@ -71,18 +101,16 @@ def _is_optimized(package: Package, onnxruntime: str) -> bool:
         return False
 
 
-def _write(model: Path, target: Path) -> Any:
-    """Writes the optimised model; returns the session that did.
+def _save(model: Path, target: Path) -> Any:
+    """Save the optimized model, and return the session that saved it.
 
-    Weights of an odd size move those that come after them, and kernels read pre-packed weights only from
-    where vectors are aligned: elsewhere they end the process. So the odd ones stay in the model.
+    Weights of an odd size shift all that follow in the file. Kernels read pre-packed weights with aligned
+    vector instructions, which crash the process at other addresses. So weights of an odd size are left in the
+    model.
     """
     for least_bytes in LEAST_BYTES:
         session = _session(model, target, least_bytes)
-        offsets = [
-            offset for entry in _PREPACKED.findall(target.read_bytes()) for offset in _OFFSET.findall(entry)
-        ]
-        if all(int(offset) % ALIGNMENT == 0 for offset in offsets):
+        if all(offset % ALIGNMENT == 0 for offset in prepacked_offsets(target.read_bytes())):
             return session
         for file in target.parent.iterdir():
             file.unlink()
@@ -90,7 +118,7 @@ def _write(model: Path, target: Path) -> Any:
 
 
 def _session(
-    model: Path, write_to: Path | None = None, least_bytes: int = 0, *, prepacked: bool = True
+    model: Path, save_to: Path | None = None, least_bytes: int = 0, *, prepacked: bool = True
 ) -> Any:
     import onnxruntime
 
@@ -98,8 +126,8 @@ def _session(
     register_extensions(options)
     options.log_severity_level = 4
     options.intra_op_num_threads = 1
-    if write_to:
-        options.optimized_model_filepath = str(write_to)
+    if save_to:
+        options.optimized_model_filepath = str(save_to)
         for name, value in (
             ("optimized_model_external_initializers_file_name", WEIGHTS_FILE),
             ("optimized_model_external_initializers_min_size_in_bytes", str(least_bytes)),

@@ -1,8 +1,8 @@
-"""The optimized model: a package's graph as ONNX Runtime saved it, with weights that can be memory-mapped.
+"""The optimized model: a package's graph, optimized and saved by ONNX Runtime, with memory-mapped weights.
 
-`model.optimized/` lies beside `model/`, so the package stays what was published. `optimized.json` records
-the digest, the version of ONNX Runtime and the CPU features it was made for: the layout of pre-packed weights
-depends on them.
+It is in `model.optimized/`, next to `model/`, so the package stays as it was published. `optimized.json`
+records the digest, the version of ONNX Runtime and the CPU features that it was made for: the layout of
+pre-packed weights depends on them.
 """
 
 import json
@@ -16,19 +16,19 @@ from model_loader.package.manifest import MODEL_FILE
 from model_loader.package.verify import Package, hash_file
 
 OPTIMIZED_FILE = "optimized.json"
-# Of pre-packed weights, in bytes: that of the widest vectors.
+# Alignment of pre-packed weights in bytes, required by the widest vector instructions.
 ALIGNMENT = 64
-# What ONNX Runtime chooses its kernels by, see its core/common/cpuid_info.cc.
+# Instruction sets by which ONNX Runtime selects its kernels, see its core/common/cpuid_info.cc.
 _FEATURES = re.compile(r"sse|ssse|avx|amx|fma|f16c|asimd|bf16|i8mm|sve|sme|neon|fphp")
 
 
 def optimized_path(package: Path) -> Path:
-    """Where the optimized model of the package in a directory is: `model` → `model.optimized`."""
+    """Return the directory of a package's optimized model: `model` → `model.optimized`."""
     return package.with_name(f"{package.name}.optimized")
 
 
-def recipe(package: Package, onnxruntime: str) -> dict[str, Any]:
-    """What the optimized model depends on.
+def dependencies(package: Package, onnxruntime: str) -> dict[str, Any]:
+    """Return what an optimized model depends on, as recorded in `optimized.json`.
 
     Args:
         onnxruntime: the version of ONNX Runtime.
@@ -43,7 +43,7 @@ def recipe(package: Package, onnxruntime: str) -> dict[str, Any]:
 
 
 def cpu_features(cpuinfo: Path) -> list[str]:
-    """The instruction sets of this CPU; none where the system does not tell.
+    """Return the instruction sets of this CPU, sorted; empty if the file is missing.
 
     Args:
         cpuinfo: https://docs.kernel.org/arch/x86/cpuinfo.html
@@ -57,26 +57,29 @@ def cpu_features(cpuinfo: Path) -> list[str]:
 
 
 def find_optimized(package: Package, onnxruntime: str) -> Path | None:
-    """The ONNX file of the package's optimized model; None where it was not baked.
+    """Return the ONNX file of the package's optimized model, or None if there is none.
 
     Args:
-        onnxruntime: the version of ONNX Runtime that would load it.
+        onnxruntime: the version of ONNX Runtime that will load it.
 
     Raises:
-        PackageError: there is one, but not of this package, for this ONNX Runtime and this CPU, or not whole.
+        PackageError: it was made for another package, ONNX Runtime or CPU, or its files were changed.
     """
     directory = optimized_path(package.path)
     if not directory.is_dir():
         return None
     try:
-        note = json.loads((directory / OPTIMIZED_FILE).read_bytes())
-        made, files = {name: note[name] for name in recipe(package, onnxruntime)}, dict(note["files"])
+        document = json.loads((directory / OPTIMIZED_FILE).read_bytes())
+        made_for = {name: document[name] for name in dependencies(package, onnxruntime)}
+        files = dict(document["files"])
     except (OSError, ValueError, LookupError, TypeError) as exc:
-        raise PackageError(f"{directory} is not an optimized model: {OPTIMIZED_FILE} cannot be used") from exc
-    for name, wanted in recipe(package, onnxruntime).items():
-        if made[name] != wanted:
+        raise PackageError(
+            f"{directory} is not an optimized model: {OPTIMIZED_FILE} is missing or invalid"
+        ) from exc
+    for name, expected in dependencies(package, onnxruntime).items():
+        if made_for[name] != expected:
             raise PackageError(
-                f"{directory} was optimized for {name} {_short(made[name])}, not {_short(wanted)}"
+                f"{directory} was optimized for {name} {_text(made_for[name])}, not {_text(expected)}"
             )
     for name, entry in files.items():
         file = directory / name
@@ -85,5 +88,5 @@ def find_optimized(package: Package, onnxruntime: str) -> Path | None:
     return directory / MODEL_FILE
 
 
-def _short(value: Any) -> str:
+def _text(value: Any) -> str:
     return " ".join(value) if isinstance(value, list) else str(value)

@@ -1,41 +1,46 @@
-"""Baking: what is written beside a package, and when."""
+"""Optimization: the files that are written next to a package, and the models that are refused."""
 
 import json
+import re
 from pathlib import Path
 
+import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
+from model_loader import optimize
+from model_loader.errors import PackageError
+from model_loader.optimize import prepacked_offsets
 from model_loader.package import read_package, verify_package
 from model_loader.package.optimized import OPTIMIZED_FILE, cpu_features, find_optimized
 from tests import models
 from tests.conftest import write_package
-from tests.model_loader.seen import Loader
+from tests.model_loader.command_line import Loader
 
-VERSION = __import__("onnxruntime").__version__
+VERSION = onnxruntime.__version__
 
 
 @pytest.fixture
 def package(workspace: Path) -> Path:
-    """A package with weights worth mapping, as `model/`."""
+    """A package in `model/`, with weights that are large enough to be mapped."""
     return write_package(workspace / "model", models.layers())
 
 
 def test_optimize(package: Path, loader: Loader) -> None:
-    """The form lies beside the package, whole, with what it was made for; the package stays as it was."""
+    """The optimized model is next to the package, with a record of what it depends on."""
     done = loader("optimize")
     assert done.code == 0
     assert done.out.startswith("optimized tiny/3@sha256:")
     optimized = package.with_name("model.optimized")
     assert sorted(file.name for file in optimized.iterdir()) == ["model.onnx", OPTIMIZED_FILE, "weights.bin"]
-    note = json.loads((optimized / OPTIMIZED_FILE).read_text())
-    assert note["digest"] == verify_package(package).digest
+    record = json.loads((optimized / OPTIMIZED_FILE).read_text())
+    assert record["digest"] == verify_package(package).digest
     assert find_optimized(read_package(package), VERSION) == optimized / "model.onnx"
     assert sorted(path.name for path in package.parent.iterdir()) == ["model", "model.optimized"]
 
 
 def test_again(package: Path, loader: Loader) -> None:
-    """What is baked already stays; what was baked of another model, or is broken, is baked anew."""
+    """An optimized model that is up to date is kept; a damaged one is written again."""
     loader("optimize")
     weights = package.with_name("model.optimized") / "weights.bin"
     first = weights.stat().st_ino
@@ -65,7 +70,7 @@ def test_again(package: Path, loader: Loader) -> None:
     ],
 )
 def test_every_kind(workspace: Path, loader: Loader, model: bytes) -> None:
-    """Small models, defaults, sequences, optionals, strings and convolutions: baked, or refused in words."""
+    """Any kind of model is optimized, or refused with a message."""
     write_package(workspace / "model", model)
     done = loader("optimize")
     assert done.code == 0 or "cannot be optimized" in done.err
@@ -75,7 +80,7 @@ def test_every_kind(workspace: Path, loader: Loader, model: bytes) -> None:
 
 
 def test_refused(package: Path, loader: Loader) -> None:
-    """Only a whole package is baked."""
+    """A package that was changed is not optimized."""
     (package / "model.onnx").write_bytes(models.affine())
     done = loader("optimize")
     assert (done.code, done.out) == (1, "")
@@ -83,17 +88,52 @@ def test_refused(package: Path, loader: Loader) -> None:
     assert not package.with_name("model.optimized").exists()
 
 
-def test_left_over(package: Path, loader: Loader) -> None:
-    """What a bake that died has left is no hindrance."""
-    rest = package.with_name(".model.optimized")
-    rest.mkdir()
-    (rest / "model.onnx").write_bytes(b"half")
+def test_interrupted(package: Path, loader: Loader) -> None:
+    """Files of an interrupted optimization are removed."""
+    staging = package.with_name(".model.optimized")
+    staging.mkdir()
+    (staging / "model.onnx").write_bytes(b"half")
     assert loader("optimize").code == 0
-    assert not rest.exists()
+    assert not staging.exists()
+
+
+def test_prepacked_offsets(package: Path, loader: Loader) -> None:
+    """All locations of pre-packed weights in a file of this ONNX Runtime are read, and are aligned."""
+    loader("optimize")
+    content = (package.with_name("model.optimized") / "model.onnx").read_bytes()
+    offsets = prepacked_offsets(content)
+    assert len(offsets) == content.count(b"prepacked") == 3
+    assert all(offset % 64 == 0 for offset in offsets)
+    assert prepacked_offsets(models.affine()) == []
+
+
+@pytest.mark.parametrize(
+    ("pattern", "replacement"),
+    [(rb"\|(\d+);(\d+);", rb"|\1,\2;"), (rb"prepacked_\d", b"prepackedA0"), (rb"\|(\d+);", rb"|0x\1;")],
+)
+def test_unknown_format(package: Path, loader: Loader, pattern: bytes, replacement: bytes) -> None:
+    """A location that cannot be read is an error, even if the others can be read."""
+    loader("optimize")
+    content = (package.with_name("model.optimized") / "model.onnx").read_bytes()
+    changed = re.sub(pattern, replacement, content, count=1)
+    assert changed != content
+    with pytest.raises(PackageError, match=r"expected 3 locations, one for each 'prepacked' .*, found 2"):
+        prepacked_offsets(changed)
+
+
+def test_unknown_format_is_not_optimized(
+    package: Path, loader: Loader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model that ONNX Runtime saves in an unknown format is not optimized: it is served as published."""
+    monkeypatch.setattr(optimize, "_ENTRY", re.compile(b"(another format)"))
+    done = loader("optimize")
+    assert (done.code, done.out) == (1, "")
+    assert "cannot be optimized: this version of ONNX Runtime saves pre-packed weights" in done.err
+    assert [path.name for path in package.parent.iterdir()] == ["model"]
 
 
 def test_cpu_features(tmp_path: Path) -> None:
-    """Of the first processor's flags, those that kernels are chosen by; none where there is no such file."""
+    """The flags of the first processor that select kernels; empty if the file is missing."""
     file = tmp_path / "cpuinfo"
     file.write_text("processor: 0\nflags\t\t: fpu sse2 avx2 tsc fma\nflags\t: avx512f\n")
     assert cpu_features(file) == ["avx2", "fma", "sse2"]
