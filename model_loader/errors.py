@@ -1,28 +1,28 @@
-"""What the loader refuses, and why.
+"""Exceptions of the loader.
 
-LoaderError            one sentence that says what to do; the command line prints it and exits 1
-├── PackageError       a package on disk is not what its manifest says
-├── GateError          the floors for a model's metrics cannot be used
-└── StoreError         the store cannot be reached, or refuses
+LoaderError            the message says what to do; the command line prints it and exits with 1
+├── PackageError       a package on disk is invalid, or is not what its manifest says
+├── GateError          the limits for a model's metrics cannot be used
+└── StoreError         the store cannot be reached, or rejects the request
     ├── NotFoundError  no such model, version or stage in the store
     └── ConflictError  somebody else wrote first
 """
 
 
 class LoaderError(Exception):
-    """Base of everything that the loader raises on purpose."""
+    """Base class of the loader's exceptions."""
 
 
 class PackageError(LoaderError):
-    """A package on disk is not what its manifest says."""
+    """A package on disk is invalid, or is not what its manifest says."""
 
 
 class GateError(LoaderError):
-    """The floors for a model's metrics cannot be used."""
+    """The limits for a model's metrics cannot be used."""
 
 
 class StoreError(LoaderError):
-    """The store cannot be reached, or refuses."""
+    """The store cannot be reached, or rejects the request."""
 
 
 class NotFoundError(StoreError):

@@ -1,10 +1,10 @@
-"""Tables for people."""
+"""Text tables for the terminal."""
 
 from collections.abc import Sequence
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Lines with aligned columns, the header first."""
+    """Format rows as lines with aligned columns, below a header."""
     lines = [header, *rows]
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
     return "\n".join(
@@ -14,10 +14,10 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def short(digest: str) -> str:
-    """As much of a digest as tells models apart: `sha256:` and twelve digits."""
+    """Shorten a digest to `sha256:` and its first twelve digits."""
     return digest[:19]
 
 
 def number(value: float | None) -> str:
-    """A metric, or a dash where there is none."""
+    """Format a metric with four digits, None as a dash."""
     return "-" if value is None else f"{value:.4g}"

@@ -105,7 +105,7 @@ def set_stage(store: Store, lock: Lock, stage: str, reason: str | None) -> None:
     was itself rolled back. Otherwise promote it.
     """
     while True:
-        versions = [entry.version for entry in read_ledger(store, lock.name).held(stage)]
+        versions = [entry.version for entry in read_ledger(store, lock.name).promotions(stage)]
         if versions[-1:] == [lock.version]:
             return
         if lock.version not in versions:

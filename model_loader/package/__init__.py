@@ -1,6 +1,6 @@
-"""Model packages on disk: manifest, IO specs, verification. The only part of the loader the service imports.
+"""Model packages on disk: manifest, IO specs, verification. The service imports no other part of the loader.
 
-A package is a directory: `model.onnx`, the external data files it names, `manifest.json` and, optionally,
+A package is a directory with `model.onnx`, its external data files, `manifest.json` and, optionally,
 `samples.json` and `baseline.json`. The manifest lists the sha256 of every file, so the sha256 of the
 manifest, the digest, identifies the whole package.
 """
@@ -15,7 +15,6 @@ from model_loader.package.io_spec import (
     read_model_io,
 )
 from model_loader.package.manifest import (
-    ABOUT,
     BASELINE_FILE,
     MANIFEST_FILE,
     MODEL_FILE,
@@ -23,6 +22,7 @@ from model_loader.package.manifest import (
     SAMPLES_FILE,
     SCHEMA,
     SIGNATURE_FILE,
+    UNLISTED_FILES,
     VERIFIED_FILE,
     FileEntry,
     Manifest,
@@ -42,7 +42,6 @@ from model_loader.package.verify import (
 )
 
 __all__ = [
-    "ABOUT",
     "BASELINE_FILE",
     "MANIFEST_FILE",
     "MODEL_FILE",
@@ -51,6 +50,7 @@ __all__ = [
     "SAMPLES_FILE",
     "SCHEMA",
     "SIGNATURE_FILE",
+    "UNLISTED_FILES",
     "VERIFIED_FILE",
     "FileEntry",
     "Manifest",

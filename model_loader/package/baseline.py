@@ -1,12 +1,12 @@
-"""`baseline.json`: the training data's distribution in bins, which serving counts drift by.
+"""`baseline.json`: the distribution of the training data in bins, which drift is measured against.
 
     {"rows": 133,
      "features": {"alcohol": {"edges": [11.03, …, 14.83], "shares": [0.1, …]}, …},
      "outputs": {"label": {"categories": [0, 1, 2], "shares": [0.33, …]}, …}}
 
-A feature is a column of the input, by its name in the manifest's `features`, or an input by its name; an
-output goes by its name in the graph. n + 1 ascending `edges` make n bins, `edges[i] <= value < edges[i + 1]`,
-the last one with its upper edge; each of the `categories` is a bin. `shares` are what is expected of each.
+A feature is a column name from the manifest's `features`, or an input's name; an output is named as in the
+graph. n + 1 ascending `edges` define n bins, `edges[i] <= value < edges[i + 1]`; the last bin includes its
+upper edge. Each of the `categories` is a bin. `shares` are the expected shares of the bins.
 """
 
 import json
@@ -21,7 +21,7 @@ from model_loader.errors import PackageError
 from model_loader.package.manifest import BASELINE_FILE, is_number
 from model_loader.package.verify import Package
 
-# Two bins more, which are expected to stay empty: NaN, and what none of the others holds.
+# Two more bins, which are expected to stay empty: NaN, and values that are in none of the other bins.
 MISSING, OUTSIDE = "missing", "outside"
 
 # Each bin is a time series in every replica.
@@ -34,9 +34,9 @@ class Distribution:
     """The expected distribution of one feature or output.
 
     Attributes:
-        edges: of numeric bins, in the value's unit; empty where there are categories.
-        categories: each of them a bin; empty where there are edges.
-        shares: expected of each bin, without `missing` and `outside`; they add up to 1.
+        edges: of numeric bins, in the value's unit; empty if there are categories.
+        categories: one bin each; empty if there are edges.
+        shares: expected share of each bin, without `missing` and `outside`; the sum is 1.
     """
 
     name: str
@@ -46,28 +46,28 @@ class Distribution:
 
     @property
     def bins(self) -> tuple[str, ...]:
-        """The names of all bins, `missing` and `outside` last."""
-        ranges = (f"{_short(low)}..{_short(high)}" for low, high in pairwise(self.edges))
+        """Names of all bins; `missing` and `outside` are the last ones."""
+        ranges = (f"{_shortest(low)}..{_shortest(high)}" for low, high in pairwise(self.edges))
         return (*ranges, *map(_text, self.categories), MISSING, OUTSIDE)
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """What a model's inputs and outputs looked like in training."""
+    """Distributions of a model's inputs and outputs in training."""
 
     features: tuple[Distribution, ...]
     outputs: tuple[Distribution, ...]
 
 
 def read_baseline(package: Package, features: Set[str], outputs: Set[str]) -> Baseline | None:
-    """The package's baseline; None where it has none.
+    """Return the package's baseline, or None if it has no `baseline.json`.
 
     Args:
-        features: the names that a feature may have: the columns', and the inputs'.
+        features: valid names of features: the names of columns and of inputs.
         outputs: the names of the model's outputs.
 
     Raises:
-        PackageError: the file is not a baseline, or not this model's.
+        PackageError: the file is not a baseline, or has names that the model does not have.
     """
     path = package.path / BASELINE_FILE
     if package.path.is_file() or not path.is_file():
@@ -80,7 +80,7 @@ def read_baseline(package: Package, features: Set[str], outputs: Set[str]) -> Ba
 
 
 def parse_baseline(document: Any, features: Set[str], outputs: Set[str]) -> Baseline:
-    """A baseline from its JSON; see `read_baseline`."""
+    """Parse the JSON of a baseline; arguments and exceptions as in `read_baseline`."""
     if not isinstance(document, dict):
         raise PackageError(f"{BASELINE_FILE}: expected an object")
     baseline = Baseline(
@@ -99,7 +99,7 @@ def _distributions(kind: str, members: Any, names: Set[str]) -> tuple[Distributi
     for name in members:
         if name not in names:
             raise PackageError(
-                f"{BASELINE_FILE}: {kind} '{name}' is none of the model's, {', '.join(sorted(names))}"
+                f"{BASELINE_FILE}: the model has no {kind} '{name}'; it has {', '.join(sorted(names))}"
             )
     return tuple(
         _distribution(f"{BASELINE_FILE}: {kind} '{name}'", name, value) for name, value in members.items()
@@ -132,20 +132,20 @@ def _check(where: str, distribution: Distribution) -> None:
     if not all(is_number(share) and share >= 0 for share in shares) or not math.isclose(
         sum(shares), 1, abs_tol=1e-6
     ):
-        raise PackageError(f"{where}: expected shares to be numbers that add up to 1")
+        raise PackageError(f"{where}: expected shares to be numbers of 0 or more that add up to 1")
     if len(shares) != len(bins) - 2:
-        raise PackageError(f"{where}: expected a share for each of {len(bins) - 2} bins, got {len(shares)}")
+        raise PackageError(f"{where}: expected {len(bins) - 2} shares, one for each bin, got {len(shares)}")
     if len(set(bins)) != len(bins) or max(map(len, bins)) > MAX_LABEL_CHARACTERS:
         raise PackageError(
-            f"{where}: expected bins of different names, of at most {MAX_LABEL_CHARACTERS} characters, "
-            f"beside {MISSING} and {OUTSIDE}"
+            f"{where}: expected bins with different names of at most {MAX_LABEL_CHARACTERS} characters, "
+            f"other than {MISSING} and {OUTSIDE}"
         )
 
 
-def _short(edge: float) -> str:
-    """With as few digits as tell it from its neighbours, which for most are those of a 32-bit float."""
-    read = (lambda text: c_float(float(text)).value) if c_float(edge).value == edge else float
-    return next(text for digits in range(6, 18) if read(text := f"{edge:.{digits}g}") == edge)
+def _shortest(edge: float) -> str:
+    """Format an edge with the fewest digits that parse to the same number: as a float32, if it is one."""
+    parse = (lambda text: c_float(float(text)).value) if c_float(edge).value == edge else float
+    return next(text for digits in range(6, 18) if parse(text := f"{edge:.{digits}g}") == edge)
 
 
 def _text(category: Any) -> str:

@@ -1,4 +1,4 @@
-"""onnxruntime-extensions: operators for text and images, which a graph may use where it is installed."""
+"""onnxruntime-extensions: operators for text and images, available to a graph if it is installed."""
 
 from importlib.util import find_spec
 from typing import Any
@@ -7,7 +7,7 @@ DOMAIN = "com.microsoft.extensions"
 
 
 def register_extensions(options: Any) -> None:
-    """Makes its operators known to sessions with these options; does nothing where it is not installed.
+    """Register the operators of onnxruntime-extensions for sessions with these options, if it is installed.
 
     Args:
         options: ONNX Runtime's SessionOptions.
@@ -19,7 +19,7 @@ def register_extensions(options: Any) -> None:
 
 
 def explain(error: Exception) -> str:
-    """What ONNX Runtime says of a model that it cannot load, and which package is missing, if that is it."""
+    """Return the message of ONNX Runtime's exception, with a hint if onnxruntime-extensions is missing."""
     if DOMAIN in str(error) and not find_spec("onnxruntime_extensions"):
-        return f"{error}; its operators come with onnxruntime-extensions, which is not installed"
+        return f"{error}; its operators are part of onnxruntime-extensions, which is not installed"
     return str(error)

@@ -1,4 +1,4 @@
-"""A model's inputs and outputs: names, datatypes and shapes, read from its graph."""
+"""IO specs: names, datatypes and shapes of a model's inputs and outputs, read from its graph."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,10 +38,10 @@ class TensorSpec:
 
     Attributes:
         name: as in the ONNX graph.
-        datatype: `FP32` and so on for a tensor; `seq(FP32)`, `map(INT64, FP32)`, `optional(FP32)` around one.
-        shape: a number, a symbol or None (any size) a dimension; None where the model does not tell, which
-            ONNX Runtime does not distinguish from a scalar.
-        optional: whether a request may leave it out, as the model has a default for it.
+        datatype: `FP32` and so on for a tensor; `seq(FP32)`, `map(INT64, FP32)`, `optional(FP32)` otherwise.
+        shape: each dimension is a number, a symbol or None (any size). None if the shape is unknown or a
+            scalar's: ONNX Runtime does not distinguish the two.
+        optional: whether a request can omit it, because the model has a default.
     """
 
     name: str
@@ -50,7 +50,7 @@ class TensorSpec:
     optional: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        """As it stands in the manifest."""
+        """Return the specification as in `manifest.json`."""
         spec: dict[str, Any] = {"name": self.name, "datatype": self.datatype, "shape": self.shape}
         return spec | {"optional": True} if self.optional else spec
 
@@ -62,7 +62,7 @@ class _Node(Protocol):
 
 
 class Session(Protocol):
-    """The part of `onnxruntime.InferenceSession` that tells a model's signature."""
+    """The part of `onnxruntime.InferenceSession` that describes a model's inputs and outputs."""
 
     def get_inputs(self) -> list[_Node]: ...
     def get_outputs(self) -> list[_Node]: ...
@@ -78,10 +78,10 @@ class ModelIO:
 
 
 def read_model_io(session: Session) -> ModelIO:
-    """The signature of the model in `session`.
+    """Return the inputs and outputs of the model in `session`.
 
     Raises:
-        PackageError: the model uses a type that ONNX Runtime cannot feed or fetch.
+        PackageError: the model uses a type that ONNX Runtime's Python API does not support.
     """
     return ModelIO(
         inputs=(
@@ -122,7 +122,7 @@ def _spec(node: _Node, *, optional: bool = False) -> TensorSpec:
 
 
 def _datatype(onnx_type: str, name: str) -> str:
-    """`seq(map(int64,tensor(float)))` → `seq(map(INT64, FP32))`."""
+    """Convert ONNX Runtime's name of a type: `seq(map(int64,tensor(float)))` → `seq(map(INT64, FP32))`."""
     outer, _, inner = onnx_type.removesuffix(")").partition("(")
     if outer == "tensor" and inner in ORT_TYPES:
         return ORT_TYPES[inner]

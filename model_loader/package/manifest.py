@@ -1,4 +1,4 @@
-"""`manifest.json`: what a package says about itself."""
+"""`manifest.json`: the description of a package."""
 
 import json
 import math
@@ -17,8 +17,8 @@ SAMPLES_FILE = "samples.json"
 BASELINE_FILE = "baseline.json"
 SIGNATURE_FILE = "model.sig"
 VERIFIED_FILE = "verified.json"
-# Of a package, but not of its files: the digest cannot be of what names it, signs it or says so.
-ABOUT = frozenset({MANIFEST_FILE, SIGNATURE_FILE, VERIFIED_FILE})
+# Files of a package that its manifest does not list: the manifest itself, and files that refer to its digest.
+UNLISTED_FILES = frozenset({MANIFEST_FILE, SIGNATURE_FILE, VERIFIED_FILE})
 T = TypeVar("T")
 SCHEMA = 1
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -26,7 +26,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 @dataclass(frozen=True)
 class FileEntry:
-    """What the manifest says of one file."""
+    """Hash and size of a file, as in the manifest."""
 
     sha256: str
     bytes: int
@@ -34,16 +34,16 @@ class FileEntry:
 
 @dataclass(frozen=True)
 class Manifest:
-    """`manifest.json`, as far as programs act on it.
+    """The content of `manifest.json`, as far as it is used by programs.
 
     Attributes:
         files: path within the package → its hash and size.
         features: column names of a single two-dimensional input, or None.
         classes: names of the classes, or None.
         metrics: name → number, from the evaluation.
-        transformed: whether its samples are in the terms of the service's transform, not of the graph.
-        trained: when the training finished or, where that is not said, when it was published.
-        document: the whole manifest as JSON, with what only people read.
+        transformed: whether the samples name the transform's inputs and outputs instead of the graph's.
+        trained: when the training finished; if unknown, when the package was published.
+        document: the whole JSON document.
     """
 
     name: str
@@ -61,10 +61,10 @@ class Manifest:
 
 
 def check_path(path: str) -> str:
-    """`path`, if it stays inside a package directory on every system.
+    """Return `path` if it stays inside a package directory on every operating system.
 
     Raises:
-        PackageError: it is absolute, has `..`, a backslash, a drive or an unprintable character.
+        PackageError: it is absolute, or has `..`, a backslash, a drive or an unprintable character.
     """
     parts = PurePosixPath(path).parts
     if (
@@ -75,23 +75,23 @@ def check_path(path: str) -> str:
         or re.search(r'[\\:*?"<>|]', path)
         or not path.isprintable()
     ):
-        raise PackageError(f"path {path!r} would leave the package directory or cannot be stored")
+        raise PackageError(f"path {path!r} is outside of the package directory or cannot be stored")
     return path
 
 
 def is_number(value: Any) -> TypeGuard[int | float]:
-    """Whether a value read from JSON or TOML is a finite number."""
+    """Return whether a value read from JSON or TOML is a finite number."""
     try:
         return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    except OverflowError:  # an integer beyond all floats
+    except OverflowError:  # an integer that is too large for a float
         return False
 
 
 def encode(document: Mapping[str, Any]) -> bytes:
-    """A document as it is written to disk and to the store.
+    """Encode a document as JSON, as it is written to disk and to the store.
 
     Raises:
-        PackageError: it has a number that JSON cannot tell.
+        PackageError: it has a number that JSON does not have, such as NaN.
     """
     try:
         return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False).encode() + b"\n"
@@ -100,10 +100,10 @@ def encode(document: Mapping[str, Any]) -> bytes:
 
 
 def parse_manifest(text: bytes) -> Manifest:
-    """Reads the bytes of a `manifest.json`.
+    """Parse the bytes of a `manifest.json`.
 
     Raises:
-        PackageError: they are not a manifest of schema 1; the message names the field.
+        PackageError: the content is not a manifest of schema 1; the message names the field.
     """
     try:
         document = json.loads(text)
@@ -119,9 +119,9 @@ def parse_manifest(text: bytes) -> Manifest:
     if version < 1:
         raise PackageError(f"{MANIFEST_FILE}: expected a version of 1 or more, got {version}")
     files = {check_path(path): _entry(path, entry) for path, entry in _field(document, "files", dict).items()}
-    if MODEL_FILE not in files or ABOUT & files.keys():
+    if MODEL_FILE not in files or UNLISTED_FILES & files.keys():
         raise PackageError(
-            f"{MANIFEST_FILE}: files must list {MODEL_FILE}, and none of {', '.join(sorted(ABOUT))}"
+            f"{MANIFEST_FILE}: files must list {MODEL_FILE}, and none of {', '.join(sorted(UNLISTED_FILES))}"
         )
     features = document.get("features")
     if features and not all(isinstance(name, str) for name in _field(document, "features", list)):
@@ -167,10 +167,10 @@ def _time(value: Any) -> datetime:
 
 
 def parse_metrics(document: Mapping[str, Any]) -> dict[str, float]:
-    """The metrics in a manifest; empty where it has none.
+    """Return the metrics in a manifest; empty if it has none.
 
     Raises:
-        PackageError: one is not a finite number.
+        PackageError: a metric is not a finite number.
     """
     metrics = _field({"metrics": {}, **document}, "metrics", dict)
     for name, value in metrics.items():

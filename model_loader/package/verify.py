@@ -1,4 +1,4 @@
-"""A package on disk, verified against its manifest."""
+"""Packages on disk, and their verification against the manifest."""
 
 import hashlib
 import json
@@ -7,9 +7,9 @@ from pathlib import Path
 
 from model_loader.errors import PackageError
 from model_loader.package.manifest import (
-    ABOUT,
     MANIFEST_FILE,
     MODEL_FILE,
+    UNLISTED_FILES,
     VERIFIED_FILE,
     FileEntry,
     Manifest,
@@ -19,7 +19,7 @@ from model_loader.package.manifest import (
 
 @dataclass(frozen=True)
 class Package:
-    """A package on disk, with the digest that names it."""
+    """A package on disk, with the digest that identifies it."""
 
     path: Path
     manifest: Manifest
@@ -27,41 +27,41 @@ class Package:
 
     @property
     def signed(self) -> bool:
-        """Whether its signature was verified when it was pulled; the note of that names the digest."""
+        """Whether `verified.json` records that the signature of this digest was verified by the pull."""
         try:
-            note = json.loads((self.path / VERIFIED_FILE).read_bytes())
+            record = json.loads((self.path / VERIFIED_FILE).read_bytes())
         except (OSError, ValueError):
             return False
-        return isinstance(note, dict) and note.get("digest") == self.digest
+        return isinstance(record, dict) and record.get("digest") == self.digest
 
     def __str__(self) -> str:
         return f"{self.manifest.name}/{self.manifest.version}@{self.digest}"
 
     @property
     def model_path(self) -> Path:
-        """The ONNX file itself."""
+        """Path of the ONNX file."""
         if self.path.is_file():
             return self.path
         return self.path / MODEL_FILE
 
 
 def digest_of(manifest: bytes) -> str:
-    """The digest of the model that has these bytes as its manifest: `sha256:…`."""
+    """Return the digest of the package with this `manifest.json`: `sha256:…`."""
     return f"sha256:{hashlib.sha256(manifest).hexdigest()}"
 
 
 def hash_file(path: Path) -> FileEntry:
-    """The sha256 and size in bytes of a file, read as a stream."""
+    """Return the sha256 and size of a file, which is read as a stream."""
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         return FileEntry(digest, file.tell())
 
 
 def read_package(path: Path) -> Package:
-    """Reads the manifest of the package in the directory `path`, without checking the files.
+    """Read the manifest of the package in the directory `path`, without verifying its files.
 
     Raises:
-        PackageError: there is no readable manifest.
+        PackageError: the manifest cannot be read, or is invalid.
     """
     try:
         text = (path / MANIFEST_FILE).read_bytes()
@@ -71,10 +71,10 @@ def read_package(path: Path) -> Package:
 
 
 def verify_package(path: Path) -> Package:
-    """Checks every file of the package in the directory `path` against its manifest.
+    """Verify every file of the package in the directory `path` against its manifest.
 
     Raises:
-        PackageError: a file is missing, differs, or is there without being listed.
+        PackageError: a file is missing, differs, or is not listed.
     """
     package = read_package(path)
     for name, expected in package.manifest.files.items():
@@ -89,13 +89,13 @@ def verify_package(path: Path) -> Package:
             )
     for file in sorted(path.rglob("*")):
         name = file.relative_to(path).as_posix()
-        if not file.is_dir() and name not in package.manifest.files and name not in ABOUT:
+        if not file.is_dir() and name not in package.manifest.files and name not in UNLISTED_FILES:
             raise PackageError(f"{package}: {name} is not in the manifest")
     return package
 
 
 def bare_package(path: Path) -> Package:
-    """A lone `.onnx` file as a package: version 0, the file's own digest, nothing else known.
+    """Return a single `.onnx` file as a package: version 0, the file's own digest, and no other metadata.
 
     Raises:
         PackageError: the file cannot be read.

@@ -8,11 +8,11 @@ from typing import Any
 
 from model_loader.errors import PackageError
 from model_loader.package import (
-    ABOUT,
     BASELINE_FILE,
     MANIFEST_FILE,
     MODEL_FILE,
     SAMPLES_FILE,
+    UNLISTED_FILES,
     FileEntry,
     ModelIO,
     TensorSpec,
@@ -101,7 +101,7 @@ def _paths(directory: Path) -> list[str]:
             paths.append(path)
         elif not file.is_dir():
             raise PackageError(f"{file} is not a regular file")
-    return [path for path in paths if path not in ABOUT]
+    return [path for path in paths if path not in UNLISTED_FILES]
 
 
 def _fields(directory: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`<name>/ledger.jsonl`, append-only: who published, promoted or rolled back what, when and why."""
+"""`<name>/ledger.jsonl`, append-only: who published, promoted or rolled back which version, when and why."""
 
 import getpass
 import json
@@ -15,21 +15,21 @@ from model_loader.errors import ConflictError, NotFoundError, StoreError
 from model_loader.store import Store
 
 STAGES = ("staging", "production")
-# What may be done, and to which stages.
+# Action → the stages that it can apply to; None for an action without a stage.
 ACTIONS: Mapping[str, Sequence[str | None]] = {"publish": (None,), "promote": STAGES, "rollback": STAGES}
 ATTEMPTS = 16
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One line.
+    """One line of the ledger.
 
     Attributes:
         time: RFC 3339, UTC.
         action: `publish`, `promote` or `rollback`.
-        stage: what was promoted to or rolled back; None for `publish`.
-        by: who did it.
-        reason: what they said about it.
+        stage: the stage that changed; None for `publish`.
+        by: who did it, see `author`.
+        reason: their note, if any.
     """
 
     time: str
@@ -41,55 +41,55 @@ class Entry:
     reason: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """As it stands in the ledger."""
+        """Return the entry as in the ledger."""
         return {key: value for key, value in asdict(self).items() if value is not None}
 
 
 @dataclass(frozen=True)
 class Ledger:
-    """All lines of the model `name`, oldest first."""
+    """All entries of the model `name`, oldest first."""
 
     name: str
     entries: tuple[Entry, ...] = ()
 
-    def held(self, stage: str) -> list[Entry]:
-        """The promotions of `stage` that stand: the last is what it holds, the rest what it can go back to.
+    def promotions(self, stage: str) -> list[Entry]:
+        """Return the promotions to `stage` that were not rolled back, oldest first; the last one is current.
 
         Raises:
-            StoreError: a rollback goes to what the stage did not have before.
+            StoreError: a rollback goes to another version than the one before.
         """
-        held: list[Entry] = []
+        promotions: list[Entry] = []
         for entry in self.entries:
             if entry.stage != stage:
                 continue
             if entry.action == "promote":
-                held.append(entry)
-            elif len(held) > 1 and held[-2].version == entry.version:
-                held.pop()
+                promotions.append(entry)
+            elif len(promotions) > 1 and promotions[-2].version == entry.version:
+                promotions.pop()
             else:
                 raise StoreError(
                     f"{self.name}/ledger.jsonl: {stage} was rolled back to version {entry.version} at "
-                    f"{entry.time}, which is not what it had before"
+                    f"{entry.time}, which is not the version that it had before"
                 )
-        return held
+        return promotions
 
     def current(self, stage: str) -> Entry:
-        """What `stage` holds.
+        """Return the promotion to the version that `stage` has.
 
         Raises:
-            NotFoundError: nothing.
+            NotFoundError: the stage has no version.
         """
-        if held := self.held(stage):
-            return held[-1]
+        if promotions := self.promotions(stage):
+            return promotions[-1]
         raise NotFoundError(f"{self.name} has no version in {stage}: promote one")
 
     def stages(self, version: int) -> list[str]:
-        """The stages that hold `version`."""
-        return [stage for stage in STAGES if [e.version for e in self.held(stage)[-1:]] == [version]]
+        """Return the stages that have `version`."""
+        return [stage for stage in STAGES if [e.version for e in self.promotions(stage)[-1:]] == [version]]
 
 
 def read_ledger(store: Store, name: str) -> Ledger:
-    """The ledger of the model `name`; empty where there is none yet.
+    """Read the ledger of the model `name`. It is empty if nothing was published yet.
 
     Raises:
         StoreError: a line is not an entry; the message has its number.
@@ -99,18 +99,22 @@ def read_ledger(store: Store, name: str) -> Ledger:
 
 
 def append(store: Store, name: str, decide: Callable[[Ledger], Entry]) -> Entry:
-    """Appends the entry that `decide` makes of the ledger as it stands, unless it is one that is there.
+    """Append the entry that `decide` returns, unless the ledger has it already.
 
-    `decide` is asked again where somebody else wrote in between.
+    Args:
+        decide: called with the current ledger, and again if somebody else wrote to it in the meantime.
+
+    Returns:
+        The entry.
 
     Raises:
-        ConflictError: somebody else wrote in between every time.
+        ConflictError: somebody else wrote to the ledger at each of the attempts.
     """
     entry = None
     for attempt in range(ATTEMPTS):
         content, etag = store.read(_path(name)) or (b"", None)
         ledger = _parse(name, content)
-        # Where the store's answer was lost, what looks like somebody else's writing is our own.
+        # If the store's response was lost, the conflicting write is our own.
         if entry not in ledger.entries:
             entry = decide(ledger)
         if entry in ledger.entries:
@@ -119,25 +123,27 @@ def append(store: Store, name: str, decide: Callable[[Ledger], Entry]) -> Entry:
         try:
             store.write(_path(name), content + line, etag)
         except ConflictError:
-            time.sleep(random.uniform(0, min(0.5, 0.02 * 2**attempt)))  # noqa: S311  (it spreads the writers)
+            time.sleep(random.uniform(0, min(0.5, 0.02 * 2**attempt)))  # noqa: S311  (not for cryptography)
         else:
             return entry
-    raise ConflictError(f"{_path(name)} in the store {store.url} is being written to all the time: try again")
+    raise ConflictError(
+        f"{_path(name)} in the store {store.url} is changed by others all the time: try again"
+    )
 
 
 def author() -> str:
-    """Who is at work: MODEL_PUBLISHER, or `user@host`."""
+    """Return the name for entries of the ledger: MODEL_PUBLISHER, or `user@host`."""
     if publisher := os.environ.get("MODEL_PUBLISHER"):
         return publisher
     try:
         user = getpass.getuser()
-    except (KeyError, OSError):  # a container's numeric user has no name
+    except (KeyError, OSError):  # a numeric user, as in a container, has no name
         user = str(os.getuid())
     return f"{user}@{socket.gethostname()}"
 
 
 def now() -> str:
-    """The time, RFC 3339, UTC, to the millisecond."""
+    """Return the current time, RFC 3339, UTC, in milliseconds."""
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
@@ -153,13 +159,13 @@ def _parse(name: str, content: bytes) -> Ledger:
 
 
 def _entry(name: str, number: int, line: bytes) -> Entry:
-    refused = StoreError(f"{_path(name)}: line {number} is not an entry: {line[:80]!r}")
+    invalid = StoreError(f"{_path(name)}: line {number} is not an entry: {line[:80]!r}")
     try:
         document = json.loads(line)
         entry = Entry(**document)
     except (ValueError, TypeError, RecursionError) as exc:
-        raise refused from exc
-    typed = all(type(value) is (int if key == "version" else str) for key, value in document.items())
-    if not typed or entry.stage not in ACTIONS.get(entry.action, ()):
-        raise refused
+        raise invalid from exc
+    has_types = all(type(value) is (int if key == "version" else str) for key, value in document.items())
+    if not has_types or entry.stage not in ACTIONS.get(entry.action, ()):
+        raise invalid
     return entry

@@ -1,4 +1,4 @@
-"""`model.lock`: which model belongs to this commit."""
+"""`model.lock`: the model version that belongs to a commit."""
 
 import json
 from collections.abc import Iterator
@@ -13,10 +13,10 @@ from model_loader.store.atomic import atomic_write
 
 @dataclass(frozen=True)
 class Lock:
-    """The content of a lock.
+    """The content of `model.lock`.
 
     Attributes:
-        store: the URL of the store it was pulled from, without a secret.
+        store: URL of the store that the version was pulled from, without secrets.
     """
 
     name: str
@@ -26,22 +26,27 @@ class Lock:
 
 
 def read_lock(path: Path) -> Lock:
-    """Reads the lock at `path`.
+    """Read the lock at `path`.
 
     Raises:
-        PackageError: there is none, or it is not one.
+        PackageError: the file cannot be read, or is not a lock.
     """
     try:
         return parse_lock(path.read_bytes(), str(path))
     except OSError as exc:
-        raise PackageError(f"no lock at {path}: {exc.strerror}; pull without --locked writes one") from exc
+        raise PackageError(
+            f"no lock at {path}: {exc.strerror}; run pull without --locked to write one"
+        ) from exc
 
 
 def parse_lock(text: str | bytes, where: str) -> Lock:
-    """The lock that a text is; `where` it stands is for the message.
+    """Parse the content of a lock.
+
+    Args:
+        where: the name of the file in messages.
 
     Raises:
-        PackageError: it is not one.
+        PackageError: the text is not a lock.
     """
     try:
         match json.loads(text):
@@ -53,8 +58,8 @@ def parse_lock(text: str | bytes, where: str) -> Lock:
 
 
 @contextmanager
-def writing(path: Path, lock: Lock) -> Iterator[None]:
-    """Writes `lock` when the block ends without an exception. A file that says so already is left alone."""
+def write_lock_on_success(path: Path, lock: Lock) -> Iterator[None]:
+    """Write `lock` if the block ends without an exception. A file with this content is not touched."""
     text = encode(asdict(lock))
     if path.is_file() and path.read_bytes() == text:
         yield

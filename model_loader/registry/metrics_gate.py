@@ -1,6 +1,6 @@
-"""Whether a model is good enough: its metrics against floors and against the model in a stage.
+"""The metrics gate: compare a model's metrics with fixed limits and with the model in a stage.
 
-The floors are a TOML file with a table a metric:
+The limits are in a TOML file with a table for each metric:
 
     [accuracy]
     min = 0.9
@@ -19,27 +19,27 @@ from pathlib import Path
 from model_loader.errors import GateError
 from model_loader.package import is_number
 
-# Rule → by how much the candidate breaks it, given the limit, its value and the value in the stage.
+# Rule → by how much a value exceeds it, given the limit, the value and the value of the model in the stage.
 RULES: Mapping[str, Callable[[float, float, float], float]] = {
     "min": lambda limit, value, _: limit - value,
     "max": lambda limit, value, _: value - limit,
-    "max_drop": lambda limit, value, baseline: baseline - value - limit,
-    "max_rise": lambda limit, value, baseline: value - baseline - limit,
+    "max_drop": lambda limit, value, current: current - value - limit,
+    "max_rise": lambda limit, value, current: value - current - limit,
 }
-COMPARING = ("max_drop", "max_rise")
-# In binary, 0.98 - 0.97 is more than 0.01.
+RELATIVE_RULES = ("max_drop", "max_rise")
+# In binary floating point 0.98 - 0.97 is greater than 0.01.
 TOLERANCE = 1e-9
 
-Floors = Mapping[str, Mapping[str, float]]
+Limits = Mapping[str, Mapping[str, float]]
 
 
 @dataclass(frozen=True)
 class Check:
-    """One row of the table.
+    """The result of one rule.
 
     Attributes:
-        value: the candidate's; None where it has no such metric, which fails.
-        baseline: the stage's; None where there is none, which passes the rules that compare.
+        value: of the candidate; None if it lacks the metric, which fails.
+        baseline: of the model in the stage; None if there is none, which passes the relative rules.
     """
 
     metric: str
@@ -51,27 +51,27 @@ class Check:
 
     @property
     def result(self) -> str:
-        """For people."""
+        """The result as text."""
         if self.value is None:
             return "FAILED: no such metric"
-        if self.rule in COMPARING and self.baseline is None:
-            return "passed: no baseline"
+        if self.rule in RELATIVE_RULES and self.baseline is None:
+            return "passed: nothing to compare with"
         return "passed" if self.passed else "FAILED"
 
 
-def read_floors(path: Path) -> Floors:
-    """Reads the floors.
+def read_limits(path: Path) -> Limits:
+    """Read the limits from a file.
 
     Raises:
-        GateError: the file cannot be read, sets no floor, or one that is none of the rules.
+        GateError: the file cannot be read, has no limits, or has an unknown rule.
     """
     try:
-        floors = tomllib.loads(path.read_text(encoding="utf-8"))
+        limits = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as exc:
-        raise GateError(f"no floors at {path}: {exc.strerror}") from exc
+        raise GateError(f"cannot read the limits in {path}: {exc.strerror}") from exc
     except ValueError as exc:
         raise GateError(f"{path} is not TOML: {exc}") from exc
-    for metric, rules in floors.items():
+    for metric, rules in limits.items():
         if not isinstance(rules, dict) or not rules:
             raise GateError(f"{path}: expected a table [{metric}] with {', '.join(RULES)}, got {rules!r}")
         for rule, limit in rules.items():
@@ -79,25 +79,30 @@ def read_floors(path: Path) -> Floors:
                 raise GateError(
                     f"{path}: [{metric}]: expected {', '.join(RULES)} and a number, got {rule} = {limit!r}"
                 )
-    if not floors:
-        raise GateError(f"{path} sets no floor")
-    return floors
+    if not limits:
+        raise GateError(f"{path} has no limits")
+    return limits
 
 
-def check(floors: Floors, metrics: Mapping[str, float], baseline: Mapping[str, float]) -> list[Check]:
-    """Holds a candidate's metrics against the floors, and against a baseline's, empty where there is none."""
+def check(limits: Limits, metrics: Mapping[str, float], current: Mapping[str, float]) -> list[Check]:
+    """Compare a candidate's metrics with the limits and with the metrics of the model in the stage.
+
+    Args:
+        metrics: of the candidate.
+        current: of the model in the stage; empty if there is none.
+    """
     return [
-        _check(metric, rule, limit, metrics.get(metric), baseline.get(metric))
-        for metric, rules in floors.items()
+        _check(metric, rule, limit, metrics.get(metric), current.get(metric))
+        for metric, rules in limits.items()
         for rule, limit in rules.items()
     ]
 
 
-def _check(metric: str, rule: str, limit: float, value: float | None, baseline: float | None) -> Check:
+def _check(metric: str, rule: str, limit: float, value: float | None, current: float | None) -> Check:
     if value is None:
         passed = False
-    elif rule in COMPARING and baseline is None:
+    elif rule in RELATIVE_RULES and current is None:
         passed = True
     else:
-        passed = RULES[rule](limit, value, baseline or 0.0) <= TOLERANCE
-    return Check(metric, rule, limit, value, baseline, passed)
+        passed = RULES[rule](limit, value, current or 0.0) <= TOLERANCE
+    return Check(metric, rule, limit, value, current, passed)

@@ -1,10 +1,10 @@
-"""Signatures over a whole package, in the format of OpenSSF Model Signing, with elliptic curve keys.
+"""Signatures of whole packages, in the format of OpenSSF Model Signing, with elliptic curve keys.
 
 https://github.com/ossf/model-signing-spec
 https://sigstore.github.io/model-transparency
 
-The library is the publisher's and the builder's (`requirements-build.txt`); what serves does not need it.
-That a signature was verified is noted in the package as `verified.json`, for the service to say so.
+Only publishing and pulling need the library (`requirements-build.txt`); the service's image does not have it.
+It reads `verified.json`, the record in a package that its signature was verified when it was pulled.
 """
 
 import hashlib
@@ -19,33 +19,37 @@ from typing import Any
 from model_loader.errors import PackageError
 from model_loader.package import MANIFEST_FILE, SIGNATURE_FILE, VERIFIED_FILE, Package, encode
 
-# A signature names every file with its hash: some 200 bytes a file.
+# A signature lists every file with its hash: about 200 bytes per file.
 MAX_SIGNATURE_BYTES = 16 * 1024 * 1024
 
 
 def check_key(key: Path) -> None:
-    """Finds early what would fail late.
+    """Check that `key` can sign, before a version is claimed and uploaded.
 
     Raises:
-        PackageError: the key cannot be read, or the library is missing.
+        PackageError: the key cannot be read or cannot sign, or the library is missing.
     """
-    _note("", key)
+    _verification_record("", key)
     signing = _library("signing")
     with wrap_errors(f"cannot sign with {key}"):
         _signer(signing, key)
 
 
 def sign(directory: Path, files: list[str], manifest: bytes, key: Path) -> bytes:
-    """The signature of the package that `directory`'s `files` are with `manifest`.
+    """Sign the package that consists of `files` in `directory` and of `manifest`.
 
     Args:
-        key: private key, PEM; its password, where it has one, is in MODEL_SIGN_KEY_PASSWORD.
+        manifest: the bytes of its `manifest.json`, which `directory` does not have.
+        key: private key, PEM; MODEL_SIGN_KEY_PASSWORD has its password, if any.
+
+    Returns:
+        The content of `model.sig`.
 
     Raises:
-        PackageError: there is no such key, or it cannot sign.
+        PackageError: the key cannot be read, or cannot sign.
     """
     signing, hashing = _library("signing"), _library("hashing")
-    with _assembled(directory, files, manifest) as package, wrap_errors(f"cannot sign with {key}"):
+    with _assembled_package(directory, files, manifest) as package, wrap_errors(f"cannot sign with {key}"):
         config = _signer(signing, key)
         config.set_hashing_config(hashing.Config().set_ignored_paths(paths=[], ignore_git_paths=False))
         signature = package.parent / SIGNATURE_FILE
@@ -61,8 +65,8 @@ def _signer(signing: Any, key: Path) -> Any:
 
 
 @contextmanager
-def _assembled(directory: Path, files: list[str], manifest: bytes) -> Iterator[Path]:
-    """The package as it will be pulled, beside `directory`, so that links can stand in for its files."""
+def _assembled_package(directory: Path, files: list[str], manifest: bytes) -> Iterator[Path]:
+    """Assemble the package as it will be pulled, on the file system of `directory`, with hard links."""
     with tempfile.TemporaryDirectory(dir=directory.resolve().parent, prefix=".sign.") as temporary:
         package = Path(temporary) / "package"
         for name in files:
@@ -76,20 +80,20 @@ def _assembled(directory: Path, files: list[str], manifest: bytes) -> Iterator[P
 
 
 def verify_signature(package: Package, key: Path) -> None:
-    """Checks the signature of the package in a directory.
+    """Verify the signature of a package on disk.
 
     Args:
-        package: its files have been checked against its manifest.
+        package: verified against its manifest.
         key: public key, PEM.
 
     Raises:
-        PackageError: there is no signature, it is another key's, or not of these files.
+        PackageError: there is no signature, or it was made with another key or for other files.
     """
-    _note("", key)
+    _verification_record("", key)
     verifying, hashing = _library("verifying"), _library("hashing")
     signature = package.path / SIGNATURE_FILE
     if not signature.is_file():
-        raise PackageError(f"{package} is not signed, and MODEL_VERIFY_KEY asks for the signature of {key}")
+        raise PackageError(f"{package} is not signed: MODEL_VERIFY_KEY requires a signature by {key}")
     if signature.stat().st_size > MAX_SIGNATURE_BYTES:
         raise PackageError(f"{package} is not signed by {key}: its signature is too large to be one")
     with wrap_errors(f"{package} is not signed by {key}"):
@@ -100,12 +104,12 @@ def verify_signature(package: Package, key: Path) -> None:
         config.set_hashing_config(ignored).verify(package.path, signature)
 
 
-def note_verified(package: Package, key: Path) -> None:
-    """Leaves word in the package that its signature was verified, for the service to say so."""
-    (package.path / VERIFIED_FILE).write_bytes(encode(_note(package.digest, key)))
+def record_verification(package: Package, key: Path) -> None:
+    """Write `verified.json` into the package: its signature was verified with `key`."""
+    (package.path / VERIFIED_FILE).write_bytes(encode(_verification_record(package.digest, key)))
 
 
-def _note(digest: str, key: Path) -> dict[str, str]:
+def _verification_record(digest: str, key: Path) -> dict[str, str]:
     try:
         return {"digest": digest, "key": f"sha256:{hashlib.sha256(key.read_bytes()).hexdigest()}"}
     except OSError as exc:
@@ -116,17 +120,18 @@ def _library(module: str) -> Any:
     try:
         return __import__(f"model_signing.{module}", fromlist=[module])
     except ModuleNotFoundError as exc:
-        raise PackageError(f"{exc.name} is missing: pip install -r requirements-build.txt") from exc
+        raise PackageError(f"{exc.name} is not installed: pip install -r requirements-build.txt") from exc
 
 
 @contextmanager
-def wrap_errors(refusal: str) -> Iterator[None]:
+def wrap_errors(message: str) -> Iterator[None]:
+    """Raise what the library raises as PackageError, with `message` before its own."""
     from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
     from google.protobuf.json_format import Error as JsonFormatError
 
-    # The library wraps nothing: this is what its parsers and cryptography raise.
+    # The library wraps no exceptions: these are raised by its parsers and by cryptography.
     errors = (ValueError, TypeError, LookupError, AttributeError, OSError, JsonFormatError)
     try:
         yield
     except (*errors, InvalidSignature, UnsupportedAlgorithm) as exc:
-        raise PackageError(f"{refusal}: {str(exc) or type(exc).__name__}") from exc
+        raise PackageError(f"{message}: {str(exc) or type(exc).__name__}") from exc

@@ -1,4 +1,4 @@
-"""Puts a package into a store as the next version of its model."""
+"""Publishing: add a package to a store as the next version of its model."""
 
 import io
 import re
@@ -10,9 +10,9 @@ from model_loader.package import MANIFEST_FILE, SCHEMA, SIGNATURE_FILE, encode, 
 from model_loader.registry.draft import Draft, read_draft
 from model_loader.registry.ledger import Entry, append, author, now, read_ledger
 from model_loader.registry.package_signing import check_key, sign
-from model_loader.registry.versions import VERSION, Release, check_name
+from model_loader.registry.versions import VERSION, PublishedVersion, check_name
 from model_loader.store import Store
-from model_loader.store.transfer import Progress, Source, silent
+from model_loader.store.transfer import Progress, Source, no_progress
 
 
 def publish(
@@ -23,43 +23,43 @@ def publish(
     parent: int | None = None,
     reason: str | None = None,
     sign_key: Path | None = None,
-    progress: Progress = silent,
-) -> Release:
-    """Publishes the package in `directory`: `model.onnx`, the files it names, and what describes it.
+    progress: Progress = no_progress,
+) -> PublishedVersion:
+    """Publish the package in `directory`: `model.onnx`, the files it names, and the files that describe it.
 
-    A `manifest.json` there is a draft: what it says of name, features, classes, metrics, data, training and
-    parent is kept. The version is published once the store has its manifest, which is written last.
+    If there is a `manifest.json`, its name, features, classes, metrics, data, training and parent are kept.
+    The version is published as soon as the store has its manifest, which is written last.
 
     Args:
-        name: of the model; else the draft's.
-        parent: the version it was trained from; else the draft's.
+        name: of the model; default: the draft's.
+        parent: the version that it was trained from; default: the draft's.
         reason: a note for the ledger.
         sign_key: private key, PEM, to sign the package with.
-        progress: told of every block.
+        progress: called after each block.
 
     Raises:
-        PackageError: the package is not fit to be published, or changed meanwhile.
-        StoreError: the store cannot be reached, or refuses.
+        PackageError: the package cannot be published, or changed while it was uploaded.
+        StoreError: the store cannot be reached, or rejects the request.
     """
     draft = read_draft(directory)
     name = check_name(_name(draft, name))
-    # What would fail in the end is better found before the upload.
-    parse_manifest(encode(_document(draft, name, 1, parent)))
+    # Detect before the upload what would otherwise fail after it.
+    parse_manifest(encode(_manifest(draft, name, 1, parent)))
     read_ledger(store, name)
     if sign_key:
         check_key(sign_key)
-    version = _claim(store, name)
-    text = encode(_document(draft, name, version, parent))
-    release = Release(parse_manifest(text), text)
+    version = _claim_version(store, name)
+    text = encode(_manifest(draft, name, version, parent))
+    published = PublishedVersion(parse_manifest(text), text)
     if sign_key:
         signature = sign(directory, list(draft.files), text, sign_key)
-        store.upload(f"{release.path}/{SIGNATURE_FILE}", io.BytesIO(signature))
+        store.upload(f"{published.path}/{SIGNATURE_FILE}", io.BytesIO(signature))
     for path in draft.files:
-        _upload(draft, path, store, f"{release.path}/{path}", progress)
-    _seal(store, release)
-    entry = Entry(now(), "publish", version, release.digest, author(), reason=reason)
+        _upload(draft, path, store, f"{published.path}/{path}", progress)
+    _write_manifest(store, published)
+    entry = Entry(now(), "publish", version, published.digest, author(), reason=reason)
     append(store, name, lambda _: entry)
-    return release
+    return published
 
 
 def _name(draft: Draft, name: str | None) -> str:
@@ -68,8 +68,8 @@ def _name(draft: Draft, name: str | None) -> str:
     raise PackageError(f"the model has no name: give --name, or 'name' in {MANIFEST_FILE}")
 
 
-def _claim(store: Store, name: str) -> int:
-    """A version number that nobody else has or will have, whatever becomes of this publisher."""
+def _claim_version(store: Store, name: str) -> int:
+    """Reserve the next version number. It is never used again, even if this publisher fails."""
     taken = re.compile(rf"{re.escape(name)}/(?:claims/)?({VERSION})[/.].*")
     version = max(
         (int(match[1]) for path in store.names(f"{name}/") if (match := taken.fullmatch(path))), default=0
@@ -92,27 +92,26 @@ def _upload(draft: Draft, path: str, store: Store, target: str, progress: Progre
             raise PackageError(f"{path} changed while it was being published: publish again")
 
 
-def _document(draft: Draft, name: str, version: int, parent: int | None) -> dict[str, Any]:
-    model_io = draft.model_io
+def _manifest(draft: Draft, name: str, version: int, parent: int | None) -> dict[str, Any]:
     document = {
         "schema": SCHEMA,
         "name": name,
         "version": version,
         "created": now(),
         "files": {path: {"sha256": file.sha256, "bytes": file.bytes} for path, file in draft.files.items()},
-        "inputs": [spec.to_json() for spec in model_io.inputs],
-        "outputs": [spec.to_json() for spec in model_io.outputs],
+        "inputs": [spec.to_json() for spec in draft.model_io.inputs],
+        "outputs": [spec.to_json() for spec in draft.model_io.outputs],
     }
-    said = draft.fields | {"publisher": author()} | ({} if parent is None else {"parent": parent})
-    return document | {field: value for field, value in said.items() if field != "name"}
+    fields = draft.fields | {"publisher": author()} | ({} if parent is None else {"parent": parent})
+    return document | {field: value for field, value in fields.items() if field != "name"}
 
 
-def _seal(store: Store, release: Release) -> None:
-    path = f"{release.path}/{MANIFEST_FILE}"
+def _write_manifest(store: Store, published: PublishedVersion) -> None:
+    path = f"{published.path}/{MANIFEST_FILE}"
     try:
-        store.write(path, release.text, None)
+        store.write(path, published.text, None)
     except ConflictError:
-        # Where the store's answer was lost, the retry met our own manifest.
+        # If the store's response was lost, the retry finds the manifest that we wrote.
         content, _ = store.read(path) or (None, None)
-        if content != release.text:
+        if content != published.text:
             raise

@@ -1,4 +1,4 @@
-"""Gets a release from a store, proves that it is what was published, and puts it in its place."""
+"""Pulling: download a version, verify it, and replace the local package by it."""
 
 import os
 from contextlib import nullcontext
@@ -14,78 +14,79 @@ from model_loader.package import (
     read_package,
     verify_package,
 )
-from model_loader.registry.lockfile import Lock, writing
-from model_loader.registry.package_signing import note_verified, verify_signature
-from model_loader.registry.versions import Release, find
+from model_loader.registry.lockfile import Lock, write_lock_on_success
+from model_loader.registry.package_signing import record_verification, verify_signature
+from model_loader.registry.versions import PublishedVersion, find
 from model_loader.store import Store
 from model_loader.store.atomic import exclusive_lock, replace_directory
-from model_loader.store.transfer import Progress, Target, silent
+from model_loader.store.transfer import Progress, Target, no_progress
 
 
-def find_locked(store: Store, lock: Lock) -> Release:
-    """The release that `lock` names.
+def find_locked(store: Store, lock: Lock) -> PublishedVersion:
+    """Return the version that `lock` names.
 
     Raises:
-        PackageError: the store has something else under this version.
+        PackageError: the version in the store has another digest.
         StoreError: the store has no such version, or cannot be reached.
     """
-    release = find(store, lock.name, str(lock.version))
-    if release.digest != lock.digest:
+    published = find(store, lock.name, str(lock.version))
+    if published.digest != lock.digest:
         raise PackageError(
-            f"the lock says {lock.name}/{lock.version}@{lock.digest}, the store {store.url} has {release}"
+            f"the lock names {lock.name}/{lock.version}@{lock.digest}, the store {store.url} has {published}"
         )
-    return release
+    return published
 
 
 def pull(
     store: Store,
-    release: Release,
+    published: PublishedVersion,
     output: Path,
     *,
     lock: Path | None = None,
     verify_key: Path | None = None,
-    progress: Progress = silent,
+    progress: Progress = no_progress,
 ) -> bool:
-    """Makes the directory `output` the package `release`, and the file `lock` say so; both or neither.
+    """Download and verify a version, replace the directory `output` by it, and write the lock.
 
-    What a pull that was killed has downloaded is used again.
+    If anything fails, neither the directory nor the lock is changed. The next pull uses the files that this one
+    has downloaded completely.
 
     Args:
-        lock: None leaves no lock.
+        lock: the lock file to write; None writes none.
         verify_key: public key, PEM, that the package must be signed with.
-        progress: told of every block.
+        progress: called after each block.
 
     Returns:
-        Whether anything was downloaded: not if `output` holds the release, whole, already.
+        Whether anything was downloaded; False if `output` already is this version, unchanged.
 
     Raises:
-        PackageError: what came is not what was published, or `output` holds something else than a package.
-        StoreError: the store cannot be reached, or refuses.
+        PackageError: the download is not what was published, or `output` is something else than a package.
+        StoreError: the store cannot be reached, or rejects the request.
     """
     output = output.resolve()
     output.parent.mkdir(parents=True, exist_ok=True)
-    record = Lock(release.manifest.name, release.manifest.version, release.digest, store.url)
-    with exclusive_lock(output.parent), writing(lock, record) if lock else nullcontext():
-        if _holds(output, release, verify_key):
-            _note(output, verify_key)
+    pulled = Lock(published.manifest.name, published.manifest.version, published.digest, store.url)
+    with exclusive_lock(output.parent), write_lock_on_success(lock, pulled) if lock else nullcontext():
+        if _is_up_to_date(output, published, verify_key):
+            _update_verification_record(output, verify_key)
             return False
         staging = output.with_name(f".{output.name}.pull")
-        package = _fill(staging, store, release, progress)
+        package = _download(staging, store, published, progress)
         if verify_key:
             verify_signature(package, verify_key)
-        _note(staging, verify_key)
+        _update_verification_record(staging, verify_key)
         replace_directory(staging, output)
         return True
 
 
-def _holds(output: Path, release: Release, verify_key: Path | None) -> bool:
+def _is_up_to_date(output: Path, published: PublishedVersion, verify_key: Path | None) -> bool:
     if not output.exists() or (output.is_dir() and not any(output.iterdir())):
         return False
     try:
         package = read_package(output)
     except PackageError as exc:
-        raise PackageError(f"{output} is not a model package and would be lost: move it away") from exc
-    if package.digest != release.digest:
+        raise PackageError(f"{output} is not a model package and would be overwritten: move it away") from exc
+    if package.digest != published.digest:
         return False
     try:
         verify_package(output)
@@ -96,41 +97,42 @@ def _holds(output: Path, release: Release, verify_key: Path | None) -> bool:
     return True
 
 
-def _note(directory: Path, verify_key: Path | None) -> None:
-    """Leaves word of a signature that was verified just now, and takes away any other."""
+def _update_verification_record(directory: Path, verify_key: Path | None) -> None:
+    """Record that the signature was verified just now, or remove an earlier record."""
     if verify_key:
-        note_verified(read_package(directory), verify_key)
+        record_verification(read_package(directory), verify_key)
     else:
         (directory / VERIFIED_FILE).unlink(missing_ok=True)
 
 
-def _fill(staging: Path, store: Store, release: Release, progress: Progress) -> Package:
-    """Makes `staging` the package `release`, verified."""
-    if staging.is_symlink():  # a checkout can bring one, and whatever it leads to would be swept
+def _download(staging: Path, store: Store, published: PublishedVersion, progress: Progress) -> Package:
+    """Download the files that `staging` lacks, and verify the package."""
+    # A checkout can contain a link with this name; cleaning up would delete files in its target.
+    if staging.is_symlink():
         staging.unlink()
     staging.mkdir(exist_ok=True)
-    _sweep(staging, release)
-    for path, entry in release.manifest.files.items():
+    _remove_other_files(staging, published)
+    for path, entry in published.manifest.files.items():
         file = staging / path
         if file.exists():
             continue
         file.parent.mkdir(parents=True, exist_ok=True)
         with Target(staging, path, entry.bytes, progress) as target:
-            store.download(f"{release.path}/{path}", target)
+            store.download(f"{published.path}/{path}", target)
             os.fsync(target.fileno())
-    (staging / MANIFEST_FILE).write_bytes(release.text)
-    if signature := store.read(f"{release.path}/{SIGNATURE_FILE}"):
+    (staging / MANIFEST_FILE).write_bytes(published.text)
+    if signature := store.read(f"{published.path}/{SIGNATURE_FILE}"):
         (staging / SIGNATURE_FILE).write_bytes(signature[0])
     return verify_package(staging)
 
 
-def _sweep(staging: Path, release: Release) -> None:
-    """Leaves only whole files of `release`."""
+def _remove_other_files(staging: Path, published: PublishedVersion) -> None:
+    """Remove everything but complete files of the version."""
     for path in sorted(staging.rglob("*"), reverse=True):
         if path.is_dir() and not path.is_symlink():
             if not any(path.iterdir()):
                 path.rmdir()
-        elif path.is_symlink() or release.manifest.files.get(
+        elif path.is_symlink() or published.manifest.files.get(
             path.relative_to(staging).as_posix()
         ) != hash_file(path):
             path.unlink()

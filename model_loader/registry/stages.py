@@ -1,4 +1,4 @@
-"""Moves a stage, `staging` or `production`, to another version."""
+"""Promotion and rollback of the stages, `staging` and `production`."""
 
 from model_loader.errors import NotFoundError
 from model_loader.registry.ledger import Entry, Ledger, append, author, now
@@ -7,40 +7,41 @@ from model_loader.store import Store
 
 
 def promote(store: Store, name: str, version: str, stage: str, reason: str | None = None) -> Entry:
-    """Makes `stage` hold `version`: a number, `latest`, or what another stage holds.
+    """Set `stage` to a version.
+
+    Args:
+        version: a number, `latest`, or the name of a stage.
 
     Returns:
-        The entry in the ledger; where the stage holds that version already, the one that made it so.
+        The new entry in the ledger; if the stage has this version already, the entry that set it.
 
     Raises:
         NotFoundError: there is no such version.
     """
-    release = find(store, name, version)
-    number = release.manifest.version
+    published = find(store, name, version)
+    number = published.manifest.version
 
     def decide(ledger: Ledger) -> Entry:
         if stage in ledger.stages(number):
             return ledger.current(stage)
-        return Entry(now(), "promote", number, release.digest, author(), stage, reason)
+        return Entry(now(), "promote", number, published.digest, author(), stage, reason)
 
     return append(store, name, decide)
 
 
 def rollback(store: Store, name: str, stage: str, reason: str | None = None) -> Entry:
-    """Makes `stage` hold the version that it held before; again, and it goes back further.
+    """Set `stage` to its previous version. A second rollback goes one more version back.
 
     Raises:
-        NotFoundError: it held nothing before.
+        NotFoundError: the stage has no previous version.
     """
 
     def decide(ledger: Ledger) -> Entry:
         current = ledger.current(stage)
-        *_, before = [None, *ledger.held(stage)[:-1]]
+        *_, before = [None, *ledger.promotions(stage)[:-1]]
         if before is None:
-            raise NotFoundError(
-                f"{stage} held nothing before {name}/{current.version}: nothing to go back to"
-            )
-        release = get(store, ledger, before.version)
-        return Entry(now(), "rollback", before.version, release.digest, author(), stage, reason)
+            raise NotFoundError(f"{stage} had no version before {name}/{current.version}: cannot roll back")
+        published = get(store, ledger, before.version)
+        return Entry(now(), "rollback", before.version, published.digest, author(), stage, reason)
 
     return append(store, name, decide)

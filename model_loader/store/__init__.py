@@ -1,10 +1,10 @@
-"""Where models are kept: five operations on named objects, and the URLs that choose a backend.
+"""Stores of models: five operations on named objects. The URL selects the backend.
 
     file:PATH                                                         a directory
     https://<account>.blob.core.windows.net/<container>[/<prefix>]    Azure Blob storage
     http://127.0.0.1:<port>/devstoreaccount1/<container>[/<prefix>]   Azurite, its emulator
 
-Names of objects are paths with `/`, such as `wine/4/model.onnx`.
+Object names are paths with `/`, such as `wine/4/model.onnx`.
 """
 
 import re
@@ -16,35 +16,35 @@ from model_loader.store.file_store import FileStore
 
 
 class Store(Protocol):
-    """What a backend does. Every method raises StoreError where it cannot be reached or refuses.
+    """The interface of a backend. Every method raises StoreError if the store cannot be used.
 
     Attributes:
-        url: names the store in messages and in `model.lock`; never holds a secret.
+        url: the store's URL without secrets, for messages and `model.lock`.
     """
 
     url: str
 
     def names(self, prefix: str) -> list[str]:
-        """All objects under `prefix`, which is empty or ends with `/`, sorted by name."""
+        """Return the names of all objects below `prefix`, sorted. A prefix is empty or ends with `/`."""
 
     def read(self, name: str) -> tuple[bytes, str] | None:
-        """The content of a small object and its ETag, or None where there is none."""
+        """Return the content and the ETag of a small object, or None if there is no such object."""
 
     def write(self, name: str, content: bytes, etag: str | None) -> None:
-        """Writes a small object, if nobody else did since it was read.
+        """Write a small object, unless somebody else has written it since it was read.
 
         Args:
-            etag: as `read` gave it; None where there must not be such an object yet.
+            etag: as returned by `read`; None if the object must not exist yet.
 
         Raises:
-            ConflictError: there is one, or it has another ETag by now; nothing was written.
+            ConflictError: the object exists, or has another ETag; nothing was written.
         """
 
     def upload(self, name: str, source: BinaryIO) -> None:
-        """Writes an object, read once and in order from the file `source`. Memory does not grow with it."""
+        """Upload an object of any size. `source` is read once, in order, and not kept in memory."""
 
     def download(self, name: str, target: BinaryIO) -> None:
-        """Writes an object into `target`, which can seek. Memory does not grow with the object.
+        """Download an object of any size. `target` must be seekable; the object is not kept in memory.
 
         Raises:
             NotFoundError: there is no such object.
@@ -52,20 +52,21 @@ class Store(Protocol):
 
 
 def open_store(url: str) -> Store:
-    """The store at `url`. Nothing is connected to before it is used.
+    """Return the store at `url`. Nothing is connected before the first operation.
 
     Raises:
-        StoreError: no backend has such URLs.
+        StoreError: no backend has such URLs, or its packages are not installed.
     """
     if path := re.fullmatch(r"file:(?!//[^/])(.+)", url):
         return FileStore(Path(path[1]), url)
     if url.startswith(("https:", "http:")):
-        # Azure's packages are loaded for those who use them.
+        # Azure's packages are only imported if they are needed: they are slow to import.
         try:
             from model_loader.store.blob_store import BlobStore
         except ModuleNotFoundError as exc:
             raise StoreError(
-                f"store {redact(url)!r}: {exc.name} is missing: pip install -r model_loader/requirements.txt"
+                f"store {redact(url)!r}: {exc.name} is not installed: "
+                "pip install -r model_loader/requirements.txt"
             ) from exc
         return BlobStore(url, redact(url))
     raise StoreError(
@@ -75,5 +76,5 @@ def open_store(url: str) -> Store:
 
 
 def redact(url: str) -> str:
-    """`url` without what may be secret: a SAS is a query, a password stands before `@`."""
+    """Remove from `url` what may be secret: the query, which may be a SAS, and a password before `@`."""
     return re.sub(r"//[^/]*@", "//", url.partition("?")[0]).rstrip("/")

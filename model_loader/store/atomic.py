@@ -1,4 +1,4 @@
-"""Files and directories that are the old or the new, and nothing between, whenever the process dies."""
+"""Crash-safe replacement of files and directories."""
 
 import ctypes
 import errno
@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import BinaryIO
 from uuid import uuid4
 
-# renameat2(2): the current directory in place of a descriptor; swap two names in one step.
+# https://man7.org/linux/man-pages/man2/renameat2.2.html: relative to the current directory; swap two paths.
 AT_FDCWD = -100
 RENAME_EXCHANGE = 2
 
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[BinaryIO]:
-    """A file to write what `path` shall hold; it takes its place when the block ends without an exception."""
+    """Open a temporary file that replaces `path` when the block ends without an exception."""
     temporary = path.with_name(f".{path.name}.{uuid4().hex}")
     try:
         with temporary.open("xb") as file:
@@ -32,7 +32,7 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def exclusive_lock(directory: Path) -> Iterator[None]:
-    """Waits until nobody else is in such a block for `directory`. One who dies there has left it."""
+    """Wait for the exclusive lock of `directory` and hold it. A process that dies releases it."""
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -42,10 +42,10 @@ def exclusive_lock(directory: Path) -> Iterator[None]:
 
 
 def replace_directory(new: Path, target: Path) -> None:
-    """Makes `new` the directory `target`, and removes what stood there.
+    """Move the directory `new` to `target` and remove the previous `target`.
 
     Raises:
-        OSError: the file system refuses; `target` is as it was.
+        OSError: a file system error; `target` is unchanged.
     """
     if not target.exists():
         new.rename(target)
@@ -56,7 +56,7 @@ def replace_directory(new: Path, target: Path) -> None:
 
 
 def _exchange(one: Path, other: Path) -> bool:
-    """Swaps two directories in one step. Returns False where the system has no such step."""
+    """Swap two directories atomically. Return False if the system or the file system does not support it."""
     libc = ctypes.CDLL(None, use_errno=True)
     if not hasattr(libc, "renameat2"):
         return False

@@ -1,4 +1,4 @@
-"""What the exceptions of Azure's packages mean for the user of a store.
+"""Messages for the exceptions of Azure's packages.
 
 https://learn.microsoft.com/rest/api/storageservices/blob-service-error-codes
 """
@@ -10,8 +10,13 @@ from model_loader.errors import ConflictError, NotFoundError, StoreError
 CONFLICTS = ("BlobAlreadyExists", "ConditionNotMet")
 
 
-def refusal(url: str, name: str, exc: Exception) -> StoreError:
-    """The sentence for `exc`, which was raised at the object `name` of the store at `url`."""
+def to_store_error(url: str, name: str, exc: Exception) -> StoreError:
+    """Convert an exception of Azure's packages.
+
+    Args:
+        url: the store's, without secrets.
+        name: of the object that was read or written.
+    """
     code = getattr(exc, "error_code", None)
     code = getattr(code, "value", code)
     status = getattr(exc, "status_code", None)
@@ -23,8 +28,8 @@ def refusal(url: str, name: str, exc: Exception) -> StoreError:
         return ConflictError(f"{name} in the store {url} was written by somebody else")
     if status in (401, 403):
         return StoreError(
-            f"the store {url} refuses the credential ({code}): renew the SAS, or give the identity the role "
-            "Storage Blob Data Reader, to publish Storage Blob Data Contributor"
+            f"the store {url} rejects the credential ({code}): renew the SAS, or give the identity the role "
+            "Storage Blob Data Reader, or Storage Blob Data Contributor to publish"
         )
     if isinstance(exc, ClientAuthenticationError):
         return StoreError(

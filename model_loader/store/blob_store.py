@@ -1,4 +1,4 @@
-"""A store in Azure Blob storage.
+"""Store in Azure Blob storage.
 
 https://learn.microsoft.com/rest/api/storageservices/specifying-conditional-headers-for-blob-service-operations
 https://learn.microsoft.com/azure/storage/common/storage-use-azurite
@@ -18,13 +18,13 @@ from azure.core.exceptions import AzureError, ClientAuthenticationError
 from azure.storage.blob import ContainerClient, ExponentialRetry
 
 from model_loader.errors import NotFoundError, StoreError
-from model_loader.store.blob_errors import refusal
+from model_loader.store.blob_errors import to_store_error
 
 EMULATOR_ACCOUNT = "devstoreaccount1"
 # Published by Microsoft, the same in every emulator.
 EMULATOR_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 
-# Hosts elsewhere are refused: a token or a SAS would be handed to whoever wrote the URL.
+# Other hosts are rejected: a URL with another host would receive our token or SAS.
 URL = re.compile(
     r"""
     (https://[a-z0-9.-]+\.blob\.
@@ -37,13 +37,13 @@ URL = re.compile(
     re.VERBOSE,
 )
 
-# Four blocks of a file are on their way at once, so a transfer holds some 32 MiB, whatever the file's size.
+# Four blocks of a file are transferred at the same time, so a transfer needs about 32 MiB for any file size.
 BLOCK_BYTES = 8 * 1024 * 1024
 TRANSFER: dict[str, Any] = {"max_concurrency": 4, "validate_content": True}
 
 
 class _Retry(ExponentialRetry):
-    """Azure's own retries: 2, 4, 8, 16 seconds apart, one of them where nothing answers."""
+    """Azure's exponential retries, 2, 4, 8 and 16 seconds apart; only one if no connection can be made."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -53,14 +53,14 @@ class _Retry(ExponentialRetry):
     def increment(
         self, settings: dict[str, Any], request: Any, response: Any = None, error: AzureError | None = None
     ) -> bool:
-        """Whether to try again: waiting mends no credential."""
+        """Return whether to retry. A missing credential is not retried: it will still be missing."""
         if isinstance(error, ClientAuthenticationError):
             return False
         return super().increment(settings, request, response, error)
 
 
 class BlobStore:
-    """A container, or the part of it under a prefix, as a `Store`."""
+    """A container, or the part of it below a prefix, as a `Store`."""
 
     def __init__(self, url: str, public_url: str) -> None:
         parts = URL.fullmatch(url)
@@ -85,13 +85,13 @@ class BlobStore:
         )
 
     def names(self, prefix: str) -> list[str]:
-        """All blobs under `prefix`."""
+        """List the blobs below `prefix`."""
         with self.wrap_errors(prefix):
             blobs = self._container.list_blob_names(name_starts_with=self._prefix + prefix)
             return sorted(blob.removeprefix(self._prefix) for blob in blobs)
 
     def read(self, name: str) -> tuple[bytes, str] | None:
-        """The content of a blob and its ETag."""
+        """Download a blob, with its ETag."""
         try:
             with self.wrap_errors(name):
                 blob = self._container.download_blob(self._prefix + name, validate_content=True)
@@ -100,7 +100,7 @@ class BlobStore:
             return None
 
     def write(self, name: str, content: bytes, etag: str | None) -> None:
-        """Puts a blob with `If-None-Match: *`, or with `If-Match`."""
+        """Put a blob with `If-None-Match: *`, or with `If-Match`."""
         condition: dict[str, Any] = {"overwrite": False}
         if etag is not None:
             condition = {"overwrite": True, "etag": etag, "match_condition": MatchConditions.IfNotModified}
@@ -108,26 +108,27 @@ class BlobStore:
             self._container.upload_blob(self._prefix + name, content, validate_content=True, **condition)
 
     def upload(self, name: str, source: BinaryIO) -> None:
-        """Puts a blob in parallel blocks, each with its MD5."""
+        """Put a blob in parallel blocks, each with its MD5."""
         with self.wrap_errors(name):
             self._container.upload_blob(self._prefix + name, source, overwrite=True, **TRANSFER)
 
     def download(self, name: str, target: BinaryIO) -> None:
-        """Gets a blob in parallel ranges, each with its MD5."""
+        """Get a blob in parallel ranges, each with its MD5."""
         with self.wrap_errors(name):
             self._container.download_blob(self._prefix + name, **TRANSFER).readinto(target)
 
     @contextmanager
     def wrap_errors(self, name: str) -> Iterator[None]:
+        """Raise the exceptions of Azure's packages as StoreError."""
         try:
             yield
         except (AzureError, ValueError) as exc:
-            raise refusal(self.url, name, exc) from exc
+            raise to_store_error(self.url, name, exc) from exc
 
 
 def _credential(account_url: str, sas: str | None) -> AzureSasCredential | TokenCredential | dict[str, str]:
     if sas:
-        # urllib3 logs the address of every request when it debugs, and the SAS is part of that.
+        # At level DEBUG, urllib3 logs the URL of every request, including the SAS.
         logging.getLogger("urllib3").setLevel(logging.WARNING)
         return AzureSasCredential(sas)
     if account_url.endswith(EMULATOR_ACCOUNT):

@@ -1,4 +1,4 @@
-"""A store in a directory: what Blob storage promises, kept with renames and a lock."""
+"""Store in a directory, with the guarantees of Blob storage: atomic writes and compare-and-swap."""
 
 import hashlib
 import io
@@ -15,14 +15,14 @@ CHUNK_BYTES = 1024 * 1024
 
 
 class FileStore:
-    """The directory `root` as a `Store`; it comes into being with the first object."""
+    """The directory `root` as a `Store`. It is created with the first object."""
 
     def __init__(self, root: Path, url: str) -> None:
         self.url = url
         self._root = root
 
     def names(self, prefix: str) -> list[str]:
-        """All objects under `prefix`; hidden files are none of ours."""
+        """List the files below `prefix`, except hidden ones: they are temporary files."""
         with self.wrap_errors(prefix):
             try:
                 return sorted(self._walk(self._locate(prefix)))
@@ -30,7 +30,7 @@ class FileStore:
                 return []
 
     def read(self, name: str) -> tuple[bytes, str] | None:
-        """The content of an object, and its hash as the ETag."""
+        """Read a file, with its hash as the ETag."""
         with self.wrap_errors(name):
             try:
                 content = self._locate(name).read_bytes()
@@ -39,7 +39,7 @@ class FileStore:
         return content, hashlib.sha256(content).hexdigest()
 
     def write(self, name: str, content: bytes, etag: str | None) -> None:
-        """Compares and swaps under the lock of the store, which every writer takes."""
+        """Compare and swap under the store's lock, which every writer takes."""
         with self.wrap_errors(name):
             self._root.mkdir(parents=True, exist_ok=True)
             with exclusive_lock(self._root):
@@ -49,7 +49,7 @@ class FileStore:
                 self.upload(name, io.BytesIO(content))
 
     def upload(self, name: str, source: BinaryIO) -> None:
-        """Copies `source` to a hidden file, which becomes the object when it is whole."""
+        """Copy `source` to a hidden file, which is renamed when it is complete."""
         with self.wrap_errors(name):
             target = self._locate(name)
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -57,7 +57,7 @@ class FileStore:
                 shutil.copyfileobj(source, file, CHUNK_BYTES)
 
     def download(self, name: str, target: BinaryIO) -> None:
-        """Copies an object into `target`."""
+        """Copy a file into `target`."""
         with self.wrap_errors(name):
             source = self._locate(name).open("rb")
         with source:
@@ -75,11 +75,12 @@ class FileStore:
     def _locate(self, name: str) -> Path:
         path = self._root / name
         if not path.resolve().is_relative_to(self._root.resolve()):
-            raise StoreError(f"{name} leads out of the store {self.url}")
+            raise StoreError(f"{name} is outside of the store {self.url}")
         return path
 
     @contextmanager
     def wrap_errors(self, name: str) -> Iterator[None]:
+        """Raise file system errors as StoreError."""
         try:
             yield
         except FileNotFoundError as exc:

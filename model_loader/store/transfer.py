@@ -1,4 +1,4 @@
-"""Files on their way to and from a store, with their progress."""
+"""Files that report their progress while they are uploaded or downloaded."""
 
 import hashlib
 import io
@@ -11,16 +11,16 @@ from model_loader.errors import PackageError
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-# Told the file's path in the package, the bytes moved so far and the bytes in all.
+# Called with the path in the package, the bytes transferred so far, and the total bytes.
 Progress = Callable[[str, int, int], None]
 
 
-def silent(path: str, done: int, total: int) -> None:
-    """Tells nobody."""
+def no_progress(path: str, done: int, total: int) -> None:
+    """Report nothing."""
 
 
 class Source(io.FileIO):
-    """A file on its way up, read once and in order, which knows the hash of what was read."""
+    """A file to upload. It is read once, in order, and hashed as it is read."""
 
     def __init__(self, directory: Path, path: str, size: int, progress: Progress) -> None:
         super().__init__(directory / path)
@@ -28,14 +28,14 @@ class Source(io.FileIO):
         self._hash = hashlib.sha256()
 
     def seekable(self) -> bool:
-        """No: Azure's client would read blocks out of order, and the hash could not follow."""
+        """Return False, so that Azure's client reads the blocks in order, as the hash requires."""
         return False
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """The next bytes.
+        """Read the next bytes.
 
         Raises:
-            PackageError: the file ends before its size.
+            PackageError: the file has become shorter.
         """
         data = super().read(size) or b""
         self._hash.update(data)
@@ -46,12 +46,12 @@ class Source(io.FileIO):
         return data
 
     def sha256(self) -> str:
-        """The hash of everything that was read."""
+        """Return the hash of all bytes read so far."""
         return self._hash.hexdigest()
 
 
 class Target(io.FileIO):
-    """A file on its way down."""
+    """A file to download into."""
 
     def __init__(self, directory: Path, path: str, size: int, progress: Progress) -> None:
         super().__init__(directory / path, "w")
@@ -59,7 +59,7 @@ class Target(io.FileIO):
         self._done = 0
 
     def write(self, data: "ReadableBuffer", /) -> int:
-        """Writes at the position that was sought last."""
+        """Write at the current position, which the client seeks for each range."""
         count = super().write(data)
         self._done += count
         self._progress(self._path, self._done, self._size)

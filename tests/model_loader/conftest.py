@@ -1,4 +1,4 @@
-"""The chain of fixtures: store_url → store → release → pulled; each with a directory and with Azurite."""
+"""The chain of fixtures: store_url → store → published → pulled; each with a directory and with Azurite."""
 
 import os
 from collections.abc import Iterator
@@ -11,11 +11,11 @@ from azure.storage.blob import ContainerClient
 from model_loader.__main__ import main
 from model_loader.registry.publish import publish
 from model_loader.registry.pull import pull
-from model_loader.registry.versions import Release
+from model_loader.registry.versions import PublishedVersion
 from model_loader.store import Store, open_store
 from model_loader.store.blob_store import EMULATOR_ACCOUNT, EMULATOR_KEY
+from tests.model_loader.command_line import Loader, Result, Snapshot, snapshot
 from tests.model_loader.drafts import write_draft
-from tests.model_loader.seen import Loader, Result, Snapshot, snapshot
 
 MISSING = "no Azurite: AZURITE_BLOB_URL is not set"
 
@@ -74,15 +74,15 @@ def draft(workspace: Path) -> Path:
 
 
 @pytest.fixture
-def release(draft: Path, store: Store) -> Release:
+def published(draft: Path, store: Store) -> PublishedVersion:
     """The draft, published as tiny/1."""
     return publish(draft, store)
 
 
 @pytest.fixture
-def pulled(release: Release, store: Store, workspace: Path) -> Snapshot:
+def pulled(published: PublishedVersion, store: Store, workspace: Path) -> Snapshot:
     """What `model/` and `model.lock` hold after a pull of tiny/1."""
-    pull(store, release, workspace / "model", lock=workspace / "model.lock")
+    pull(store, published, workspace / "model", lock=workspace / "model.lock")
     return snapshot(workspace)
 
 

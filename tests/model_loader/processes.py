@@ -40,8 +40,8 @@ def publish_and_die_within(url: str, draft: Path, path: str) -> None:
 def pull_and_die_within(url: str, path: str) -> None:
     """Dies when the first block of a file has been written."""
     store = open_store(url)
-    release = find(store, "tiny", "latest")
-    pull(store, release, Path("model"), progress=lambda moved, *_: die() if moved == path else None)
+    published = find(store, "tiny", "latest")
+    pull(store, published, Path("model"), progress=lambda moved, *_: die() if moved == path else None)
 
 
 def publish_rounds(url: str, draft: Path, rounds: int, barrier: Barrier) -> None:
@@ -58,8 +58,8 @@ def publish_and_pull_within(url: str, draft: Path, allowed_bytes: int) -> None:
     # Libraries are loaded, and their pools warm, before anything is measured.
     pull(store, find(store, "tiny", "latest"), Path("model"))
     before = peak_bytes()
-    release = publish(draft, store)
-    pull(store, release, Path("model"))
+    published = publish(draft, store)
+    pull(store, published, Path("model"))
     if (grown := peak_bytes() - before) > allowed_bytes:
         sys.exit(f"memory grew by {grown // MIB} MiB")
 

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from model_loader.__main__ import build_parser
-from model_loader.registry.versions import Release
+from model_loader.registry.versions import PublishedVersion
+from tests.model_loader.command_line import ROOT, Loader, Snapshot, start
 from tests.model_loader.drafts import write_draft
-from tests.model_loader.seen import ROOT, Loader, Snapshot, start
 
 DIGEST = r"sha256:[0-9a-f]{64}"
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
@@ -29,7 +29,7 @@ def test_from_publish_to_rollback(draft: Path, store_url: str, loader: Loader) -
         (("publish", "draft", "--reason", "more data"), rf"published tiny/2@{DIGEST} in {store_url}"),
         (("pull",), rf"pulled tiny/2@{DIGEST} into model"),
         (("pull",), rf"model is tiny/2@{DIGEST} already"),
-        (("verify",), rf"model is tiny/2@{DIGEST}, whole"),
+        (("verify",), rf"model is tiny/2@{DIGEST}, complete and unchanged"),
         (("promote", "1", "--stage", "production"), rf"tiny/1 is in production: promote by tester at {TIME}"),
         (
             ("promote", "latest", "--stage", "production"),
@@ -77,11 +77,11 @@ def test_list(draft: Path, store_url: str, loader: Loader) -> None:
     assert row["metrics"] == {"accuracy": 0.97, "log_loss": 0.1}
 
 
-def test_show(release: Release, loader: Loader) -> None:
+def test_show(published: PublishedVersion, loader: Loader) -> None:
     """A version's manifest is shown as it stands in the store."""
-    assert loader("show").out == f"{release}\n{release.text.decode()}"
+    assert loader("show").out == f"{published}\n{published.text.decode()}"
     shown = json.loads(loader("show", "1", "--json").out)
-    assert shown == {"digest": release.digest, "manifest": release.manifest.document}
+    assert shown == {"digest": published.digest, "manifest": published.manifest.document}
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_json(pulled: Snapshot, loader: Loader, command: tuple[str, ...]) -> Non
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        (("pull",), "the store file:store holds other, tiny: choose one with --name"),
+        (("pull",), "the store file:store has other, tiny: choose one with --name"),
         (("pull", "--name", "none"), "no version of none is published in the store file:store"),
         (("pull", "--name", "../tiny"), "expected the name of a model"),
         (

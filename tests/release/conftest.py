@@ -21,8 +21,8 @@ from release.__main__ import main
 from release.record_release import lock_text
 from release.release_log import Release
 from tests.e2e.conftest import engine, missing
+from tests.model_loader.command_line import Result
 from tests.model_loader.drafts import write_draft
-from tests.model_loader.seen import Result
 from tests.release.environment import KUBECTL, Image, ReleaseEnvironment
 
 __all__ = ["engine"]

@@ -17,7 +17,7 @@ from math import log
 import pytest
 
 from tests.e2e.conftest import missing
-from tests.model_loader.seen import Result
+from tests.model_loader.command_line import Result
 from tests.release.conftest import release
 from tests.release.simulated_pods import CASES, Clock, Handler
 

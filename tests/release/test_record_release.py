@@ -76,7 +76,7 @@ def test_staging(deployed: ReleaseEnvironment) -> None:
         ("other label", "pod scorebox-2 is labelled with tiny/2@sha256:"),
         ("unreachable", "Unable to connect to the server"),
         ("no model", "tiny/3 is not published in the store"),
-        ("other model", "the lock says tiny/3@sha256:"),
+        ("other model", "the lock names tiny/3@sha256:"),
     ],
 )
 def test_not_deployed(deployed: ReleaseEnvironment, case: str, message: str) -> None:

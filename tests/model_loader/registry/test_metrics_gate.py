@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from model_loader.errors import GateError
-from model_loader.registry.metrics_gate import check, read_floors
+from model_loader.registry.metrics_gate import check, read_limits
+from tests.model_loader.command_line import Loader
 from tests.model_loader.drafts import write_draft
-from tests.model_loader.seen import Loader
 
 METRICS = {"accuracy": 0.97, "log_loss": 0.1}
 BASELINE = {"accuracy": 0.98, "log_loss": 0.06}
@@ -37,7 +37,9 @@ def test_rules(metric: str, rule: str, limit: float, passed: bool) -> None:
     assert row.passed is passed
 
 
-@pytest.mark.parametrize(("rule", "result"), [("max_drop", "passed: no baseline"), ("min", "passed")])
+@pytest.mark.parametrize(
+    ("rule", "result"), [("max_drop", "passed: nothing to compare with"), ("min", "passed")]
+)
 def test_without_baseline(rule: str, result: str) -> None:
     """There is nothing to compare the first model with, and the table says so; floors hold all the same."""
     (row,) = check({"accuracy": {rule: 0.01}}, METRICS, {})
@@ -48,7 +50,7 @@ def test_without_baseline(rule: str, result: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "gate.toml sets no floor"),
+        ("", "gate.toml has no limits"),
         ("accuracy = 0.9", r"expected a table \[accuracy\] with min, max, max_drop, max_rise, got 0.9"),
         ("[accuracy]", r"expected a table \[accuracy\] with min, max, max_drop, max_rise, got {}"),
         ("[accuracy]\nminimum = 0.9", r"\[accuracy\]: expected min, max, .* a number, got minimum = 0.9"),
@@ -62,13 +64,13 @@ def test_bad_floors(text: str, message: str) -> None:
     """Floors that would hold nothing, or that nobody understands, are refused."""
     Path("gate.toml").write_text(text)
     with pytest.raises(GateError, match=message):
-        read_floors(Path("gate.toml"))
+        read_limits(Path("gate.toml"))
 
 
 def test_no_floors() -> None:
     """Without a file there is nothing to pass."""
-    with pytest.raises(GateError, match=r"no floors at gate.toml: No such file or directory"):
-        read_floors(Path("gate.toml"))
+    with pytest.raises(GateError, match=r"cannot read the limits in gate.toml: No such file or directory"):
+        read_limits(Path("gate.toml"))
 
 
 @pytest.fixture
@@ -141,7 +143,7 @@ def test_package_without_name(two: Loader) -> None:
     Path("draft/manifest.json").write_text(json.dumps({"metrics": document["metrics"]}))
     result = two("gate", "--package", "draft")
     assert result.code == 1
-    assert "does not say which model it is: give --name" in result.err
+    assert "does not name its model: give --name" in result.err
     assert two("gate", "--package", "draft", "--name", "tiny").code == 0
 
 
@@ -149,4 +151,4 @@ def test_empty_stage(two: Loader) -> None:
     """A stage that holds nothing yet is no reason to fail."""
     result = two("gate", "--stage", "staging")
     assert result.code == 0
-    assert "log_loss  max_rise 0.05  0.2     -        passed: no baseline" in result.out
+    assert "log_loss  max_rise 0.05  0.2     -        passed: nothing to compare with" in result.out

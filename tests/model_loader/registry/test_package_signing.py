@@ -23,7 +23,7 @@ from model_loader.package import read_package, verify_package
 from model_loader.registry.package_signing import verify_signature
 from model_loader.registry.publish import publish
 from model_loader.registry.pull import pull
-from model_loader.registry.versions import Release
+from model_loader.registry.versions import PublishedVersion
 from model_loader.store import Store
 from tests import models
 from tests.model_loader.drafts import write_draft
@@ -50,7 +50,7 @@ def key(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def signed(store: Store, tmp_path: Path, key: Path) -> Release:
+def signed(store: Store, tmp_path: Path, key: Path) -> PublishedVersion:
     """A signed version of two files, in the store."""
     draft = write_draft(tmp_path / "draft")
     (draft / "parts").mkdir()
@@ -58,14 +58,14 @@ def signed(store: Store, tmp_path: Path, key: Path) -> Release:
     return publish(draft, store, sign_key=key)
 
 
-def test_signed(store: Store, signed: Release, key: Path) -> None:
+def test_signed(store: Store, signed: PublishedVersion, key: Path) -> None:
     """A package that is signed by the key is pulled, says so, and is not pulled twice."""
     assert pull(store, signed, OUTPUT, verify_key=key.with_suffix(".pub"))
     assert verify_package(OUTPUT).signed
     assert not pull(store, signed, OUTPUT, verify_key=key.with_suffix(".pub"))
 
 
-def test_nobody_asked(store: Store, signed: Release, key: Path) -> None:
+def test_nobody_asked(store: Store, signed: PublishedVersion, key: Path) -> None:
     """What nobody verified does not say that it is signed; asked for later, it is verified then."""
     pull(store, signed, OUTPUT)
     assert not read_package(OUTPUT).signed
@@ -73,7 +73,7 @@ def test_nobody_asked(store: Store, signed: Release, key: Path) -> None:
     assert read_package(OUTPUT).signed
 
 
-def test_library_agrees(store: Store, signed: Release, key: Path) -> None:
+def test_library_agrees(store: Store, signed: PublishedVersion, key: Path) -> None:
     """The signature verifies with the library's own command line, over the whole package."""
     pull(store, signed, OUTPUT)
     command = [sys.executable, "-m", "model_signing", "verify", "key", str(OUTPUT)]
@@ -84,21 +84,21 @@ def test_library_agrees(store: Store, signed: Release, key: Path) -> None:
     assert subprocess.run([*command, *options], capture_output=True).returncode == 1
 
 
-def test_unsigned(store: Store, tmp_path: Path, signed: Release, key: Path) -> None:
+def test_unsigned(store: Store, tmp_path: Path, signed: PublishedVersion, key: Path) -> None:
     """A package without a signature is refused where one is asked for, and the model stays as it was."""
     public = key.with_suffix(".pub")
     pull(store, signed, OUTPUT, lock=Path("model.lock"), verify_key=public)
     before = (read_package(OUTPUT).digest, Path("model.lock").read_bytes())
     unsigned = publish(write_draft(tmp_path / "other"), store)
     with pytest.raises(
-        PackageError, match=r"is not signed, and MODEL_VERIFY_KEY asks for the signature of .*key\.pub"
+        PackageError, match=r"is not signed: MODEL_VERIFY_KEY requires a signature by .*key\.pub"
     ):
         pull(store, unsigned, OUTPUT, lock=Path("model.lock"), verify_key=public)
     assert (read_package(OUTPUT).digest, Path("model.lock").read_bytes()) == before
     assert read_package(OUTPUT).signed
 
 
-def test_wrong_key(store: Store, tmp_path: Path, signed: Release) -> None:
+def test_wrong_key(store: Store, tmp_path: Path, signed: PublishedVersion) -> None:
     """A signature by another key is refused, also where the package is there already."""
     other = write_key(tmp_path / "other.pem").with_suffix(".pub")
     with pytest.raises(PackageError, match=r"is not signed by .*other\.pub: Key mismatch"):
@@ -106,7 +106,7 @@ def test_wrong_key(store: Store, tmp_path: Path, signed: Release) -> None:
     assert not OUTPUT.exists()
 
 
-def test_files_of_another_version(store: Store, tmp_path: Path, signed: Release, key: Path) -> None:
+def test_files_of_another_version(store: Store, tmp_path: Path, signed: PublishedVersion, key: Path) -> None:
     """A right signature of other files is refused: a manifest that agrees with its files is not enough."""
     draft = write_draft(tmp_path / "other", models.affine())
     (draft / "samples.json").unlink()
@@ -151,7 +151,7 @@ def test_other_kind_of_key(store: Store, tmp_path: Path) -> None:
     assert store.names("") == []
 
 
-def test_note_of_another_digest(store: Store, tmp_path: Path, signed: Release, key: Path) -> None:
+def test_note_of_another_digest(store: Store, tmp_path: Path, signed: PublishedVersion, key: Path) -> None:
     """The note that a signature was verified counts for the digest that it names alone."""
     pull(store, signed, OUTPUT, verify_key=key.with_suffix(".pub"))
     note = (OUTPUT / "verified.json").read_bytes()
@@ -161,7 +161,7 @@ def test_note_of_another_digest(store: Store, tmp_path: Path, signed: Release, k
     assert not read_package(OUTPUT).signed
 
 
-def test_note_cannot_be_published(tmp_path: Path, store: Store, signed: Release) -> None:
+def test_note_cannot_be_published(tmp_path: Path, store: Store, signed: PublishedVersion) -> None:
     """A publisher cannot bring the note along; a manifest that lists it is none."""
     pull(store, signed, OUTPUT)
     (OUTPUT / "verified.json").write_text(json.dumps({"digest": "sha256:0"}))
@@ -184,8 +184,8 @@ def test_password(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         publish(write_draft(tmp_path / "draft"), store, sign_key=key)
     assert PASSWORD not in str(invalid_input.value)
     monkeypatch.setenv("MODEL_SIGN_KEY_PASSWORD", PASSWORD)
-    release = publish(write_draft(tmp_path / "draft"), store, sign_key=key)
-    assert pull(store, release, OUTPUT, verify_key=key.with_suffix(".pub"))
+    published = publish(write_draft(tmp_path / "draft"), store, sign_key=key)
+    assert pull(store, published, OUTPUT, verify_key=key.with_suffix(".pub"))
 
 
 def test_no_key(store: Store, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from model_loader.package import digest_of, hash_file, verify_package
 from model_loader.registry.ledger import read_ledger
 from model_loader.registry.publish import publish
 from model_loader.registry.pull import pull
-from model_loader.registry.versions import find, versions
+from model_loader.registry.versions import find, version_numbers
 from model_loader.store import Store, open_store
 from tests import models
 from tests.model_loader import processes
@@ -38,8 +38,8 @@ def run(target: Callable[..., None], *args: object) -> int | None:
 
 def test_manifest(draft: Path, store: Store) -> None:
     """The manifest says what the draft said, what the graph says, and what was uploaded."""
-    release = publish(draft, store)
-    document = dict(release.manifest.document)
+    published = publish(draft, store)
+    document = dict(published.manifest.document)
     assert datetime.fromisoformat(document.pop("created")).tzinfo
     assert document == {
         "schema": 1,
@@ -53,7 +53,7 @@ def test_manifest(draft: Path, store: Store) -> None:
         "publisher": "tester",
     }
     assert store.read("tiny/1/manifest.json") is not None
-    assert release.digest == digest_of(release.text)
+    assert published.digest == digest_of(published.text)
 
 
 def test_what_the_trainer_said_is_kept(store: Store, workspace: Path) -> None:
@@ -64,20 +64,21 @@ def test_what_the_trainer_said_is_kept(store: Store, workspace: Path) -> None:
         "training": {"commit": "abc"},
         "parent": 7,
     }
-    release = publish(write_draft(workspace / "draft", **said), store)
-    assert {field: release.manifest.document[field] for field in said} == said
-    release = publish(workspace / "draft", store, name="other", parent=3)
-    assert release.path == "other/1"
-    assert release.manifest.document["parent"] == 3
+    published = publish(write_draft(workspace / "draft", **said), store)
+    assert {field: published.manifest.document[field] for field in said} == said
+    published = publish(workspace / "draft", store, name="other", parent=3)
+    assert published.path == "other/1"
+    assert published.manifest.document["parent"] == 3
 
 
 def test_versions_count_up(draft: Path, store: Store) -> None:
     """Each version is the next number, with a line in the ledger."""
     published = [publish(draft, store, reason=f"round {n}") for n in (1, 2, 3)]
-    assert versions(store, "tiny") == [1, 2, 3]
+    assert version_numbers(store, "tiny") == [1, 2, 3]
     entries = read_ledger(store, "tiny").entries
     assert [(e.action, e.version, e.digest, e.by, e.reason) for e in entries] == [
-        ("publish", n, release.digest, "tester", f"round {n}") for n, release in enumerate(published, start=1)
+        ("publish", n, published.digest, "tester", f"round {n}")
+        for n, published in enumerate(published, start=1)
     ]
 
 
@@ -102,17 +103,17 @@ def test_numbers_of_others_are_taken(draft: Path, store: Store) -> None:
 def test_external_data(store: Store, workspace: Path) -> None:
     """A model's weights in files of their own, in directories too, belong to the package."""
     draft = write_external(workspace / "draft", "weights/part.bin")
-    release = publish(draft, store)
-    pull(store, release, workspace / "model")
+    published = publish(draft, store)
+    pull(store, published, workspace / "model")
     assert set(verify_package(workspace / "model").manifest.files) == {"model.onnx", "weights/part.bin"}
 
 
 def test_published_again(store: Store, workspace: Path, draft: Path) -> None:
     """What was pulled can be published elsewhere: what the manifest says of the old place is said anew."""
     pull(store, publish(draft, store), workspace / "model")
-    release = publish(workspace / "model", open_store("file:elsewhere"), name="copy")
-    assert release.path == "copy/1"
-    assert release.manifest.metrics == {"accuracy": 0.97, "log_loss": 0.1}
+    published = publish(workspace / "model", open_store("file:elsewhere"), name="copy")
+    assert published.path == "copy/1"
+    assert published.manifest.metrics == {"accuracy": 0.97, "log_loss": 0.1}
 
 
 def sample(**changes: object) -> list[dict[str, Any]]:
@@ -170,8 +171,8 @@ BAD_FILES: list[tuple[str, Any, str]] = [
     ("samples.json", sample(tolerance=1), r"sample 0: expected rtol and atol .*, got tolerance = 1"),
     ("baseline.json", "nonsense", r"draft/baseline.json is not JSON"),
     ("model.onnx", "nonsense", r"ONNX Runtime cannot load draft/model.onnx: .*Protobuf parsing failed"),
-    ("a\\b.bin", "", r"path 'a\\\\b.bin' would leave the package directory or cannot be stored"),
-    ("C:b.bin", "", r"path 'C:b.bin' would leave the package directory or cannot be stored"),
+    ("a\\b.bin", "", r"path 'a\\\\b.bin' is outside of the package directory or cannot be stored"),
+    ("C:b.bin", "", r"path 'C:b.bin' is outside of the package directory or cannot be stored"),
     (".DS_Store", "", r"draft/.DS_Store is hidden: a package holds only what the model needs"),
     (".git/config", "", r"draft/.git is hidden: a package holds only what the model needs"),
 ]
@@ -225,9 +226,9 @@ def test_transformed(draft: Path, store: Store) -> None:
     with pytest.raises(PackageError, match="expected 'transformed' to be bool, got str"):
         publish(draft, store)
     (draft / "manifest.json").write_text(json.dumps(manifest | {"transformed": True}))
-    release = publish(draft, store)
-    assert release.manifest.transformed
-    pull(store, release, Path("model"))
+    published = publish(draft, store)
+    assert published.manifest.transformed
+    pull(store, published, Path("model"))
     assert verify_package(Path("model")).manifest.transformed
     (draft / "samples.json").write_text(json.dumps([{"inputs": {"text": ["a"]}, "outputs": {}}]))
     with pytest.raises(PackageError, match="sample 0: expected inputs and outputs"):
@@ -241,10 +242,10 @@ def test_extension_operators(workspace: Path, store: Store, monkeypatch: pytest.
     draft = workspace / "draft"
     draft.mkdir()
     (draft / "model.onnx").write_bytes(model.SerializeToString())
-    release = publish(draft, store, name="decode")
-    assert [spec["datatype"] for spec in release.manifest.inputs] == ["UINT8"]
+    published = publish(draft, store, name="decode")
+    assert [spec["datatype"] for spec in published.manifest.inputs] == ["UINT8"]
     monkeypatch.setitem(sys.modules, "onnxruntime_extensions", None)
-    with pytest.raises(PackageError, match="come with onnxruntime-extensions, which is not installed"):
+    with pytest.raises(PackageError, match="are part of onnxruntime-extensions, which is not installed"):
         publish(draft, store, name="decode")
 
 
@@ -311,7 +312,7 @@ def test_changed_while_published(
 
     with pytest.raises(PackageError, match=message):
         publish(draft, store, progress=overwrite)
-    assert versions(store, "tiny") == []
+    assert version_numbers(store, "tiny") == []
 
 
 def test_shorter_while_read(workspace: Path, store: Store) -> None:
@@ -325,7 +326,7 @@ def test_shorter_while_read(workspace: Path, store: Store) -> None:
 
     with pytest.raises(PackageError, match=r"weights\.bin became shorter while it was being published"):
         publish(draft, store, progress=truncate)
-    assert versions(store, "tiny") == []
+    assert version_numbers(store, "tiny") == []
 
 
 @pytest.mark.parametrize(
@@ -334,7 +335,7 @@ def test_shorter_while_read(workspace: Path, store: Store) -> None:
 def test_lost_answer(draft: Path, store: Store, name: str, version: int) -> None:
     """What was written although nobody said so is not written twice; a number may be skipped."""
     assert publish(draft, Forgetful(store, name)).manifest.version == version
-    assert versions(store, "tiny") == [version]
+    assert version_numbers(store, "tiny") == [version]
     assert [entry.version for entry in read_ledger(store, "tiny").entries] == [version]
 
 
@@ -346,9 +347,9 @@ def test_killed_between_operations(draft: Path, store: Store, store_url: str) ->
     """
     assert run(processes.publish_and_die, store_url, draft, 8) == 0
     # Numbers 1, 2 and 3 were claimed by who died at 3, 4 and 5; who died at 6 and 7 had published.
-    assert versions(store, "tiny") == [4, 5, 6]
+    assert version_numbers(store, "tiny") == [4, 5, 6]
     assert [entry.version for entry in read_ledger(store, "tiny").entries] == [6]
-    for version in versions(store, "tiny"):
+    for version in version_numbers(store, "tiny"):
         pull(store, find(store, "tiny", str(version)), Path("model"))
         assert verify_package(Path("model")).manifest.version == version
     assert publish(draft, store).path == "tiny/7"
@@ -359,7 +360,7 @@ def test_killed_within_a_file(workspace: Path, store: Store, store_url: str, pat
     """A publisher that dies in the middle of a file leaves a gap."""
     draft = write_external(workspace / "draft", columns=8 * 1024)
     assert run(processes.publish_and_die_within, store_url, draft, path) == -9
-    assert versions(store, "tiny") == []
+    assert version_numbers(store, "tiny") == []
     assert publish(draft, store).path == "tiny/2"
     pull(store, find(store, "tiny", "latest"), workspace / "model")
 
@@ -376,7 +377,7 @@ def test_two_publishers_at_once(draft: Path, store: Store, store_url: str) -> No
     for process in both:
         process.join(120)
     assert [process.exitcode for process in both] == [0, 0]
-    published = versions(store, "tiny")
+    published = version_numbers(store, "tiny")
     assert len(published) == 40
     assert sorted(entry.version for entry in read_ledger(store, "tiny").entries) == published
 

@@ -17,11 +17,11 @@ from model_loader.package import MANIFEST_FILE, encode, hash_file, verify_packag
 from model_loader.registry.lockfile import Lock, read_lock
 from model_loader.registry.publish import publish
 from model_loader.registry.pull import pull
-from model_loader.registry.versions import Release, find
+from model_loader.registry.versions import PublishedVersion, find
 from model_loader.store import Store, atomic
 from tests.model_loader import processes
+from tests.model_loader.command_line import Loader, Snapshot, snapshot
 from tests.model_loader.drafts import write_external
-from tests.model_loader.seen import Loader, Snapshot, snapshot
 
 MODEL = Path("model")
 LOCK = Path("model.lock")
@@ -38,45 +38,45 @@ class Moved:
         self.paths.add(path)
 
 
-def test_pulls(release: Release, store: Store) -> None:
+def test_pulls(published: PublishedVersion, store: Store) -> None:
     """`model/` is what was published, byte by byte, the lock says so, and nothing else is left."""
-    assert pull(store, release, MODEL, lock=LOCK)
-    assert verify_package(MODEL).digest == release.digest
-    assert read_lock(LOCK) == Lock("tiny", 1, release.digest, store.url)
+    assert pull(store, published, MODEL, lock=LOCK)
+    assert verify_package(MODEL).digest == published.digest
+    assert read_lock(LOCK) == Lock("tiny", 1, published.digest, store.url)
     assert sorted(path.name for path in MODEL.iterdir()) == ["manifest.json", "model.onnx", "samples.json"]
     assert {path.name for path in Path().iterdir()} <= {"draft", "store", "model", "model.lock"}
 
 
-def test_lock_is_stable(pulled: Snapshot, release: Release, store: Store) -> None:
+def test_lock_is_stable(pulled: Snapshot, published: PublishedVersion, store: Store) -> None:
     """The lock is lines of JSON, as a diff likes them."""
     assert pulled["model.lock"].decode() == (
         "{\n"
         '  "name": "tiny",\n'
         '  "version": 1,\n'
-        f'  "digest": "{release.digest}",\n'
+        f'  "digest": "{published.digest}",\n'
         f'  "store": "{store.url}"\n'
         "}\n"
     )
 
 
-def test_up_to_date(pulled: Snapshot, release: Release, store: Store) -> None:
+def test_up_to_date(pulled: Snapshot, published: PublishedVersion, store: Store) -> None:
     """What is there and whole is not downloaded again, and the lock is not touched."""
     before = LOCK.stat()
     moved = Moved()
-    assert not pull(store, release, MODEL, lock=LOCK, progress=moved)
+    assert not pull(store, published, MODEL, lock=LOCK, progress=moved)
     assert not moved.paths
     assert LOCK.stat() == before
 
 
-def test_missing_lock_is_written(pulled: Snapshot, release: Release, store: Store) -> None:
+def test_missing_lock_is_written(pulled: Snapshot, published: PublishedVersion, store: Store) -> None:
     """A lock that is gone or says something else is written, even where the model is up to date."""
     LOCK.unlink()
-    assert not pull(store, release, MODEL, lock=LOCK)
+    assert not pull(store, published, MODEL, lock=LOCK)
     assert snapshot(Path()) == pulled
 
 
 @pytest.mark.parametrize("damage", ["changed", "truncated", "missing", "more"])
-def test_repairs(pulled: Snapshot, release: Release, store: Store, damage: str) -> None:
+def test_repairs(pulled: Snapshot, published: PublishedVersion, store: Store, damage: str) -> None:
     """A `model/` that is not what was published any more is made so again."""
     model = MODEL / "model.onnx"
     match damage:
@@ -88,7 +88,7 @@ def test_repairs(pulled: Snapshot, release: Release, store: Store, damage: str) 
             model.unlink()
         case "more":
             (MODEL / "extra.bin").touch()
-    assert pull(store, release, MODEL)
+    assert pull(store, published, MODEL)
     assert snapshot(Path()) == pulled
 
 
@@ -106,15 +106,15 @@ def test_without_exchange(
 ) -> None:
     """Where the system cannot swap directories in one step, two do."""
     monkeypatch.setattr(atomic, "_exchange", lambda *_: False)
-    release = publish(draft, store)
-    assert pull(store, release, MODEL)
-    assert verify_package(MODEL).digest == release.digest
+    published = publish(draft, store)
+    assert pull(store, published, MODEL)
+    assert verify_package(MODEL).digest == published.digest
     assert {path.name for path in Path().iterdir()} <= {"draft", "store", "model", "model.lock"}
 
 
 def test_model_is_always_there(pulled: Snapshot, draft: Path, store: Store) -> None:
     """Whoever looks while versions are pulled sees one of them, always."""
-    releases = [publish(draft, store), find(store, "tiny", "1")] * 10
+    versions_ = [publish(draft, store), find(store, "tiny", "1")] * 10
     missing = []
     done = threading.Event()
 
@@ -126,8 +126,8 @@ def test_model_is_always_there(pulled: Snapshot, draft: Path, store: Store) -> N
     with ThreadPoolExecutor(1) as pool:
         looking = pool.submit(look)
         try:
-            for release in releases:
-                pull(store, release, MODEL)
+            for published in versions_:
+                pull(store, published, MODEL)
         finally:
             done.set()
         looking.result()
@@ -136,16 +136,16 @@ def test_model_is_always_there(pulled: Snapshot, draft: Path, store: Store) -> N
 
 def test_two_pulls_at_once(draft: Path, store: Store) -> None:
     """Of many who pull into one place, each does its whole work; the lock is that of the last."""
-    releases = [publish(draft, store) for _ in range(4)]
+    versions_ = [publish(draft, store) for _ in range(4)]
     with ThreadPoolExecutor(8) as pool:
-        for future in [pool.submit(pull, store, release, MODEL, lock=LOCK) for release in releases * 4]:
+        for future in [pool.submit(pull, store, published, MODEL, lock=LOCK) for published in versions_ * 4]:
             future.result()
     assert verify_package(MODEL).digest == read_lock(LOCK).digest
 
 
 def test_resumes(workspace: Path, store: Store, store_url: str) -> None:
     """What a pull that was killed has downloaded whole is used, what it has in part is not."""
-    release = publish(write_external(workspace / "draft", columns=8 * 1024), store)
+    published = publish(write_external(workspace / "draft", columns=8 * 1024), store)
     process = multiprocessing.get_context("spawn").Process(
         target=processes.pull_and_die_within, args=(store_url, "weights.bin")
     )
@@ -154,13 +154,15 @@ def test_resumes(workspace: Path, store: Store, store_url: str) -> None:
     assert process.exitcode == -9
     assert not MODEL.exists()
     moved = Moved()
-    assert pull(store, release, MODEL, progress=moved)
+    assert pull(store, published, MODEL, progress=moved)
     assert moved.paths == {"weights.bin"}
-    assert verify_package(MODEL).digest == release.digest
+    assert verify_package(MODEL).digest == published.digest
 
 
-def test_nothing_is_resumed_from_elsewhere(release: Release, store: Store, workspace: Path) -> None:
-    """What lies about in the staging directory is used only if it is a whole file of this release."""
+def test_nothing_is_resumed_from_elsewhere(
+    published: PublishedVersion, store: Store, workspace: Path
+) -> None:
+    """What lies about in the staging directory is used only if it is a whole file of this published."""
     (workspace / "precious.txt").write_text("precious")
     (workspace / "precious").mkdir()
     (workspace / "precious/model.onnx").write_text("precious")
@@ -169,17 +171,17 @@ def test_nothing_is_resumed_from_elsewhere(release: Release, store: Store, works
     (staging / "samples.json").symlink_to(workspace / "precious.txt")
     (staging / "link").symlink_to(workspace / "precious")
     (staging / "extra.bin").touch()
-    pull(store, release, MODEL)
-    assert verify_package(MODEL).digest == release.digest
+    pull(store, published, MODEL)
+    assert verify_package(MODEL).digest == published.digest
     shutil.rmtree(MODEL)
     staging.symlink_to(workspace / "precious")
-    pull(store, release, MODEL)
+    pull(store, published, MODEL)
     assert (workspace / "precious.txt").read_text() == "precious"
     assert (workspace / "precious/model.onnx").read_text() == "precious"
 
 
 @pytest.mark.parametrize("content", ["file", "directory", "manifest"])
-def test_what_is_no_package_is_not_replaced(release: Release, store: Store, content: str) -> None:
+def test_what_is_no_package_is_not_replaced(published: PublishedVersion, store: Store, content: str) -> None:
     """A directory or a file that holds something else is not lost by a wrong --output."""
     match content:
         case "file":
@@ -190,19 +192,21 @@ def test_what_is_no_package_is_not_replaced(release: Release, store: Store, cont
         case "manifest":
             MODEL.mkdir()
             (MODEL / MANIFEST_FILE).write_text('{"manifest_version": 3}')
-    with pytest.raises(PackageError, match="model is not a model package and would be lost: move it away"):
-        pull(store, release, MODEL, lock=LOCK)
+    with pytest.raises(
+        PackageError, match="model is not a model package and would be overwritten: move it away"
+    ):
+        pull(store, published, MODEL, lock=LOCK)
     assert MODEL.exists()
     assert not LOCK.exists()
 
 
-def test_output_elsewhere(release: Release, store: Store, workspace: Path) -> None:
+def test_output_elsewhere(published: PublishedVersion, store: Store, workspace: Path) -> None:
     """Directories on the way are made, an empty one is filled, and a link to one is followed."""
-    assert pull(store, release, Path("build/models/tiny"))
+    assert pull(store, published, Path("build/models/tiny"))
     Path("empty").mkdir()
-    assert pull(store, release, Path("empty"))
+    assert pull(store, published, Path("empty"))
     Path("link").symlink_to("empty")
-    assert not pull(store, release, Path("link"))
+    assert not pull(store, published, Path("link"))
     assert Path("link").is_symlink()
 
 
@@ -282,7 +286,7 @@ def corrupt_ledger(store: Store) -> None:
         (lying_manifest, r"tiny/3@sha256:\w{64}: model.onnx is not what was published: expected sha256 0000"),
         (rewritten_manifest, r"tiny/2@sha256:\w{64} in the store .* is not what was published: sha256:"),
         (missing_file, r"tiny/3/weights.bin is not in the store"),
-        (another_version, r"tiny/3 in the store .* says that it is tiny/1"),
+        (another_version, r"tiny/3 in the store .* has the manifest of tiny/1"),
         (corrupt_ledger, r"tiny/ledger.jsonl: line 3 is not an entry: b'{}'"),
     ],
 )
@@ -312,7 +316,7 @@ def test_paths_that_escape(pulled: Snapshot, draft: Path, store: Store, loader: 
     result = loader("pull")
     assert result.code == 1
     (line,) = result.err.splitlines()
-    assert "would leave the package directory or cannot be stored" in line
+    assert "is outside of the package directory or cannot be stored" in line
     assert snapshot(Path()) == pulled
     assert sorted(Path().rglob("*")) == before
 
@@ -344,7 +348,7 @@ def test_locked_refuses_another_digest(pulled: Snapshot, store: Store, loader: L
     before = snapshot(Path())
     result = loader("pull", "--locked")
     assert result.code == 1
-    assert f"the lock says tiny/1@{lock['digest']}, the store {store.url} has tiny/1@sha256:" in result.err
+    assert f"the lock names tiny/1@{lock['digest']}, the store {store.url} has tiny/1@sha256:" in result.err
     assert snapshot(Path()) == before
 
 
@@ -352,13 +356,13 @@ def test_locked_is_about_one_model(pulled: Snapshot, loader: Loader) -> None:
     """Another model than the lock's is not what the lock says."""
     assert loader("pull", "--locked", "--name", "tiny").code == 0
     result = loader("pull", "--locked", "--name", "other")
-    assert (result.code, result.err) == (1, "model_loader: model.lock is about tiny, not other\n")
+    assert (result.code, result.err) == (1, "model_loader: model.lock is for the model tiny, not other\n")
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "no lock at model.lock: No such file or directory; pull without --locked writes one"),
+        (None, "no lock at model.lock: No such file or directory; run pull without --locked to write one"),
         ("{", "model.lock is not JSON"),
         ("{}", "model.lock: expected name, version, digest and store"),
         ('{"name": "tiny", "version": "1", "digest": "", "store": ""}', "model.lock: expected name, version"),
@@ -384,7 +388,7 @@ def test_directories_come_and_go(workspace: Path, store: Store) -> None:
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("file:missing", "the store file:missing holds no models: publish one, or correct the URL"),
+        ("file:missing", "the store file:missing has no models: publish one, or correct the URL"),
         ("file:draft/model.onnx", "store file:draft/model.onnx: its directory: Not a directory"),
         ("model_store", "store 'model_store': expected file:PATH or https://"),
     ],

@@ -72,7 +72,7 @@ def test_rollback_goes_back_and_further(three: Store) -> None:
     promote(three, "tiny", "3", "production")
     assert rollback(three, "tiny", "production").version == 2
     assert rollback(three, "tiny", "production").version == 1
-    with pytest.raises(NotFoundError, match="production held nothing before tiny/1: nothing to go back to"):
+    with pytest.raises(NotFoundError, match="production had no version before tiny/1: cannot roll back"):
         rollback(three, "tiny", "production")
     assert held(three) == 1
 
@@ -123,7 +123,7 @@ def test_somebody_else_writes_in_between(three: Store) -> None:
 
     append(three, "tiny", decide)
     assert asked == [4, 5]
-    assert [entry.version for entry in read_ledger(three, "tiny").held("production")] == [1, 2, 3]
+    assert [entry.version for entry in read_ledger(three, "tiny").promotions("production")] == [1, 2, 3]
     rollback(three, "tiny", "production")
     assert held(three) == 2
 
@@ -136,7 +136,7 @@ def test_somebody_else_writes_all_the_time(three: Store, monkeypatch: pytest.Mon
         promote(three, "tiny", str(len(ledger.entries) % 2 + 1), "staging")
         return Entry(now(), "promote", 3, find(three, "tiny", "3").digest, author(), "production")
 
-    with pytest.raises(ConflictError, match=r"tiny/ledger.jsonl .* is being written to all the time"):
+    with pytest.raises(ConflictError, match=r"tiny/ledger.jsonl .* is changed by others all the time"):
         append(three, "tiny", decide)
 
 

@@ -18,8 +18,8 @@ from model_loader.errors import LoaderError, StoreError
 from model_loader.registry.publish import publish
 from model_loader.store import open_store
 from model_loader.store.blob_store import EMULATOR_ACCOUNT, EMULATOR_KEY, BlobStore
+from tests.model_loader.command_line import Loader, snapshot, start
 from tests.model_loader.drafts import write_draft
-from tests.model_loader.seen import Loader, snapshot, start
 
 AZURE = "https://account.blob.core.windows.net/models"
 SIGNATURE = "c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0cyE="
@@ -83,9 +83,9 @@ REFUSALS = [
     (no_container, "has no such container: create it, or correct the URL"),
     (bad_name, "answered InvalidResourceName .*: check the URL, or try again"),
     (nobody_listens, "cannot reach the store .*: check the URL and the network"),
-    (wrong_sas, "refuses the credential .*: renew the SAS, or give the identity the role"),
-    (expired_sas, "refuses the credential .*: renew the SAS, or give the identity the role"),
-    (nonsense_sas, "refuses the credential .*: renew the SAS, or give the identity the role"),
+    (wrong_sas, "rejects the credential .*: renew the SAS, or give the identity the role"),
+    (expired_sas, "rejects the credential .*: renew the SAS, or give the identity the role"),
+    (nonsense_sas, "rejects the credential .*: renew the SAS, or give the identity the role"),
 ]
 
 
@@ -184,7 +184,7 @@ def test_sas_to_read_cannot_publish(container: ContainerClient, workspace: Path,
     write_draft(workspace / "draft")
     result = loader("publish", "draft", "--store", f"{container.url}?{sas(container, write=False)}")
     assert result.code == 1
-    assert "to publish Storage Blob Data Contributor" in result.err
+    assert "Storage Blob Data Contributor to publish" in result.err
     assert not list(container.list_blob_names())
 
 
@@ -199,7 +199,7 @@ def test_locked_takes_the_sas_of_the_setting(
     assert loader("pull").code == 0
     assert loader("pull", "--locked", "--output", "other").code == 0
     monkeypatch.setenv("MODEL_STORE", "file:elsewhere")
-    assert "refuses the credential" in loader("pull", "--locked").err
+    assert "rejects the credential" in loader("pull", "--locked").err
 
 
 def test_sas_is_not_logged(container: ContainerClient, caplog: pytest.LogCaptureFixture) -> None:

@@ -123,9 +123,9 @@ def test_file_store_stays_inside(workspace: Path, name: str) -> None:
     upload(store, "m/1/x", b"content")
     (workspace / "secret").write_text("secret")
     (workspace / "store/link").symlink_to(workspace)
-    with pytest.raises(StoreError, match="leads out of the store"):
+    with pytest.raises(StoreError, match="is outside of the store"):
         store.read(name)
-    with pytest.raises(StoreError, match="leads out of the store"):
+    with pytest.raises(StoreError, match="is outside of the store"):
         upload(store, name, b"overwritten")
     assert (workspace / "secret").read_text() == "secret"
 
