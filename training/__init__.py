@@ -2,5 +2,5 @@
 
 import os
 
-# Read by ONNX Runtime when it initialises, so it is set before anything here can import it.
+# ONNX Runtime reads it when it is imported, so it is set before any module of this package can import it.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

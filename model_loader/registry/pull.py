@@ -48,8 +48,8 @@ def pull(
 ) -> bool:
     """Download and verify a version, replace the directory `output` by it, and write the lock.
 
-    If anything fails, neither the directory nor the lock is changed. The next pull uses the files that this one
-    has downloaded completely.
+    If anything fails, neither the directory nor the lock is changed. The next pull uses the files that
+    this one has downloaded completely.
 
     Args:
         lock: the lock file to write; None writes none.

@@ -1,4 +1,4 @@
-"""What a user sees: of a command, and of the directory that it worked in."""
+"""Runs of the command line, and snapshots of the directory that it works in."""
 
 import os
 import subprocess
@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 
 @dataclass(frozen=True)
 class Result:
-    """What a command leaves: its exit code and what it printed."""
+    """The exit code of a command and what it printed."""
 
     code: int
     out: str
@@ -24,13 +24,13 @@ Snapshot = dict[str, bytes]
 
 
 def snapshot(workspace: Path) -> Snapshot:
-    """Every file of `model/`, and `model.lock`."""
+    """Return the content of every file in `model/`, and of `model.lock`."""
     files = [workspace / "model.lock", *(workspace / "model").rglob("*")]
     return {str(file.relative_to(workspace)): file.read_bytes() for file in files if file.is_file()}
 
 
 def start(*argv: str, stderr: int = subprocess.PIPE) -> subprocess.Popen[str]:
-    """The command line in a process of its own."""
+    """Start the command line in another process."""
     return subprocess.Popen(
         [sys.executable, "-m", "model_loader", *argv],
         env=os.environ | {"PYTHONPATH": str(ROOT)},

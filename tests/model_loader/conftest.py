@@ -1,4 +1,4 @@
-"""The chain of fixtures: store_url → store → published → pulled; each with a directory and with Azurite."""
+"""The chain of fixtures: store_url → store → published → pulled; each for a directory and for Azurite."""
 
 import os
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ MISSING = "no Azurite: AZURITE_BLOB_URL is not set"
 
 @pytest.fixture(autouse=True)
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty working directory, and no setting but who is at work."""
+    """An empty working directory, and no settings but MODEL_PUBLISHER."""
     for name in ("MODEL_STORE", "MODEL_NAME", "AZURE_STORAGE_KEY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("MODEL_PUBLISHER", "tester")
@@ -32,7 +32,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="session")
 def azurite() -> str:
-    """The address of Microsoft's storage emulator, with its account."""
+    """The URL of the account in Azurite, Microsoft's storage emulator."""
     url = os.environ.get("AZURITE_BLOB_URL")
     if not url and os.environ.get("CI") == "true":
         pytest.fail(MISSING)
@@ -43,7 +43,7 @@ def azurite() -> str:
 
 @pytest.fixture
 def container(azurite: str) -> Iterator[ContainerClient]:
-    """An empty container of its own."""
+    """An empty container in Azurite, for one test."""
     credential = {"account_name": EMULATOR_ACCOUNT, "account_key": EMULATOR_KEY}
     with ContainerClient(azurite, f"test-{uuid4().hex}", credential=credential) as client:
         client.create_container()
@@ -52,7 +52,7 @@ def container(azurite: str) -> Iterator[ContainerClient]:
 
 @pytest.fixture(params=["file", "blob"])
 def store_url(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The URL of an empty store of either kind, which is also the setting."""
+    """The URL of an empty store of each kind, also set as MODEL_STORE."""
     url = "file:store"
     if request.param == "blob":
         container: ContainerClient = request.getfixturevalue("container")
@@ -63,13 +63,13 @@ def store_url(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.fixture
 def store(store_url: str) -> Store:
-    """An empty store of either kind."""
+    """An empty store of each kind."""
     return open_store(store_url)
 
 
 @pytest.fixture
 def draft(workspace: Path) -> Path:
-    """What a trainer hands over: y = 2·x + 1 over the columns `a` and `b`, with one sample."""
+    """A draft of y = 2·x + 1 over the columns `a` and `b`, with one sample."""
     return write_draft(workspace / "draft")
 
 
@@ -81,14 +81,14 @@ def published(draft: Path, store: Store) -> PublishedVersion:
 
 @pytest.fixture
 def pulled(published: PublishedVersion, store: Store, workspace: Path) -> Snapshot:
-    """What `model/` and `model.lock` hold after a pull of tiny/1."""
+    """The content of `model/` and `model.lock` after a pull of tiny/1."""
     pull(store, published, workspace / "model", lock=workspace / "model.lock")
     return snapshot(workspace)
 
 
 @pytest.fixture
 def loader(capfd: pytest.CaptureFixture[str]) -> Loader:
-    """Runs the command line, as `python -m model_loader` would."""
+    """A function that runs the command line in this process, as `python -m model_loader` would."""
 
     def run(*argv: str | Path) -> Result:
         capfd.readouterr()

@@ -1,4 +1,4 @@
-"""Packages as a trainer hands them over."""
+"""Drafts: packages that are not published yet."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,7 @@ MANIFEST = {"name": "tiny", "features": ["a", "b"], "metrics": {"accuracy": 0.97
 
 
 def write_draft(path: Path, model: bytes | None = None, **manifest: Any) -> Path:
-    """A draft in the directory `path`; keywords stand in its manifest instead of the usual ones."""
+    """Write a draft into the directory `path`; keywords replace fields of its manifest."""
     path.mkdir(parents=True, exist_ok=True)
     (path / "model.onnx").write_bytes(model or models.affine())
     (path / "samples.json").write_text(json.dumps(SAMPLES))
@@ -24,7 +24,7 @@ def write_draft(path: Path, model: bytes | None = None, **manifest: Any) -> Path
 
 
 def write_external(path: Path, location: str = "weights.bin", columns: int = 4) -> Path:
-    """A draft of a model, y = x · w, whose weights, FP32 [1024, columns], all zero, are in another file."""
+    """Write a draft of y = x · w, with its weights, FP32 zeros [1024, columns], in an external file."""
     weights = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[1024, columns])
     weights.data_location = TensorProto.EXTERNAL
     weights.external_data.add(key="location", value=location)

@@ -1,4 +1,4 @@
-"""What runs in processes of its own: publishers that race, and those that die."""
+"""Functions that tests run in other processes: concurrent publishers, and publishers that are killed."""
 
 import os
 import resource
@@ -11,41 +11,47 @@ from model_loader.registry.publish import publish
 from model_loader.registry.pull import pull
 from model_loader.registry.versions import find
 from model_loader.store import open_store
-from tests.model_loader.faults import Mortal, die
+from model_loader.store.transfer import Progress
+from tests.model_loader.faults import Killed, kill_process
 
 MIB = 1024 * 1024
 
 
 def publish_and_die(url: str, draft: Path, operations: int) -> None:
-    """Publishes once for each operation, in children that die before theirs.
+    """Publish in one child process for each operation; it is killed before that operation.
 
-    The last child finishes; it is what proves that `operations` are all there are.
+    The last child finishes, which verifies that there are no more than `operations`.
     """
-    for death in range(operations + 1):
+    for operation in range(operations + 1):
         child = os.fork()
         if child == 0:
-            publish(draft, Mortal(open_store(url), death))
+            publish(draft, Killed(open_store(url), operation))
             os._exit(0)
         _, status = os.waitpid(child, 0)
-        expected = -signal.SIGKILL if death < operations else 0
+        expected = -signal.SIGKILL if operation < operations else 0
         if os.waitstatus_to_exitcode(status) != expected:
-            sys.exit(f"operation {death}: expected {expected}, got {os.waitstatus_to_exitcode(status)}")
+            sys.exit(f"operation {operation}: expected {expected}, got {os.waitstatus_to_exitcode(status)}")
 
 
 def publish_and_die_within(url: str, draft: Path, path: str) -> None:
-    """Dies when the first block of a file has been read."""
-    publish(draft, open_store(url), progress=lambda moved, *_: die() if moved == path else None)
+    """Publish; the process is killed after the first block of a file."""
+    publish(draft, open_store(url), progress=kill_at(path))
 
 
 def pull_and_die_within(url: str, path: str) -> None:
-    """Dies when the first block of a file has been written."""
+    """Pull; the process is killed after the first block of a file."""
     store = open_store(url)
     published = find(store, "tiny", "latest")
-    pull(store, published, Path("model"), progress=lambda moved, *_: die() if moved == path else None)
+    pull(store, published, Path("model"), progress=kill_at(path))
+
+
+def kill_at(path: str) -> Progress:
+    """Return a progress function that kills the process after the first block of a file."""
+    return lambda transferred, *_: kill_process() if transferred == path else None
 
 
 def publish_rounds(url: str, draft: Path, rounds: int, barrier: Barrier) -> None:
-    """Publishes as often, each time at the same moment as the others who wait at the barrier."""
+    """Publish several times, each time at the same moment as the other processes at the barrier."""
     store = open_store(url)
     for _ in range(rounds):
         barrier.wait(60)
@@ -53,9 +59,9 @@ def publish_rounds(url: str, draft: Path, rounds: int, barrier: Barrier) -> None
 
 
 def publish_and_pull_within(url: str, draft: Path, allowed_bytes: int) -> None:
-    """Publishes a package and pulls it; fails if memory grew by more than is allowed meanwhile."""
+    """Publish a package and pull it; exit with an error if memory grew by more than is allowed."""
     store = open_store(url)
-    # Libraries are loaded, and their pools warm, before anything is measured.
+    # Libraries are loaded and their buffer pools filled before the measurement.
     pull(store, find(store, "tiny", "latest"), Path("model"))
     before = peak_bytes()
     published = publish(draft, store)
@@ -65,5 +71,5 @@ def publish_and_pull_within(url: str, draft: Path, allowed_bytes: int) -> None:
 
 
 def peak_bytes() -> int:
-    """The most memory that this process has held."""
+    """Return the maximum memory of this process."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

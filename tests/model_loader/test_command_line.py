@@ -1,4 +1,4 @@
-"""The command line, as its user meets it."""
+"""The command line: output, errors, exit codes and settings."""
 
 import json
 import os
@@ -23,8 +23,8 @@ TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
 
 
 def test_from_publish_to_rollback(draft: Path, store_url: str, loader: Loader) -> None:
-    """Each command says in a line what it did."""
-    for command, said in (
+    """Each command prints one line about what it did."""
+    for command, line in (
         (("publish", "draft"), rf"published tiny/1@{DIGEST} in {store_url}"),
         (("publish", "draft", "--reason", "more data"), rf"published tiny/2@{DIGEST} in {store_url}"),
         (("pull",), rf"pulled tiny/2@{DIGEST} into model"),
@@ -41,11 +41,11 @@ def test_from_publish_to_rollback(draft: Path, store_url: str, loader: Loader) -
     ):
         result = loader(*command)
         assert (result.code, result.err) == (0, "")
-        assert re.fullmatch(said + "\n", result.out), result.out
+        assert re.fullmatch(line + "\n", result.out), result.out
 
 
 def test_history(draft: Path, store_url: str, loader: Loader) -> None:
-    """History is a table of who did what, when and why; its model can be named or is the only one."""
+    """The history is a table of who did what, when and why; the name of an only model can be omitted."""
     loader("publish", "draft", "--reason", "first try")
     loader("promote", "1", "--stage", "production")
     table = loader("history", "tiny").out
@@ -62,7 +62,7 @@ def test_history(draft: Path, store_url: str, loader: Loader) -> None:
 
 
 def test_list(draft: Path, store_url: str, loader: Loader) -> None:
-    """The list has every version of every model, where it stands, and how good it is."""
+    """The list has every version of every model with its stages and metrics."""
     loader("publish", "draft")
     loader("publish", "draft", "--name", "other")
     loader("promote", "1", "--stage", "staging", "--name", "tiny")
@@ -78,10 +78,10 @@ def test_list(draft: Path, store_url: str, loader: Loader) -> None:
 
 
 def test_show(published: PublishedVersion, loader: Loader) -> None:
-    """A version's manifest is shown as it stands in the store."""
+    """The manifest of a version is printed as it is in the store."""
     assert loader("show").out == f"{published}\n{published.text.decode()}"
-    shown = json.loads(loader("show", "1", "--json").out)
-    assert shown == {"digest": published.digest, "manifest": published.manifest.document}
+    document = json.loads(loader("show", "1", "--json").out)
+    assert document == {"digest": published.digest, "manifest": published.manifest.document}
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_show(published: PublishedVersion, loader: Loader) -> None:
     ],
 )
 def test_json(pulled: Snapshot, loader: Loader, command: tuple[str, ...]) -> None:
-    """With --json, stdout is one JSON document that names the model, and nothing else."""
+    """With --json, stdout is one JSON document."""
     Path("gate.toml").write_text("[accuracy]\nmin = 0.9\n")
     result = loader(*command, "--json")
     assert result.code == 0
@@ -122,10 +122,10 @@ def test_json(pulled: Snapshot, loader: Loader, command: tuple[str, ...]) -> Non
         (("pull", "--name", "tiny", "--lock", "nowhere/lock"), "nowhere/.lock"),
     ],
 )
-def test_refusal(
+def test_failure(
     draft: Path, loader: Loader, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...], message: str
 ) -> None:
-    """What is refused is one line on stderr with the culprit, exit 1, and no traceback."""
+    """A failure prints one line to stderr that names the cause; the exit code is 1."""
     monkeypatch.setenv("MODEL_STORE", "file:store")
     assert loader("publish", "draft").code == 0
     assert loader("publish", "draft", "--name", "other").code == 0
@@ -153,7 +153,7 @@ def test_refusal(
     ],
 )
 def test_usage(loader: Loader, command: tuple[str, ...]) -> None:
-    """What is no command is exit 2 with the usage, and without a secret that was on the line."""
+    """Wrong usage exits with 2 and prints the usage, without secrets from the command line."""
     result = loader(*command)
     assert result.code == 2
     assert result.err.startswith("usage: python -m model_loader")
@@ -161,7 +161,7 @@ def test_usage(loader: Loader, command: tuple[str, ...]) -> None:
 
 
 def test_help_has_every_command(loader: Loader) -> None:
-    """Help tells every command, every setting and the exit codes."""
+    """The help lists every command, every setting and the exit codes."""
     result = loader("--help")
     assert result.code == 0
     commands = ["publish", "pull", "verify", "list", "show", "promote", "rollback", "history", "gate"]
@@ -178,7 +178,7 @@ def test_help_has_every_command(loader: Loader) -> None:
 
 
 def test_settings(draft: Path, loader: Loader, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The environment names store and model, arguments go first; the default is the store in the clone."""
+    """Arguments take precedence over the environment; the default is the store in the repository."""
     assert "published tiny/1@" in loader("publish", "draft").out
     assert Path("model_store/tiny/1/manifest.json").is_file()
     loader("publish", "draft", "--name", "other")
@@ -191,7 +191,7 @@ def test_settings(draft: Path, loader: Loader, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_module(draft: Path) -> None:
-    """`python -m model_loader` is the command line."""
+    """`python -m model_loader` runs the command line."""
     process = start("publish", str(draft))
     out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (0, "")
@@ -202,7 +202,7 @@ def test_module(draft: Path) -> None:
 
 @pytest.fixture
 def _interruptible() -> Iterator[None]:
-    """A shell has what it runs in the background ignore Ctrl-C, and who is started from there inherits it."""
+    """Restore the handler of SIGINT, which a shell disables for processes in the background."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -210,7 +210,7 @@ def _interruptible() -> Iterator[None]:
 
 @pytest.mark.usefixtures("_interruptible")
 def test_interrupted() -> None:
-    """Ctrl-C in the middle of a transfer is one word and exit 130, not a traceback."""
+    """Ctrl-C during a transfer prints one word and exits with 130, without a traceback."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         process = start("list", "--store", f"http://127.0.0.1:{port}/devstoreaccount1/models")
@@ -222,8 +222,8 @@ def test_interrupted() -> None:
     assert (process.returncode, out, err) == (130, "", "model_loader: interrupted\n")
 
 
-def test_only_what_is_needed_is_imported(draft: Path, loader: Loader) -> None:
-    """A pull from a directory loads neither Azure's packages nor a runtime, so it takes a moment."""
+def test_imports(draft: Path, loader: Loader) -> None:
+    """A pull from a directory imports neither Azure's packages nor ONNX Runtime, so it is fast."""
     loader("publish", "draft")
     code = "import sys; from model_loader.__main__ import main; main(['pull']); print(*sys.modules)"
     started = time.monotonic()
@@ -239,13 +239,13 @@ def test_only_what_is_needed_is_imported(draft: Path, loader: Loader) -> None:
 
 
 def test_progress_on_a_terminal(draft: Path, loader: Loader) -> None:
-    """On a terminal a transfer shows each file and how much of it has moved."""
+    """On a terminal, a transfer prints each file and how much of it is done."""
     pty = pytest.importorskip("pty")
     write_draft(draft)
     master, slave = pty.openpty()
     process = start("publish", "draft", stderr=slave)
     process.communicate(timeout=60)
     os.close(slave)
-    shown = os.read(master, 10_000).decode()
+    printed = os.read(master, 10_000).decode()
     os.close(master)
-    assert re.search(r"\rmodel.onnx  0.0 of 0.0 MB\r?\n", shown)
+    assert re.search(r"\rmodel.onnx  0.0 of 0.0 MB\r?\n", printed)

@@ -1,4 +1,4 @@
-"""Packages on disk: manifests, paths and what verifying them finds."""
+"""Packages on disk: manifests, paths, and verification."""
 
 import json
 import shutil
@@ -33,7 +33,7 @@ DOCUMENT: dict[str, Any] = {
 
 @pytest.fixture
 def package(tmp_path: Path) -> Path:
-    """A whole package with a file in a directory."""
+    """A valid package with a file in a subdirectory."""
     path = tmp_path / "package"
     (path / "weights").mkdir(parents=True)
     for name in ("model.onnx", "weights/part.bin"):
@@ -43,8 +43,8 @@ def package(tmp_path: Path) -> Path:
     return path
 
 
-def test_whole(package: Path) -> None:
-    """A package is what its manifest says, and the digest names it wherever it lies."""
+def test_valid(package: Path) -> None:
+    """A valid package is verified, and its digest does not depend on its location."""
     found = verify_package(package)
     assert str(found) == f"tiny/1@{found.digest}"
     shutil.copytree(package, package.with_name("copy"))
@@ -72,8 +72,8 @@ def test_whole(package: Path) -> None:
         ("manifest.json", b"{", r"manifest.json is not JSON"),
     ],
 )
-def test_not_whole(package: Path, name: str, content: bytes | None, message: str) -> None:
-    """Whatever was changed, taken away or added is found, and named."""
+def test_changed(package: Path, name: str, content: bytes | None, message: str) -> None:
+    """A changed, missing or additional file is refused by name."""
     if content is None:
         (package / name).unlink()
     else:
@@ -83,7 +83,7 @@ def test_not_whole(package: Path, name: str, content: bytes | None, message: str
 
 
 def test_link_out_of_the_package(package: Path, tmp_path: Path) -> None:
-    """A file that is a link to somewhere else is missing, even if the content is right."""
+    """A link to a file outside of the package counts as missing, even if the content is right."""
     (package / "model.onnx").rename(tmp_path / "model.onnx")
     (package / "model.onnx").symlink_to(tmp_path / "model.onnx")
     with pytest.raises(PackageError, match=r"model\.onnx is missing"):
@@ -92,7 +92,7 @@ def test_link_out_of_the_package(package: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", ["model.onnx", "weights/part.bin", "a b", "ü", "...", ".hidden", "a..b"])
 def test_path(path: str) -> None:
-    """A path that stays inside is taken as it is."""
+    """A path inside the package is valid."""
     assert check_path(path) == path
 
 
@@ -118,8 +118,8 @@ def test_path(path: str) -> None:
         "a\n",
     ],
 )
-def test_path_that_escapes(path: str) -> None:
-    """A path that leaves the package on some system, or that has two spellings, is refused."""
+def test_path_outside_the_package(path: str) -> None:
+    """A path that is outside on any operating system, or has a second spelling, is refused."""
     with pytest.raises(PackageError, match="is outside of the package directory or cannot be stored"):
         check_path(path)
 
@@ -156,20 +156,20 @@ def test_path_that_escapes(path: str) -> None:
     ],
 )
 def test_bad_manifest(changes: dict[str, Any], message: str) -> None:
-    """A manifest that is not one is refused with the field, what was expected, and what came."""
+    """An invalid manifest is refused with the field, the expected value and the actual one."""
     with pytest.raises(PackageError, match=message):
         parse_manifest(json.dumps(DOCUMENT | changes).encode())
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b"\xff", b"[" * 100_000, b"nonsense"])
 def test_manifest_is_not_json(text: bytes) -> None:
-    """Whatever stands in its place is refused, not raised as something else."""
+    """Content that is not JSON raises PackageError, whatever the parser raises."""
     with pytest.raises(PackageError, match=r"manifest\.json is not JSON"):
         parse_manifest(text)
 
 
 def test_bare_package(tmp_path: Path) -> None:
-    """A lone file is version 0 of a model of its name, and its digest is its own."""
+    """A single file is version 0 of a model with its name, and has the digest of the file."""
     (tmp_path / "any.onnx").write_bytes(b"model")
     package = bare_package(tmp_path / "any.onnx")
     assert str(package) == f"any/0@sha256:{hash_file(tmp_path / 'any.onnx').sha256}"
@@ -182,6 +182,6 @@ def test_bare_package(tmp_path: Path) -> None:
     ("value", "expected"), [(1, True), (0.5, True), (True, False), ("1", False), (None, False)]
 )
 def test_is_number(value: object, expected: bool) -> None:
-    """Numbers are ints and finite floats, and truth is none."""
+    """Numbers are ints and finite floats, not booleans."""
     assert is_number(value) is expected
     assert not is_number(float("inf"))

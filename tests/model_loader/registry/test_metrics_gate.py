@@ -1,4 +1,4 @@
-"""The gate: floors, comparisons, and the table that is always shown."""
+"""The metrics gate: limits, comparison with the stage, and the printed table."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ from tests.model_loader.command_line import Loader
 from tests.model_loader.drafts import write_draft
 
 METRICS = {"accuracy": 0.97, "log_loss": 0.1}
-BASELINE = {"accuracy": 0.98, "log_loss": 0.06}
+CURRENT = {"accuracy": 0.98, "log_loss": 0.06}
 
 
 @pytest.mark.parametrize(
@@ -32,16 +32,16 @@ BASELINE = {"accuracy": 0.98, "log_loss": 0.06}
     ],
 )
 def test_rules(metric: str, rule: str, limit: float, passed: bool) -> None:
-    """A limit that is met exactly is met, in spite of binary fractions; a metric that is missing fails."""
-    (row,) = check({metric: {rule: limit}}, METRICS, BASELINE)
+    """A value equal to the limit passes, in spite of rounding; a missing metric fails."""
+    (row,) = check({metric: {rule: limit}}, METRICS, CURRENT)
     assert row.passed is passed
 
 
 @pytest.mark.parametrize(
     ("rule", "result"), [("max_drop", "passed: nothing to compare with"), ("min", "passed")]
 )
-def test_without_baseline(rule: str, result: str) -> None:
-    """There is nothing to compare the first model with, and the table says so; floors hold all the same."""
+def test_nothing_to_compare_with(rule: str, result: str) -> None:
+    """The first model has nothing to be compared with, so only the fixed limits apply."""
     (row,) = check({"accuracy": {rule: 0.01}}, METRICS, {})
     assert row.passed
     assert row.result == result
@@ -60,22 +60,22 @@ def test_without_baseline(rule: str, result: str) -> None:
         ("[accuracy\n", "gate.toml is not TOML"),
     ],
 )
-def test_bad_floors(text: str, message: str) -> None:
-    """Floors that would hold nothing, or that nobody understands, are refused."""
+def test_bad_limits(text: str, message: str) -> None:
+    """A file without limits, or with unknown rules, is refused."""
     Path("gate.toml").write_text(text)
     with pytest.raises(GateError, match=message):
         read_limits(Path("gate.toml"))
 
 
-def test_no_floors() -> None:
-    """Without a file there is nothing to pass."""
+def test_no_limits() -> None:
+    """A missing file is refused."""
     with pytest.raises(GateError, match=r"cannot read the limits in gate.toml: No such file or directory"):
         read_limits(Path("gate.toml"))
 
 
 @pytest.fixture
 def two(store_url: str, loader: Loader) -> Loader:
-    """A store with tiny/1 in production and a better tiny/2, and floors for them."""
+    """The command line, with tiny/1 in production, tiny/2, and limits in `gate.toml`."""
     Path("gate.toml").write_text("[accuracy]\nmin = 0.9\nmax_drop = 0.01\n\n[log_loss]\nmax_rise = 0.05\n")
     for metrics in (METRICS, {"accuracy": 0.99, "log_loss": 0.2}):
         assert loader("publish", write_draft(Path("draft"), metrics=metrics)).code == 0
@@ -84,7 +84,7 @@ def two(store_url: str, loader: Loader) -> Loader:
 
 
 def test_table(two: Loader) -> None:
-    """A person sees every metric, rule and value, and on stderr in one line that it is not enough."""
+    """The table has every metric, rule and value; stderr has one line with the number of failures."""
     result = two("gate")
     assert result.code == 1
     assert [line.split() for line in result.out.splitlines()] == [
@@ -99,14 +99,14 @@ def test_table(two: Loader) -> None:
 
 
 def test_json(two: Loader) -> None:
-    """A machine sees the same."""
+    """With --json, the output has the same content."""
     result = two("gate", "--json")
     assert result.code == 1
-    answer = json.loads(result.out)
-    assert answer["passed"] is False
-    assert answer["candidate"].startswith("tiny/2@sha256:")
-    assert answer["baseline"].startswith("tiny/1@sha256:")
-    assert answer["checks"][2] == {
+    document = json.loads(result.out)
+    assert document["passed"] is False
+    assert document["candidate"].startswith("tiny/2@sha256:")
+    assert document["baseline"].startswith("tiny/1@sha256:")
+    assert document["checks"][2] == {
         "metric": "log_loss",
         "rule": "max_rise",
         "limit": 0.05,
@@ -117,7 +117,7 @@ def test_json(two: Loader) -> None:
 
 
 def test_passes(two: Loader) -> None:
-    """What is good enough is told with the same table, and exit 0."""
+    """If every check passes, the same table is printed and the exit code is 0."""
     result = two("gate", "--version", "production")
     assert result.code == 0
     assert not result.err
@@ -125,7 +125,7 @@ def test_passes(two: Loader) -> None:
 
 
 def test_package(two: Loader) -> None:
-    """A package is held against the stage before it is published, and is not published by it."""
+    """A package can be compared with the stage before it is published; the gate does not publish it."""
     write_draft(Path("draft"), metrics={"accuracy": 0.8, "log_loss": 0.1})
     result = two("gate", "--package", "draft")
     assert result.code == 1
@@ -137,7 +137,7 @@ def test_package(two: Loader) -> None:
 
 
 def test_package_without_name(two: Loader) -> None:
-    """A package that does not say which model it is cannot be held against one."""
+    """A package without a name cannot be compared, unless --name is given."""
     write_draft(Path("draft"), metrics=METRICS)
     document = json.loads(Path("draft/manifest.json").read_text())
     Path("draft/manifest.json").write_text(json.dumps({"metrics": document["metrics"]}))
@@ -148,7 +148,7 @@ def test_package_without_name(two: Loader) -> None:
 
 
 def test_empty_stage(two: Loader) -> None:
-    """A stage that holds nothing yet is no reason to fail."""
+    """An empty stage does not fail the gate."""
     result = two("gate", "--stage", "staging")
     assert result.code == 0
     assert "log_loss  max_rise 0.05  0.2     -        passed: nothing to compare with" in result.out

@@ -1,4 +1,4 @@
-"""Signed packages: what is signed by whom, and what is refused."""
+"""Signed packages: signing, verification, and signatures that are refused."""
 
 import hashlib
 import json
@@ -33,7 +33,7 @@ OUTPUT = Path("model")
 
 
 def write_key(path: Path, password: str | None = None) -> Path:
-    """A key pair: the private key at `path`, the public one beside it as .pub."""
+    """Write a key pair: the private key to `path`, the public key next to it as .pub."""
     key = ec.generate_private_key(ec.SECP256R1())
     encryption = BestAvailableEncryption(password.encode()) if password else NoEncryption()
     path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption))
@@ -51,7 +51,7 @@ def key(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def signed(store: Store, tmp_path: Path, key: Path) -> PublishedVersion:
-    """A signed version of two files, in the store."""
+    """A signed version with a file in a subdirectory, in the store."""
     draft = write_draft(tmp_path / "draft")
     (draft / "parts").mkdir()
     (draft / "parts/vocabulary.txt").write_text("a b")
@@ -59,14 +59,14 @@ def signed(store: Store, tmp_path: Path, key: Path) -> PublishedVersion:
 
 
 def test_signed(store: Store, signed: PublishedVersion, key: Path) -> None:
-    """A package that is signed by the key is pulled, says so, and is not pulled twice."""
+    """A package signed by the key is pulled once, and its record says that it was verified."""
     assert pull(store, signed, OUTPUT, verify_key=key.with_suffix(".pub"))
     assert verify_package(OUTPUT).signed
     assert not pull(store, signed, OUTPUT, verify_key=key.with_suffix(".pub"))
 
 
-def test_nobody_asked(store: Store, signed: PublishedVersion, key: Path) -> None:
-    """What nobody verified does not say that it is signed; asked for later, it is verified then."""
+def test_not_verified(store: Store, signed: PublishedVersion, key: Path) -> None:
+    """A package pulled without a key is not `signed`; a second pull with the key verifies it."""
     pull(store, signed, OUTPUT)
     assert not read_package(OUTPUT).signed
     pull(store, signed, OUTPUT, verify_key=key.with_suffix(".pub"))
@@ -74,7 +74,7 @@ def test_nobody_asked(store: Store, signed: PublishedVersion, key: Path) -> None
 
 
 def test_library_agrees(store: Store, signed: PublishedVersion, key: Path) -> None:
-    """The signature verifies with the library's own command line, over the whole package."""
+    """The library's own command line verifies the signature of the whole package."""
     pull(store, signed, OUTPUT)
     command = [sys.executable, "-m", "model_signing", "verify", "key", str(OUTPUT)]
     options = ["--signature", str(OUTPUT / "model.sig"), "--public_key", str(key.with_suffix(".pub"))]
@@ -85,7 +85,7 @@ def test_library_agrees(store: Store, signed: PublishedVersion, key: Path) -> No
 
 
 def test_unsigned(store: Store, tmp_path: Path, signed: PublishedVersion, key: Path) -> None:
-    """A package without a signature is refused where one is asked for, and the model stays as it was."""
+    """A package without a signature is refused if a key is given, and the model is not changed."""
     public = key.with_suffix(".pub")
     pull(store, signed, OUTPUT, lock=Path("model.lock"), verify_key=public)
     before = (read_package(OUTPUT).digest, Path("model.lock").read_bytes())
@@ -99,7 +99,7 @@ def test_unsigned(store: Store, tmp_path: Path, signed: PublishedVersion, key: P
 
 
 def test_wrong_key(store: Store, tmp_path: Path, signed: PublishedVersion) -> None:
-    """A signature by another key is refused, also where the package is there already."""
+    """A signature by another key is refused."""
     other = write_key(tmp_path / "other.pem").with_suffix(".pub")
     with pytest.raises(PackageError, match=r"is not signed by .*other\.pub: Key mismatch"):
         pull(store, signed, OUTPUT, verify_key=other)
@@ -107,7 +107,7 @@ def test_wrong_key(store: Store, tmp_path: Path, signed: PublishedVersion) -> No
 
 
 def test_files_of_another_version(store: Store, tmp_path: Path, signed: PublishedVersion, key: Path) -> None:
-    """A right signature of other files is refused: a manifest that agrees with its files is not enough."""
+    """A valid signature of other files is refused, even if the manifest matches its files."""
     draft = write_draft(tmp_path / "other", models.affine())
     (draft / "samples.json").unlink()
     forged = publish(draft, store)
@@ -117,15 +117,15 @@ def test_files_of_another_version(store: Store, tmp_path: Path, signed: Publishe
         pull(store, forged, OUTPUT, verify_key=key.with_suffix(".pub"))
 
 
-@pytest.mark.parametrize("asked", [True, False], ids=["key", "no_key"])
-def test_forged_note(store: Store, tmp_path: Path, key: Path, asked: bool) -> None:
-    """A note that somebody left, and no signature: it does not stand in for one."""
+@pytest.mark.parametrize("verify", [True, False], ids=["key", "no_key"])
+def test_forged_record(store: Store, tmp_path: Path, key: Path, verify: bool) -> None:
+    """A forged record does not replace a signature."""
     unsigned = publish(write_draft(tmp_path / "draft"), store)
     pull(store, unsigned, OUTPUT)
     public = key.with_suffix(".pub")
     digest = hashlib.sha256(public.read_bytes()).hexdigest()
     (OUTPUT / "verified.json").write_text(json.dumps({"digest": unsigned.digest, "key": f"sha256:{digest}"}))
-    if asked:
+    if verify:
         with pytest.raises(PackageError, match="is not signed"):
             pull(store, unsigned, OUTPUT, verify_key=public)
     else:
@@ -134,7 +134,7 @@ def test_forged_note(store: Store, tmp_path: Path, key: Path, asked: bool) -> No
 
 
 def test_huge_signature(store: Store, tmp_path: Path, key: Path) -> None:
-    """A signature of gigabytes is refused without being read."""
+    """A signature file of gigabytes is refused without being read."""
     pull(store, publish(write_draft(tmp_path / "draft"), store), OUTPUT)
     with (OUTPUT / "model.sig").open("wb") as file:
         file.truncate(2**31)
@@ -143,7 +143,7 @@ def test_huge_signature(store: Store, tmp_path: Path, key: Path) -> None:
 
 
 def test_other_kind_of_key(store: Store, tmp_path: Path) -> None:
-    """A key that cannot sign is told before a version number is claimed."""
+    """A key of another kind is refused before a version is claimed."""
     key = tmp_path / "rsa.pem"
     subprocess.run(["openssl", "genrsa", "-out", str(key), "2048"], check=True, capture_output=True)
     with pytest.raises(PackageError, match=r"cannot sign with .*rsa\.pem"):
@@ -151,18 +151,18 @@ def test_other_kind_of_key(store: Store, tmp_path: Path) -> None:
     assert store.names("") == []
 
 
-def test_note_of_another_digest(store: Store, tmp_path: Path, signed: PublishedVersion, key: Path) -> None:
-    """The note that a signature was verified counts for the digest that it names alone."""
+def test_record_of_another_digest(store: Store, tmp_path: Path, signed: PublishedVersion, key: Path) -> None:
+    """The record that a signature was verified is valid for its digest only."""
     pull(store, signed, OUTPUT, verify_key=key.with_suffix(".pub"))
-    note = (OUTPUT / "verified.json").read_bytes()
+    record = (OUTPUT / "verified.json").read_bytes()
     pull(store, publish(write_draft(tmp_path / "other"), store), OUTPUT)
     assert not (OUTPUT / "verified.json").exists()
-    (OUTPUT / "verified.json").write_bytes(note)
+    (OUTPUT / "verified.json").write_bytes(record)
     assert not read_package(OUTPUT).signed
 
 
-def test_note_cannot_be_published(tmp_path: Path, store: Store, signed: PublishedVersion) -> None:
-    """A publisher cannot bring the note along; a manifest that lists it is none."""
+def test_record_cannot_be_published(tmp_path: Path, store: Store, signed: PublishedVersion) -> None:
+    """Publishing leaves the record out, and a manifest that lists it is invalid."""
     pull(store, signed, OUTPUT)
     (OUTPUT / "verified.json").write_text(json.dumps({"digest": "sha256:0"}))
     again = publish(OUTPUT, store)
@@ -175,28 +175,28 @@ def test_note_cannot_be_published(tmp_path: Path, store: Store, signed: Publishe
 
 
 def test_password(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An encrypted key needs its password, which is in no message."""
+    """An encrypted key needs its password, which no message contains."""
     key = write_key(tmp_path / "key.pem", PASSWORD)
     with pytest.raises(PackageError, match=r"cannot sign with .*key\.pem"):
         publish(write_draft(tmp_path / "draft"), store, sign_key=key)
     monkeypatch.setenv("MODEL_SIGN_KEY_PASSWORD", "wrong " + PASSWORD)
-    with pytest.raises(PackageError) as invalid_input:
+    with pytest.raises(PackageError) as caught:
         publish(write_draft(tmp_path / "draft"), store, sign_key=key)
-    assert PASSWORD not in str(invalid_input.value)
+    assert PASSWORD not in str(caught.value)
     monkeypatch.setenv("MODEL_SIGN_KEY_PASSWORD", PASSWORD)
     published = publish(write_draft(tmp_path / "draft"), store, sign_key=key)
     assert pull(store, published, OUTPUT, verify_key=key.with_suffix(".pub"))
 
 
 def test_no_key(store: Store, tmp_path: Path) -> None:
-    """A key that is not there is told before anything is uploaded."""
+    """A missing key is refused before anything is uploaded."""
     with pytest.raises(PackageError, match=r"cannot read the key .*none\.pem"):
         publish(write_draft(tmp_path / "draft"), store, sign_key=tmp_path / "none.pem")
     assert store.names("") == []
 
 
 def test_broken_signature(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever is wrong with a signature's bytes, the package is refused in one sentence."""
+    """Any damage to the signature file is refused with a message."""
     from model_loader.store import open_store
 
     key = write_key(tmp_path / "key.pem")
@@ -204,11 +204,11 @@ def test_broken_signature(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     pull(store, publish(write_draft(tmp_path / "draft"), store, sign_key=key), OUTPUT)
     package = read_package(OUTPUT)
     good = (OUTPUT / "model.sig").read_bytes()
-    choose = random.Random(1)
+    numbers = random.Random(1)
     broken = [b"", b"{}", b"null", b"[]", b"\xff", good[:100], good.replace(b"ES256", b"")]
     for _ in range(200):
-        at = choose.randrange(len(good))
-        broken.append(good[:at] + bytes([choose.randrange(256)]) + good[at + 1 :])
+        at = numbers.randrange(len(good))
+        broken.append(good[:at] + bytes([numbers.randrange(256)]) + good[at + 1 :])
     for content in broken:
         (OUTPUT / "model.sig").write_bytes(content)
         if json_of(content) == json_of(good):
@@ -219,7 +219,7 @@ def test_broken_signature(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def json_of(content: bytes) -> object:
-    """The JSON in the bytes, or the bytes."""
+    """Return the parsed JSON, or the bytes if they are not JSON."""
     try:
         return json.loads(content)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Stages and the ledger that they are read from."""
+"""Stages, and the ledger that defines them."""
 
 import json
 import re
@@ -13,7 +13,7 @@ from model_loader.registry.publish import publish
 from model_loader.registry.stages import promote, rollback
 from model_loader.registry.versions import find
 from model_loader.store import Store
-from tests.model_loader.faults import Forgetful
+from tests.model_loader.faults import LostResponse
 
 
 @pytest.fixture
@@ -24,17 +24,17 @@ def three(draft: Path, store: Store) -> Store:
     return store
 
 
-def held(store: Store, stage: str = "production") -> int:
-    """The version that a stage holds."""
+def current_version(store: Store, stage: str = "production") -> int:
+    """Return the version that a stage has."""
     return find(store, "tiny", stage).manifest.version
 
 
 def test_promote(three: Store) -> None:
-    """A stage holds what it was promoted to last, and the ledger says by whom and why."""
+    """A stage has the version that was promoted last, and the ledger records by whom and why."""
     promote(three, "tiny", "2", "production", "better")
-    assert held(three) == 2
+    assert current_version(three) == 2
     promote(three, "tiny", "latest", "production")
-    assert held(three) == 3
+    assert current_version(three) == 3
     entry = read_ledger(three, "tiny").entries[-2]
     assert (entry.action, entry.version, entry.stage, entry.by, entry.reason) == (
         "promote",
@@ -46,39 +46,39 @@ def test_promote(three: Store) -> None:
     assert entry.digest == find(three, "tiny", "2").digest
 
 
-def test_stages_are_apart(three: Store) -> None:
-    """One stage does not move the other, and one can be promoted to what the other holds."""
+def test_stages_are_independent(three: Store) -> None:
+    """Promotion changes one stage only; a stage can be promoted to the version of the other."""
     promote(three, "tiny", "2", "staging")
     with pytest.raises(NotFoundError, match="tiny has no version in production: promote one"):
-        held(three)
+        current_version(three)
     promote(three, "tiny", "staging", "production")
     promote(three, "tiny", "3", "staging")
-    assert (held(three), held(three, "staging")) == (2, 3)
+    assert (current_version(three), current_version(three, "staging")) == (2, 3)
 
 
 def test_promote_again(three: Store) -> None:
-    """What a stage holds already is not written again, so that a pipeline can be repeated."""
+    """Promoting the current version writes nothing, so that a pipeline can be repeated."""
     first = promote(three, "tiny", "2", "production")
     assert promote(three, "tiny", "2", "production") == first
     assert len(read_ledger(three, "tiny").entries) == 4
 
 
-def test_rollback_goes_back_and_further(three: Store) -> None:
-    """Each rollback goes one promotion back, past those that were rolled back before, down to the first."""
+def test_rollback(three: Store) -> None:
+    """Each rollback goes back by one promotion, without those that were rolled back, down to the first."""
     for version in ("1", "2", "3"):
         promote(three, "tiny", version, "production")
     assert rollback(three, "tiny", "production", "errs").version == 2
-    assert held(three) == 2
+    assert current_version(three) == 2
     promote(three, "tiny", "3", "production")
     assert rollback(three, "tiny", "production").version == 2
     assert rollback(three, "tiny", "production").version == 1
     with pytest.raises(NotFoundError, match="production had no version before tiny/1: cannot roll back"):
         rollback(three, "tiny", "production")
-    assert held(three) == 1
+    assert current_version(three) == 1
 
 
 def test_rollback_of_nothing(three: Store) -> None:
-    """A stage that holds nothing has nothing to go back to."""
+    """A stage without a version cannot be rolled back."""
     with pytest.raises(NotFoundError, match="tiny has no version in production"):
         rollback(three, "tiny", "production")
 
@@ -94,15 +94,15 @@ def test_rollback_of_nothing(three: Store) -> None:
         ("staging", r"tiny has no version in staging: promote one"),
     ],
 )
-def test_promote_of_what_is_not_published(three: Store, version: str, message: str) -> None:
+def test_promote_of_an_unpublished_version(three: Store, version: str, message: str) -> None:
     """Only a published version can be promoted."""
     with pytest.raises(LoaderError, match=message):
         promote(three, "tiny", version, "production")
     assert len(read_ledger(three, "tiny").entries) == 3
 
 
-def test_claimed_is_not_published(three: Store) -> None:
-    """A version whose publisher died before its manifest cannot be promoted, nor is it the latest."""
+def test_claimed_version(three: Store) -> None:
+    """A version without a manifest, because its publisher died, cannot be promoted and is not the latest."""
     three.write("tiny/claims/4.json", b"{}", None)
     three.write("tiny/4/model.onnx", b"half", None)
     with pytest.raises(NotFoundError, match="tiny/4 is not published"):
@@ -110,26 +110,26 @@ def test_claimed_is_not_published(three: Store) -> None:
     assert find(three, "tiny", "latest").manifest.version == 3
 
 
-def test_somebody_else_writes_in_between(three: Store) -> None:
-    """A line that came between reading and writing is kept, and what is written takes it into account."""
+def test_concurrent_entry(three: Store) -> None:
+    """An entry that was written in the meantime is kept, and `decide` is called again with it."""
     promote(three, "tiny", "1", "production")
-    asked: list[int] = []
+    entry_counts: list[int] = []
 
     def decide(ledger: Ledger) -> Entry:
-        if not asked:
+        if not entry_counts:
             promote(three, "tiny", "2", "production")
-        asked.append(len(ledger.entries))
+        entry_counts.append(len(ledger.entries))
         return Entry(now(), "promote", 3, find(three, "tiny", "3").digest, author(), "production")
 
     append(three, "tiny", decide)
-    assert asked == [4, 5]
+    assert entry_counts == [4, 5]
     assert [entry.version for entry in read_ledger(three, "tiny").promotions("production")] == [1, 2, 3]
     rollback(three, "tiny", "production")
-    assert held(three) == 2
+    assert current_version(three) == 2
 
 
-def test_somebody_else_writes_all_the_time(three: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who never gets a word in gives up, and says so."""
+def test_permanent_conflict(three: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A writer that gets a conflict at each attempt gives up, with a message."""
     monkeypatch.setattr("model_loader.registry.ledger.ATTEMPTS", 4)
 
     def decide(ledger: Ledger) -> Entry:
@@ -140,21 +140,21 @@ def test_somebody_else_writes_all_the_time(three: Store, monkeypatch: pytest.Mon
         append(three, "tiny", decide)
 
 
-def test_lost_answer(three: Store) -> None:
-    """A rollback whose answer was lost goes back once, although it was told that somebody else wrote."""
+def test_lost_response(three: Store) -> None:
+    """A rollback whose response is lost goes back by one version only, although the retry gets a conflict."""
     for version in ("1", "2", "3"):
         promote(three, "tiny", version, "production")
-    assert rollback(Forgetful(three, "ledger.jsonl"), "tiny", "production").version == 2
-    assert held(three) == 2
+    assert rollback(LostResponse(three, "ledger.jsonl"), "tiny", "production").version == 2
+    assert current_version(three) == 2
     assert len(read_ledger(three, "tiny").entries) == 7
 
 
-def test_many_promote_at_once(three: Store) -> None:
-    """No line is lost, and the stage holds what the last line says."""
+def test_concurrent_promotions(three: Store) -> None:
+    """No entry is lost, and the stage has the version of the last one."""
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda n: promote(three, "tiny", str(n % 3 + 1), "staging"), range(12)))
     entries = read_ledger(three, "tiny").entries
-    assert held(three, "staging") == entries[-1].version
+    assert current_version(three, "staging") == entries[-1].version
 
 
 LINE = {"time": "2026-01-01T00:00:00Z", "action": "publish", "version": 1, "digest": "sha256:0", "by": "x"}
@@ -182,22 +182,22 @@ LINE = {"time": "2026-01-01T00:00:00Z", "action": "publish", "version": 1, "dige
     ],
 )
 def test_corrupt_line(three: Store, line: str | dict[str, object]) -> None:
-    """A line that cannot be understood is refused with its number; nothing is guessed, nothing written."""
+    """A line that is not an entry is refused with its number; nothing is written."""
     text = line if isinstance(line, str) else json.dumps(line)
     content, etag = three.read("tiny/ledger.jsonl") or (b"", None)
     three.write("tiny/ledger.jsonl", content + text.encode(errors="surrogateescape") + b"\n", etag)
-    for act in (
+    for operation in (
         lambda: find(three, "tiny", "latest"),
         lambda: promote(three, "tiny", "1", "production"),
         lambda: publish(Path("draft"), three),
     ):
         with pytest.raises(StoreError, match=r"tiny/ledger.jsonl: line 4 is not an entry"):
-            act()
+            operation()
     assert "tiny/claims/4.json" not in three.names("")
 
 
 def test_cut_off_ledger(three: Store) -> None:
-    """A ledger that ends in the middle of a line is refused, even where the half is a whole entry."""
+    """A ledger whose last line does not end is refused, even if the line is a complete entry."""
     content, etag = three.read("tiny/ledger.jsonl") or (b"", None)
     three.write("tiny/ledger.jsonl", content[:-1], etag)
     with pytest.raises(StoreError, match=r"tiny/ledger.jsonl: the last line is cut off"):
@@ -205,8 +205,8 @@ def test_cut_off_ledger(three: Store) -> None:
 
 
 @pytest.mark.parametrize("version", [3, 1])
-def test_rollback_that_never_was(three: Store, version: int) -> None:
-    """A rollback to what the stage did not have before makes the stage unknown, and that is said."""
+def test_impossible_rollback(three: Store, version: int) -> None:
+    """A rollback to a version that the stage did not have before makes the ledger invalid."""
     for promoted in ("1", "2", "3"):
         promote(three, "tiny", promoted, "production")
     digest = find(three, "tiny", str(version)).digest
@@ -215,22 +215,22 @@ def test_rollback_that_never_was(three: Store, version: int) -> None:
     with pytest.raises(
         StoreError, match=f"production was rolled back to version {version} at .*, which is n"
     ):
-        held(three)
+        current_version(three)
 
 
-def test_rollback_to_what_was_changed(three: Store) -> None:
-    """What a stage held before is proven again before it is held again."""
+def test_rollback_to_a_changed_version(three: Store) -> None:
+    """The previous version is verified before a rollback to it."""
     promote(three, "tiny", "1", "production")
     promote(three, "tiny", "2", "production")
     content, etag = three.read("tiny/1/manifest.json") or (b"", None)
     three.write("tiny/1/manifest.json", content + b" ", etag)
     with pytest.raises(LoaderError, match=re.escape("is not what was published: sha256:")):
         rollback(three, "tiny", "production")
-    assert held(three) == 2
+    assert current_version(three) == 2
 
 
 def test_author(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Somebody is always named: by the setting, the system, or the number of a user without a name."""
+    """The author is the setting, the user name, or the number of a user without a name."""
     assert author() == "tester"
     monkeypatch.delenv("MODEL_PUBLISHER")
     monkeypatch.setenv("LOGNAME", "ada")

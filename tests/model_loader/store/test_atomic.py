@@ -1,4 +1,4 @@
-"""Old or new, and nothing between."""
+"""Crash-safe replacement of files and directories."""
 
 from pathlib import Path
 
@@ -7,8 +7,8 @@ import pytest
 from model_loader.store.atomic import atomic_write, replace_directory
 
 
-def test_replacing(tmp_path: Path) -> None:
-    """The new content is there when the block has ended, and not before."""
+def test_write(tmp_path: Path) -> None:
+    """The new content replaces the old one when the block ends, not before."""
     path = tmp_path / "file"
     path.write_text("old")
     with atomic_write(path) as file:
@@ -18,8 +18,8 @@ def test_replacing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_replacing_fails(tmp_path: Path) -> None:
-    """After an exception the old content is there, and no trace of the new one."""
+def test_write_fails(tmp_path: Path) -> None:
+    """After an exception the file has its old content, and the temporary file is removed."""
     path = tmp_path / "file"
     path.write_text("old")
     with pytest.raises(ZeroDivisionError), atomic_write(path) as file:
@@ -30,7 +30,7 @@ def test_replacing_fails(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("exchange", [True, False])
 def test_replace_directory_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exchange: bool) -> None:
-    """Where the new directory cannot be moved, the old one stays in its place."""
+    """If the new directory cannot be moved, the old one is kept."""
     if not exchange:
         monkeypatch.setattr("model_loader.store.atomic._exchange", lambda *_: False)
     (tmp_path / "target").mkdir()

@@ -1,4 +1,4 @@
-"""What is particular to Azure Blob storage: credentials, secrets and Azure's exceptions."""
+"""Azure Blob storage: credentials, secrets and Azure's exceptions."""
 
 import logging
 import re
@@ -26,7 +26,7 @@ SIGNATURE = "c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0cyE="
 
 
 def sas(container: ContainerClient, *, write: bool = True, hours: int = 1) -> str:
-    """A SAS of the container, valid for some hours; fewer than none has passed."""
+    """Return a SAS of the container, valid for some hours; expired if `hours` is negative."""
     return generate_container_sas(
         EMULATOR_ACCOUNT,
         container.container_name,
@@ -37,67 +37,67 @@ def sas(container: ContainerClient, *, write: bool = True, hours: int = 1) -> st
 
 
 def free_port() -> int:
-    """A port where nobody listens."""
+    """Return a port that nobody listens on."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         return int(server.getsockname()[1])
 
 
-def kinds(kind: type[Exception]) -> Iterator[type[Exception]]:
-    """An exception and all that derive from it."""
-    yield kind
-    for derived in kind.__subclasses__():
-        yield from kinds(derived)
+def subclasses(base: type[Exception]) -> Iterator[type[Exception]]:
+    """Yield an exception class and all that derive from it."""
+    yield base
+    for derived in base.__subclasses__():
+        yield from subclasses(derived)
 
 
 def no_container(container: ContainerClient) -> str:
-    """A container that nobody created."""
+    """Return the URL of a container that does not exist."""
     return f"{container.url}-missing"
 
 
 def bad_name(container: ContainerClient) -> str:
-    """A container that nobody can create."""
+    """Return the URL of a container with an invalid name."""
     return container.url.replace("/test-", "/No_Container-")
 
 
 def nobody_listens(container: ContainerClient) -> str:
-    """An account that does not answer."""
+    """Return the URL of an account that does not answer."""
     return f"http://127.0.0.1:{free_port()}/devstoreaccount1/models?sv=2025-01-05&sig={SIGNATURE}"
 
 
 def wrong_sas(container: ContainerClient) -> str:
-    """A SAS that somebody else signed."""
+    """Return a URL with a SAS that was signed with another key."""
     return f"{container.url}?{sas(container).partition('&sig=')[0]}&sig={SIGNATURE}"
 
 
 def expired_sas(container: ContainerClient) -> str:
-    """A SAS of yesterday."""
+    """Return a URL with an expired SAS."""
     return f"{container.url}?{sas(container, hours=-24)}"
 
 
-def nonsense_sas(container: ContainerClient) -> str:
-    """A SAS that is none."""
+def malformed_sas(container: ContainerClient) -> str:
+    """Return a URL with an incomplete SAS."""
     return f"{container.url}?sig={SIGNATURE}"
 
 
-REFUSALS = [
+FAILURES = [
     (no_container, "has no such container: create it, or correct the URL"),
     (bad_name, "answered InvalidResourceName .*: check the URL, or try again"),
     (nobody_listens, "cannot reach the store .*: check the URL and the network"),
     (wrong_sas, "rejects the credential .*: renew the SAS, or give the identity the role"),
     (expired_sas, "rejects the credential .*: renew the SAS, or give the identity the role"),
-    (nonsense_sas, "rejects the credential .*: renew the SAS, or give the identity the role"),
+    (malformed_sas, "rejects the credential .*: renew the SAS, or give the identity the role"),
 ]
 
 
-@pytest.mark.parametrize(("make_url", "message"), REFUSALS)
-def test_refusal(
+@pytest.mark.parametrize(("make_url", "message"), FAILURES)
+def test_failure(
     container: ContainerClient,
     workspace: Path,
     loader: Loader,
     make_url: Callable[[ContainerClient], str],
     message: str,
 ) -> None:
-    """A store that cannot be used is one line that says what to do, soon; the secret and `model/` stay."""
+    """An unusable store: one line that says what to do, soon, without the secret; `model/` is kept."""
     publish(write_draft(workspace / "draft"), open_store(container.url))
     assert loader("pull", "--store", container.url).code == 0
     before = snapshot(workspace)
@@ -114,11 +114,11 @@ def test_refusal(
     assert snapshot(workspace) == before
 
 
-@pytest.mark.parametrize("make_url", [nobody_listens, wrong_sas, expired_sas, nonsense_sas])
+@pytest.mark.parametrize("make_url", [nobody_listens, wrong_sas, expired_sas, malformed_sas])
 def test_exceptions_hold_no_secret(
     container: ContainerClient, make_url: Callable[[ContainerClient], str]
 ) -> None:
-    """Nor does what a service would log of the exception, with all that led to it."""
+    """Tracebacks of exceptions, with their causes, contain no secret."""
     url = make_url(container)
     store = open_store(url)
     with pytest.raises(StoreError) as exc:
@@ -135,7 +135,7 @@ def test_exceptions_hold_no_secret(
 def test_wrong_key(
     container: ContainerClient, loader: Loader, monkeypatch: pytest.MonkeyPatch, key: str
 ) -> None:
-    """An account key that is not the emulator's is refused, and not repeated."""
+    """A wrong account key is refused, and not printed."""
     monkeypatch.setenv("AZURE_STORAGE_KEY", key)
     result = loader("list", "--store", container.url)
     assert result.code == 1
@@ -145,7 +145,7 @@ def test_wrong_key(
 
 
 def test_no_credential(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without any credential the message says where to get one, and nothing waits for a better one."""
+    """Without a credential, the message says how to get one; there are no retries."""
     for name in ("AZURE_CLIENT_ID", "AZURE_TENANT_ID", "AZURE_CLIENT_SECRET"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AZURE_TOKEN_CREDENTIALS", "EnvironmentCredential")
@@ -159,7 +159,7 @@ def test_no_credential(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_sas_is_enough(container: ContainerClient, workspace: Path, loader: Loader) -> None:
-    """With a SAS in the URL everything works, and nothing that is written or printed has it."""
+    """With a SAS in the URL every command works, and no output and no file contains it."""
     url = f"{container.url}?{sas(container)}"
     write_draft(workspace / "draft")
     results = [
@@ -174,13 +174,13 @@ def test_sas_is_enough(container: ContainerClient, workspace: Path, loader: Load
         )
     ]
     assert [result.code for result in results] == [0] * 6
-    shown = "".join(result.out + result.err for result in results) + str(snapshot(workspace))
-    assert "sig=" not in shown
-    assert container.url in shown
+    written = "".join(result.out + result.err for result in results) + str(snapshot(workspace))
+    assert "sig=" not in written
+    assert container.url in written
 
 
-def test_sas_to_read_cannot_publish(container: ContainerClient, workspace: Path, loader: Loader) -> None:
-    """A SAS that may only read is refused when a version is claimed, and nothing is left behind."""
+def test_read_only_sas(container: ContainerClient, workspace: Path, loader: Loader) -> None:
+    """Publishing with a read-only SAS is refused when it claims a version, and writes nothing."""
     write_draft(workspace / "draft")
     result = loader("publish", "draft", "--store", f"{container.url}?{sas(container, write=False)}")
     assert result.code == 1
@@ -191,7 +191,7 @@ def test_sas_to_read_cannot_publish(container: ContainerClient, workspace: Path,
 def test_locked_takes_the_sas_of_the_setting(
     container: ContainerClient, workspace: Path, loader: Loader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The lock has no secret; MODEL_STORE brings it, where it names the same store."""
+    """The lock has no SAS; the one in MODEL_STORE is used if it is the same store."""
     monkeypatch.setenv("AZURE_STORAGE_KEY", "d3Jvbmc=")
     monkeypatch.setenv("MODEL_STORE", f"{container.url}/?{sas(container)}")
     write_draft(workspace / "draft")
@@ -203,19 +203,19 @@ def test_locked_takes_the_sas_of_the_setting(
 
 
 def test_sas_is_not_logged(container: ContainerClient, caplog: pytest.LogCaptureFixture) -> None:
-    """Not even where everything is logged."""
+    """The SAS is not logged, at any level."""
     caplog.set_level(logging.DEBUG)
     open_store(f"{container.url}?{sas(container)}").names("")
     assert caplog.records
     assert "sig=" not in caplog.text.replace("sig=REDACTED", "")
 
 
-@pytest.mark.parametrize("kind", sorted(set(kinds(AzureError)), key=str))
-def test_every_exception_of_azure_is_wrapped(kind: type[Exception]) -> None:
-    """Whatever Azure's packages raise, callers see an exception of ours, with theirs as its cause."""
-    assert azure.identity.CredentialUnavailableError in set(kinds(AzureError))
+@pytest.mark.parametrize("error", sorted(set(subclasses(AzureError)), key=str))
+def test_every_exception_of_azure_is_wrapped(error: type[Exception]) -> None:
+    """Every exception of Azure's packages is raised as a LoaderError, with the original as its cause."""
+    assert azure.identity.CredentialUnavailableError in set(subclasses(AzureError))
     store = BlobStore(f"{AZURE}?sig={SIGNATURE}", AZURE)
-    cause = kind.__new__(kind, "what it said")
+    cause = error.__new__(error, "message")
     with pytest.raises(LoaderError) as exc, store.wrap_errors("tiny/1/model.onnx"):
         raise cause
     assert exc.value.__cause__ is cause

@@ -1,4 +1,4 @@
-"""What every backend promises, held against both."""
+"""The guarantees of a store, for both backends."""
 
 import io
 import os
@@ -14,19 +14,19 @@ MIB = 1024 * 1024
 
 
 def upload(store: Store, name: str, content: bytes) -> None:
-    """Uploads as from a file."""
+    """Upload bytes."""
     store.upload(name, io.BytesIO(content))
 
 
 def download(store: Store, name: str) -> bytes:
-    """Downloads as into a file."""
+    """Download an object as bytes."""
     target = io.BytesIO()
     store.download(name, target)
     return target.getvalue()
 
 
-def test_reads_what_was_written(store: Store) -> None:
-    """A small object comes back as it was, with the ETag that its next writer needs."""
+def test_write_and_read(store: Store) -> None:
+    """A small object is read as it was written, with the ETag for the next write."""
     store.write("m/a.json", b"one", None)
     content, etag = store.read("m/a.json") or (b"", "")
     store.write("m/a.json", b"two", etag)
@@ -34,21 +34,21 @@ def test_reads_what_was_written(store: Store) -> None:
     assert (store.read("m/a.json") or (b"", ""))[0] == b"two"
 
 
-def test_reads_nothing(store: Store) -> None:
-    """An object that is not there is None, and no error."""
+def test_read_of_a_missing_object(store: Store) -> None:
+    """A missing object is None, not an error."""
     assert store.read("m/none.json") is None
 
 
 def test_creates_once(store: Store) -> None:
-    """What must be new is refused where there is something, which stays."""
+    """A write without an ETag is refused if the object exists."""
     store.write("m/a.json", b"one", None)
     with pytest.raises(ConflictError, match=r"m/a.json .* written by somebody else"):
         store.write("m/a.json", b"two", None)
     assert (store.read("m/a.json") or (b"", ""))[0] == b"one"
 
 
-def test_replaces_only_what_was_read(store: Store) -> None:
-    """With the ETag of an older content nothing is written."""
+def test_outdated_etag(store: Store) -> None:
+    """A write with the ETag of an older content is refused."""
     store.write("m/a.json", b"one", None)
     _, etag = store.read("m/a.json") or (b"", "")
     store.write("m/a.json", b"two", etag)
@@ -57,8 +57,8 @@ def test_replaces_only_what_was_read(store: Store) -> None:
     assert (store.read("m/a.json") or (b"", ""))[0] == b"two"
 
 
-def test_one_of_many_creates(store: Store) -> None:
-    """Of sixteen who create the same object at once, one does, and its content stays."""
+def test_concurrent_creation(store: Store) -> None:
+    """If sixteen threads create the same object at the same time, one of them succeeds."""
 
     def create(number: int) -> int:
         try:
@@ -74,27 +74,27 @@ def test_one_of_many_creates(store: Store) -> None:
 
 @pytest.mark.parametrize("size", [0, 1, 8 * MIB, 20 * MIB + 7])
 def test_transfers(store: Store, size: int) -> None:
-    """A file of no, one or many blocks comes back as it was."""
+    """A file of zero, one or many blocks is downloaded as it was uploaded."""
     content = os.urandom(size)
     upload(store, "m/1/model.onnx", content)
     assert download(store, "m/1/model.onnx") == content
 
 
 def test_upload_replaces(store: Store) -> None:
-    """An upload that is repeated leaves the last one."""
+    """A second upload replaces the first."""
     upload(store, "m/1/model.onnx", b"a longer first")
     upload(store, "m/1/model.onnx", b"second")
     assert download(store, "m/1/model.onnx") == b"second"
 
 
-def test_download_of_nothing(store: Store) -> None:
-    """An object that is not there is named."""
+def test_download_of_a_missing_object(store: Store) -> None:
+    """A missing object is an error that names it."""
     with pytest.raises(NotFoundError, match=r"m/1/model\.onnx is not in the store"):
         download(store, "m/1/model.onnx")
 
 
 def test_names(store: Store) -> None:
-    """Names are listed in order, those under a prefix only, and none of a prefix that nothing has."""
+    """The names below a prefix are listed in order."""
     for name in ("b/1/x", "a/2/y/z", "a/1/x", "ab/1/x"):
         upload(store, name, b"content")
     assert store.names("") == ["a/1/x", "a/2/y/z", "ab/1/x", "b/1/x"]
@@ -102,14 +102,14 @@ def test_names(store: Store) -> None:
     assert store.names("c/") == []
 
 
-def test_prefixes_are_apart(store: Store, store_url: str) -> None:
-    """Two stores under different prefixes of one place do not see each other."""
+def test_prefixes_are_separate(store: Store, store_url: str) -> None:
+    """Two stores in one container with different prefixes do not see each other."""
     upload(store, "m/1/x", b"content")
     assert open_store(f"{store_url}-2").names("") == []
 
 
-def test_file_store_hides_what_is_unfinished(workspace: Path) -> None:
-    """A file on its way up, or left behind by a publisher that died, is no object."""
+def test_file_store_hides_temporary_files(workspace: Path) -> None:
+    """An incomplete file, as left by a publisher that was killed, is not listed."""
     store = open_store("file:store")
     upload(store, "m/1/model.onnx", b"content")
     (workspace / "store/m/1/.weights.bin.0123").write_bytes(b"half")
@@ -118,7 +118,7 @@ def test_file_store_hides_what_is_unfinished(workspace: Path) -> None:
 
 @pytest.mark.parametrize("name", ["../secret", "m/../../secret", "link/secret", "/etc/hostname"])
 def test_file_store_stays_inside(workspace: Path, name: str) -> None:
-    """No name and no symbolic link leads out of the directory, neither to read nor to write."""
+    """Names and symbolic links cannot read or write outside of the directory."""
     store = open_store("file:store")
     upload(store, "m/1/x", b"content")
     (workspace / "secret").write_text("secret")
@@ -154,7 +154,7 @@ def test_file_store_stays_inside(workspace: Path, name: str) -> None:
     ],
 )
 def test_unknown_url(url: str) -> None:
-    """A URL that no backend has is refused with what is expected, and without a secret that is in it."""
+    """An unknown URL is refused with the expected forms, without its secrets."""
     with pytest.raises(StoreError, match=r"expected .*https://<account>.blob.core.windows.net/<cont") as exc:
         open_store(url)
     assert "secret" not in str(exc.value)
@@ -170,5 +170,5 @@ def test_unknown_url(url: str) -> None:
     ],
 )
 def test_redact(url: str, expected: str) -> None:
-    """What is left of a URL names the store and holds no secret."""
+    """The redacted URL identifies the store and has no secret."""
     assert redact(url) == expected
