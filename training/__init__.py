@@ -1,4 +1,4 @@
-"""The example training workflow: from data to a model package. The service never imports it."""
+"""The example training workflow: from data to a model package. The service does not import it."""
 
 import os
 

@@ -1,6 +1,6 @@
-"""The training data's distribution in bins, so that drift can be counted while serving.
+"""The distribution of the training data in bins, which the service measures drift against.
 
-`model_loader.package.baseline` reads it, and says what stands in it.
+The format is described in `model_loader.package.baseline`, which reads it.
 """
 
 from collections.abc import Sequence
@@ -15,17 +15,17 @@ QUANTILES = np.linspace(0, 1, 11)
 def numeric_bins(
     values: NDArray[np.float32], ends: tuple[float, float] | None = None
 ) -> dict[str, list[float]]:
-    """Bins with about a tenth of `values` each; fewer where many values are the same.
+    """Return bins with about a tenth of `values` each, or fewer bins if many values are equal.
 
     Args:
-        values: of any shape, in the unit of the feature or output, with at least two different ones.
-        ends: the first and last edge, where more is possible than was seen; else the extremes of `values`.
+        values: of any shape, in the unit of the feature or output, with at least two different values.
+        ends: the first and last edge, if the possible range is larger; default: the extremes of `values`.
 
     Returns:
-        `edges`, which are float32 numbers written out in full, so that a comparison in either precision
-        puts a value into the same bin; and `shares`.
+        `edges` and `shares`. The edges are float32 numbers, so that comparisons in float32 and in float64
+        give the same bin.
     """
-    # Without interpolation an edge is a value that was seen, hence a float32.
+    # Without interpolation, every edge is one of the values, so it is a float32 number.
     edges = np.unique(np.quantile(values, QUANTILES, method="inverted_cdf"))
     if ends is not None:
         edges[[0, -1]] = ends
@@ -34,6 +34,6 @@ def numeric_bins(
 
 
 def category_bins(values: NDArray[Any], categories: Sequence[Any]) -> dict[str, list[Any]]:
-    """A bin for each of `categories`, with its share of `values`."""
+    """Return a bin for each of `categories`, with its share of `values`."""
     shares = [np.count_nonzero(values == category) / values.size for category in categories]
     return {"categories": list(categories), "shares": shares}

@@ -1,4 +1,4 @@
-"""The wines: where they come from, which to train on, and what proves that they are the same."""
+"""The wine data: its source, the split into training and held-out rows, and its hash."""
 
 import hashlib
 from dataclasses import dataclass, replace
@@ -20,8 +20,8 @@ class Data:
     Attributes:
         features: names of the columns of `x`, in the units of the dataset.
         classes: names of the growers.
-        x: shape (rows, features). Every number is a float32, as the model will get it, held as a float64
-            for the arithmetic of the training.
+        x: shape (rows, features). The numbers are float32, as in requests, but stored as float64 for the
+            training.
         y: the grower, an index into `classes`, shape (rows,).
     """
 
@@ -32,7 +32,7 @@ class Data:
 
 
 def load() -> Data:
-    """All 178 wines with their 13 measurements, from scikit-learn's own files.
+    """Load all 178 wines with their 13 measurements, from scikit-learn's own files.
 
     https://archive.ics.uci.edu/dataset/109/wine
     """
@@ -46,7 +46,7 @@ def load() -> Data:
 
 
 def split(data: Data, seed: int) -> tuple[Data, Data]:
-    """The rows to train on and the rows held out, with each class's share the same in both."""
+    """Split the rows into training and held-out rows, with the same share of each class."""
     x, x_held_out, y, y_held_out = train_test_split(
         data.x, data.y, test_size=HELD_OUT_SHARE, stratify=data.y, random_state=seed
     )
@@ -54,7 +54,10 @@ def split(data: Data, seed: int) -> tuple[Data, Data]:
 
 
 def describe(data: Data) -> dict[str, Any]:
-    """For the manifest; the sha256 is of `x` by rows as float32, then `y` as int64, both little-endian."""
+    """Describe the data for the manifest.
+
+    The sha256 is that of `x`, row by row as float32, followed by `y` as int64, both little-endian.
+    """
     content = data.x.astype("<f4").tobytes() + data.y.astype("<i8").tobytes()
     return {
         "name": "scikit-learn wine",

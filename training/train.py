@@ -1,9 +1,10 @@
-"""Trains the sample model: by the chemistry of a wine, which of three growers made it.
+"""Trains the sample model: it predicts from the chemistry of a wine which of three growers made it.
 
-    python -m training.train                     writes a model package to build/wine
-    python -m training.train --publish           and publishes it to the store
+    python -m training.train                     write a model package to build/wine
+    python -m training.train --publish           write it and publish it to the store
 
-`train` reads top to bottom: load, split, fit, evaluate, export, write. The same settings give the same model.
+`train` is the whole workflow: load, split, fit, evaluate, export, write. The same settings give the same
+model.
 """
 
 import argparse
@@ -40,19 +41,28 @@ from training.data import Data, describe, load, split
 NAME = "wine"
 SEED = 1
 FOLDS = 5
-OPSET = {"": 18, "ai.onnx.ml": 3}  # pinned: a newer skl2onnx must not ask for a newer runtime
+OPSET = {"": 18, "ai.onnx.ml": 3}  # pinned, so that a newer skl2onnx does not require a newer runtime
 RTOL, ATOL = 1e-4, 1e-5
-SAMPLE_ROWS = (1, 1, 1, 1, 1, 1, 2, 4)  # single rows first: the first sample is everybody's example
+SAMPLE_ROWS = (
+    1,
+    1,
+    1,
+    1,
+    1,
+    1,
+    2,
+    4,
+)  # single rows first: the first sample is the example in the API's description
 FRAMEWORKS = ("numpy", "onnx", "scikit-learn", "skl2onnx")
 
 
 def train(output: Path, *, c: float = 1.0, parent: int | None = None) -> dict[str, float]:
-    """Trains a model and writes its package, as `publish` takes it, into the directory `output`.
+    """Train a model and write its package, ready for `publish`, into the directory `output`.
 
     Args:
-        output: made where it is missing; the files of an earlier run are overwritten.
-        c: inverse of the regularisation strength, above 0.
-        parent: the published version that this one is to improve on.
+        output: created if it does not exist; files of an earlier run are overwritten.
+        c: inverse of the regularization strength, above 0.
+        parent: the published version that the new one is meant to improve.
 
     Returns:
         The metrics; see `evaluate`.
@@ -76,14 +86,14 @@ def train(output: Path, *, c: float = 1.0, parent: int | None = None) -> dict[st
 
 
 def make_model(c: float) -> Pipeline:
-    """An untrained classifier; the smaller `c`, the stronger its regularisation."""
-    # The loss is convex: solved this closely, every machine finds the same coefficients.
+    """Return an untrained classifier. A smaller `c` means stronger regularization."""
+    # The loss is convex, so with this tolerance every machine finds the same coefficients.
     classifier = LogisticRegression(C=c, tol=1e-8, max_iter=10_000)
     return Pipeline([("scale", StandardScaler()), ("classify", classifier)])
 
 
 def evaluate(model: Pipeline, training: Data, held_out: Data) -> dict[str, float]:
-    """How good the trained `model` is on rows it has not seen.
+    """Evaluate the trained `model` on rows that it has not seen.
 
     Returns:
         Accuracy, macro F1 and log loss (natural logarithm) on `held_out`; `cv_accuracy` is the mean accuracy
@@ -101,7 +111,7 @@ def evaluate(model: Pipeline, training: Data, held_out: Data) -> dict[str, float
 
 
 def export(model: Pipeline, data: Data) -> bytes:
-    """The trained `model` as ONNX.
+    """Export the trained `model` as ONNX.
 
     Returns:
         A graph with the input `x`, FP32 [batch, features], and the outputs `label`, INT64 [batch], and
@@ -118,7 +128,7 @@ def export(model: Pipeline, data: Data) -> bytes:
         options={"zipmap": False},
         target_opset=OPSET,
     )
-    # skl2onnx leaves the first dimension nameless; one symbol says that it is the same everywhere.
+    # skl2onnx does not name the first dimension. The same name marks it as the batch everywhere.
     for tensor in (*onnx_model.graph.input, *onnx_model.graph.output):
         tensor.type.tensor_type.shape.dim[0].dim_param = "batch"
     exported: bytes = onnx_model.SerializeToString(deterministic=True)
@@ -126,7 +136,7 @@ def export(model: Pipeline, data: Data) -> bytes:
 
 
 def make_samples(model: Pipeline, held_out: Data) -> list[dict[str, Any]]:
-    """Requests of one or a few held-out rows, each with what scikit-learn itself answers."""
+    """Return requests of one or a few held-out rows, with the outputs of scikit-learn."""
     rows = np.split(held_out.x[: sum(SAMPLE_ROWS)], np.cumsum(SAMPLE_ROWS)[:-1])
     return [
         {
@@ -143,27 +153,27 @@ def make_samples(model: Pipeline, held_out: Data) -> list[dict[str, Any]]:
 
 
 def _decimals(array: NDArray[np.float64]) -> Any:
-    """The numbers as float32 in their shortest form: 13.2 and not 13.199999809265137."""
+    """Return float32 numbers in their shortest form: 13.2, not 13.199999809265137."""
     return array.astype(np.float32).astype(str).astype(float).tolist()
 
 
 def check_samples(onnx_model: bytes, samples: Sequence[Mapping[str, Any]]) -> None:
-    """Runs every sample through ONNX Runtime.
+    """Run every sample with ONNX Runtime.
 
     Raises:
-        AssertionError: an output is not what scikit-learn gave; the message shows both.
+        AssertionError: an output differs from scikit-learn's; the message has both.
     """
     session = onnxruntime.InferenceSession(onnx_model, providers=["CPUExecutionProvider"])
     for number, sample in enumerate(samples):
         inputs = {name: np.array(value, np.float32) for name, value in sample["inputs"].items()}
         arrays = session.run(list(sample["outputs"]), inputs)
         for array, (name, expected) in zip(arrays, sample["outputs"].items(), strict=True):
-            title = f"sample {number}: ONNX Runtime's '{name}' is not scikit-learn's"
+            title = f"sample {number}: ONNX Runtime's '{name}' differs from scikit-learn's"
             np.testing.assert_allclose(array, expected, sample["rtol"], sample["atol"], err_msg=title)
 
 
 def make_baseline(model: Pipeline, training: Data) -> dict[str, Any]:
-    """The distribution of the training data and of what `model` makes of it; see `training.baseline`."""
+    """Return the distributions of the training data and of the outputs for it; see `training.baseline`."""
     columns = zip(training.features, training.x.astype(np.float32).T, strict=True)
     label = model.predict(training.x)
     probabilities = model.predict_proba(training.x).astype(np.float32)
@@ -180,7 +190,7 @@ def make_baseline(model: Pipeline, training: Data) -> dict[str, Any]:
 def make_manifest(
     training: Data, *, metrics: Mapping[str, float], started: str, c: float, parent: int | None
 ) -> dict[str, Any]:
-    """What the trainer knows of the model; `publish` adds the rest."""
+    """Return the trainer's fields of the manifest; `publish` adds the others."""
     manifest = {
         "name": NAME,
         "features": training.features,
@@ -201,10 +211,10 @@ def make_manifest(
 
 
 def git_commit(directory: Path) -> str | None:
-    """The commit that is checked out in `directory`; None where no commit holds these files."""
+    """Return the commit that is checked out in `directory`; None if there is none or files were changed."""
     command = ["git", "--no-optional-locks", "status", "--porcelain=v2", "--branch"]
     try:
-        status = subprocess.check_output(  # noqa: S603 - every word of it stands above
+        status = subprocess.check_output(  # noqa: S603 - a fixed command
             command, cwd=directory, stderr=subprocess.DEVNULL, text=True
         )
     except (OSError, subprocess.CalledProcessError):
@@ -223,18 +233,18 @@ def _write_json(path: Path, document: Any) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command line; returns its exit code: 0 done, 1 the store refused, 2 usage."""
+    """Run the command line and return the exit code: 0 done, 1 publishing failed, 2 wrong usage."""
     parser = argparse.ArgumentParser("python -m training.train", description="Train the sample model.")
     parser.add_argument("--output", type=Path, default=Path("build/wine"), help="directory of the package")
-    parser.add_argument("--c", type=float, default=1.0, help="inverse of the regularisation strength")
-    parser.add_argument("--parent", type=int, help="the published version that this one is to improve on")
+    parser.add_argument("--c", type=float, default=1.0, help="inverse of the regularization strength")
+    parser.add_argument("--parent", type=int, help="the published version that this one is meant to improve")
     parser.add_argument("--publish", action="store_true", help="publish the package to the store")
-    parser.add_argument("--store", help="its URL; default: MODEL_STORE, else file:model_store")
+    parser.add_argument("--store", help="URL of the store; default: MODEL_STORE, or file:model_store")
     args = parser.parse_args(argv)
     url = args.store or os.environ.get("MODEL_STORE") or DEFAULT_STORE
 
     try:
-        # A wrong URL is better found before the training than after it.
+        # A wrong URL should be found before the training, not after it.
         store = open_store(url) if args.publish else None
         metrics = train(args.output, c=args.c, parent=args.parent)
         print(f"{args.output}:", ", ".join(f"{name} {value:.4f}" for name, value in metrics.items()))

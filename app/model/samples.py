@@ -1,4 +1,4 @@
-"""Samples of a package, as the service reads and compares them."""
+"""Samples of a package: reading them, and comparing outputs with the expected ones."""
 
 from typing import Any
 
@@ -21,17 +21,26 @@ def read_samples(package: Package) -> tuple[Sample, ...]:
         raise ModelError(str(exc)) from exc
 
 
-def matches(got: Any, wanted: Any, rtol: float, atol: float) -> bool:
-    """Whether an output equals another: exactly, but for floats, which may differ a little."""
-    if isinstance(wanted, list):
-        return len(got) == len(wanted) and all(
-            matches(one, other, rtol, atol) for one, other in zip(got, wanted, strict=True)
+def matches(actual: Any, expected: Any, rtol: float, atol: float) -> bool:
+    """Return whether an output is the expected one: floats within the tolerances, everything else equal.
+
+    Args:
+        actual: array, list, dict or None, as from ONNX Runtime.
+        expected: of the same types.
+        rtol: relative tolerance.
+        atol: absolute tolerance.
+    """
+    if isinstance(expected, list):
+        return len(actual) == len(expected) and all(
+            matches(one, other, rtol, atol) for one, other in zip(actual, expected, strict=True)
         )
-    if isinstance(wanted, dict):
-        return got.keys() == wanted.keys() and all(matches(got[k], wanted[k], rtol, atol) for k in wanted)
-    if got is None or wanted is None:
-        return got is wanted
-    one, other = np.asarray(got), np.asarray(wanted)
+    if isinstance(expected, dict):
+        return actual.keys() == expected.keys() and all(
+            matches(actual[key], expected[key], rtol, atol) for key in expected
+        )
+    if actual is None or expected is None:
+        return actual is expected
+    one, other = np.asarray(actual), np.asarray(expected)
     if one.shape != other.shape:
         return False
     if one.dtype.kind in "OUSbiu":

@@ -1,7 +1,7 @@
-"""The whole way of an image in one graph: base64, PNG, resize, normalise, network, the best labels.
+"""The whole image classifier in one graph: base64, PNG, resize, normalize, network, the best labels.
 
-The graphs are written in https://github.com/onnx/onnx/blob/main/docs/Syntax.md. DecodeImage is an operator of
-onnxruntime-extensions; Tokenizer, which splits a string into its characters, is ONNX Runtime's own.
+The graphs are in the text format of https://github.com/onnx/onnx/blob/main/docs/Syntax.md. DecodeImage is an
+operator of onnxruntime-extensions; Tokenizer, which splits a string into characters, is one of ONNX Runtime.
 """
 
 import json
@@ -12,11 +12,11 @@ import onnx
 
 from examples.image.transform import BEST, MAX_PIXELS, MEAN, SIZE, STD
 
-OPSET = 18  # of the network, too
+OPSET = 18  # also of the network
 HEADER = f"""<ir_version: 10, opset_import:
 ["": {OPSET}, "ai.onnx.ml": 3, "com.microsoft": 1, "com.microsoft.extensions": 1]>"""
 
-# `=` fills the last group up and counts as 64; what is not base64 as -1.
+# `=`, which pads the last group, is 64; a character that is not base64 is -1.
 ALPHABET = string.ascii_uppercase + string.ascii_lowercase + string.digits + "+/="
 
 BEFORE = """
@@ -38,7 +38,7 @@ before (string[batch] image) => (float[batch, 3, {size}, {size}] x)
 }}
 """
 
-# Four characters are 24 bits, which are three bytes.
+# Four characters are 24 bits, which make three bytes.
 BASE64 = """
     text = Gather(image, i)
     texts = Reshape(text, flat)
@@ -61,8 +61,8 @@ BASE64 = """
     size = Sub(filled_size, fills)
 """
 
-# What must not reach the decoder is cut down to no bytes, which it refuses: anything but a PNG, since a
-# broken JPEG ends the process; too large a PNG; an interlaced one, which would be read wrongly.
+# Files that must not reach the decoder are truncated to zero bytes, which it rejects: anything but a PNG,
+# because a broken JPEG ends the process; a PNG that is too large; an interlaced PNG, which it misreads.
 GUARD = """
     padded = Concat<axis = 0>(bytes, nothing)
     head = Slice(padded, zero, head_size)
@@ -97,7 +97,7 @@ PNG_OR_JPEG = """
     is_file = Or(is_good_png, is_jpeg)
 """
 
-# A JPEG of greys has one channel; that of a CMYK one, which has four, fails at Expand.
+# A grayscale JPEG has one channel. A CMYK JPEG has four and fails at Expand.
 DECODE = """
     kept = Slice(bytes, zero, end)
     file = Cast<to = 2>(kept)
@@ -125,12 +125,12 @@ after (float[batch, {classes}] scores) => (string[batch, {best}] labels, float[b
 
 
 def wrap(network: onnx.ModelProto, classes: Sequence[str], *, jpeg: bool = False) -> onnx.ModelProto:
-    """The network with all that is before and after it.
+    """Add the pre- and post-processing to the network.
 
     Args:
         network: x, FP32 [batch, 3, SIZE, SIZE] → scores, FP32 [batch, classes], of opset OPSET.
-        classes: the labels, in the scores' order.
-        jpeg: whether JPEG is read, too. Only for callers whose every file is known to be whole.
+        classes: the labels, in the order of the scores.
+        jpeg: whether to accept JPEG, too. Safe only if callers send no broken files.
 
     Returns:
         image, base64 in STRING [batch] → labels, STRING [batch, BEST], and probabilities, FP32 [batch, BEST].
@@ -148,11 +148,11 @@ def wrap(network: onnx.ModelProto, classes: Sequence[str], *, jpeg: bool = False
     after = HEADER + AFTER.format(
         classes=len(classes), best=BEST, keys=[*range(len(classes))], labels=json.dumps(classes)
     )
-    whole = onnx.compose.merge_models(
+    merged = onnx.compose.merge_models(
         onnx.parser.parse_model(before), onnx.compose.add_prefix(network, "network/"), [("x", "network/x")]
     )
     return onnx.compose.merge_models(
-        whole, onnx.parser.parse_model(after), [("network/scores", "scores")], name="image"
+        merged, onnx.parser.parse_model(after), [("network/scores", "scores")], name="image"
     )
 
 

@@ -1,9 +1,9 @@
-"""Trains a small network that names drawn shapes, and writes two packages of it.
+"""Trains a small network that recognizes drawn shapes, and writes two packages with it.
 
     python -m examples.image.make
 
-`packages/shapes` is the network alone, for `transform.py`; `packages/shapes-graph` has the whole way in its
-graph. The samples of both are what torch and Pillow answer.
+`packages/shapes` has the network only, for `transform.py`; `packages/shapes-graph` has the pre- and
+post-processing in its graph. The samples of both have the outputs of torch and Pillow.
 """
 
 import argparse
@@ -31,23 +31,23 @@ PACKAGES = Path(__file__).with_name("packages")
 CLASSES = ("circle", "cross", "square", "star", "triangle")
 SEED = 1
 STEPS, BATCH = 800, 32
-SIDE = 96  # of a drawing
+SIDE = 96  # width and height of a drawing
 RTOL, ATOL = 1e-3, 1e-3
-# The other resize rounds once less, to whole levels of 255.
+# Pillow's resize rounds to integers, the graph's does not.
 GRAPH_ATOL = 0.01
 
 
 def draw(label: str, rng: Generator) -> Image.Image:
-    """One shape in a colour of its own somewhere on a plain ground."""
-    ground, colour = (tuple(int(level) for level in rng.integers(0, 256, 3)) for _ in range(2))
-    if sum(abs(a - b) for a, b in zip(ground, colour, strict=True)) < 150:
-        return draw(label, rng)  # could hardly be seen
-    image = Image.new("RGB", (SIDE, SIDE), ground)
+    """Draw a shape with a random color, position and angle on a background of another color."""
+    background, color = (tuple(int(level) for level in rng.integers(0, 256, 3)) for _ in range(2))
+    if sum(abs(a - b) for a, b in zip(background, color, strict=True)) < 150:
+        return draw(label, rng)  # too little contrast
+    image = Image.new("RGB", (SIDE, SIDE), background)
     radius = float(rng.uniform(0.25, 0.45)) * SIDE
     x, y = rng.uniform(radius, SIDE - radius, 2)
     canvas = ImageDraw.Draw(image)
     if label == "circle":
-        canvas.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour)
+        canvas.ellipse((x - radius, y - radius, x + radius, y + radius), fill=color)
     else:
         turn = float(rng.uniform(0, 2 * math.pi))
         canvas.polygon(
@@ -55,13 +55,13 @@ def draw(label: str, rng: Generator) -> Image.Image:
                 (x + r * radius * math.cos(turn + angle), y + r * radius * math.sin(turn + angle))
                 for r, angle in corners(label)
             ],
-            fill=colour,
+            fill=color,
         )
     return image
 
 
 def corners(label: str) -> list[tuple[float, float]]:
-    """Distance from the middle and angle of a shape's corners, in their order."""
+    """Return the corners of a shape as (distance from the center, angle)."""
     match label:
         case "cross":
             arm = math.atan2(1, 3)
@@ -79,7 +79,7 @@ def corners(label: str) -> list[tuple[float, float]]:
 
 
 def train() -> Any:
-    """The network, trained on drawings: x, FP32 [batch, 3, SIZE, SIZE] → scores, FP32 [batch, classes]."""
+    """Train the network on drawings: x, FP32 [batch, 3, SIZE, SIZE] → scores, FP32 [batch, classes]."""
     torch.manual_seed(SEED)
     torch.set_num_threads(1)
     rng = np.random.default_rng(SEED)
@@ -111,21 +111,21 @@ def train() -> Any:
 
 
 def batch(size: int, rng: Generator) -> tuple[Any, Any]:
-    """Drawings as the network takes them, and their classes."""
+    """Draw a batch: the input of the network, and the classes."""
     y = rng.integers(0, len(CLASSES), size)
     x = np.array([pixels(draw(CLASSES[label], rng)) for label in y])
     return torch.from_numpy(x), torch.from_numpy(y)
 
 
 def accuracy(network: Any) -> float:
-    """The share of new drawings that are named right."""
+    """Return the accuracy on new drawings."""
     x, y = batch(500, np.random.default_rng(SEED + 1))
     with torch.no_grad():
         return float((network(x).argmax(1) == y).float().mean())
 
 
 def export(network: Any) -> onnx.ModelProto:
-    """The network as ONNX."""
+    """Export the network as ONNX."""
     x = torch.zeros(2, 3, SIZE, SIZE)
     program = torch.onnx.export(
         network,
@@ -147,7 +147,7 @@ def export(network: Any) -> onnx.ModelProto:
 
 
 def sample(network: Any, files: Sequence[bytes], atol: float) -> dict[str, Any]:
-    """A request, and what torch and Pillow themselves answer."""
+    """Return a sample: a request with the outputs of torch and Pillow."""
     texts = [base64.b64encode(file).decode() for file in files]
     x = torch.from_numpy(np.array([pixels(decode(text)) for text in texts]))
     with torch.no_grad():
@@ -164,7 +164,7 @@ def sample(network: Any, files: Sequence[bytes], atol: float) -> dict[str, Any]:
 
 
 def write(path: Path, model: onnx.ModelProto, samples: list[Any], **manifest: Any) -> None:
-    """A package, as `publish` takes it."""
+    """Write a package, ready for `publish`."""
     onnx.checker.check_model(model)
     path.mkdir(parents=True, exist_ok=True)
     (path / MODEL_FILE).write_bytes(model.SerializeToString(deterministic=True))
@@ -173,32 +173,34 @@ def write(path: Path, model: onnx.ModelProto, samples: list[Any], **manifest: An
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command line."""
+    """Run the command line and return the exit code."""
     parser = argparse.ArgumentParser("python -m examples.image.make", description="Make the image packages.")
     parser.add_argument("--output", type=Path, default=PACKAGES, help="directory of the packages")
-    parser.add_argument("--jpeg", action="store_true", help="let the graph read JPEG: see examples/README.md")
+    parser.add_argument(
+        "--jpeg", action="store_true", help="let the graph accept JPEG: see examples/README.md"
+    )
     args = parser.parse_args(argv)
     network = train()
     metrics = {"accuracy": round(accuracy(network), 4)}
     model = export(network)
     rng = np.random.default_rng(SEED + 2)
     drawings = [draw(label, rng) for label in CLASSES]
-    # Two in one picture leave the network in doubt, so that its answers are not all 1 and 0.
+    # For blended drawings the network is unsure, so that not all probabilities are 1 and 0.
     drawings += [Image.blend(first, second, 0.5) for first, second in pairwise(drawings)]
-    png, jpeg = ([encoded(image, form) for image in drawings] for form in ("PNG", "JPEG"))
-    both = [sample(network, files, ATOL) for files in (png[:1], jpeg[:1], [*png[1:], *jpeg[1:]])]
-    write(args.output / "shapes", model, both, name="shapes", metrics=metrics, transformed=True)
-    some = [sample(network, files, GRAPH_ATOL) for files in (png[:1], png[1:])]
-    whole = wrap(model, CLASSES, jpeg=args.jpeg)
-    write(args.output / "shapes-graph", whole, some, name="shapes-graph", metrics=metrics)
+    png, jpeg = ([encode(image, file_format) for image in drawings] for file_format in ("PNG", "JPEG"))
+    samples = [sample(network, files, ATOL) for files in (png[:1], jpeg[:1], [*png[1:], *jpeg[1:]])]
+    write(args.output / "shapes", model, samples, name="shapes", metrics=metrics, transformed=True)
+    graph_samples = [sample(network, files, GRAPH_ATOL) for files in (png[:1], png[1:])]
+    graph = wrap(model, CLASSES, jpeg=args.jpeg)
+    write(args.output / "shapes-graph", graph, graph_samples, name="shapes-graph", metrics=metrics)
     print(f"{args.output}/shapes, {args.output}/shapes-graph: accuracy {metrics['accuracy']:.3f}")
     return 0
 
 
-def encoded(image: Image.Image, form: str) -> bytes:
-    """The bytes of a file that holds the image."""
+def encode(image: Image.Image, file_format: str) -> bytes:
+    """Return the image as a file."""
     stream = io.BytesIO()
-    image.save(stream, form)
+    image.save(stream, file_format)
     return stream.getvalue()
 
 

@@ -1,7 +1,7 @@
-"""Images for a network that takes numbers: the seam of the image example, copied over `app/transform.py`.
+"""Pre- and post-processing of the image example, to be copied over `app/transform.py`.
 
-A request carries JPEG or PNG files as base64, and is answered with the best labels and their probabilities.
-Pillow has to be installed where the service runs; docs/models.md says how.
+A request has JPEG or PNG files in base64; the response has the best labels and their probabilities. The
+service needs Pillow, see docs/models.md.
 """
 
 import base64
@@ -17,22 +17,22 @@ from PIL import Image
 from app.errors import InvalidRequest
 from model_loader.package import Package, TensorSpec
 
-# Name → array in the spec's dtype and shape; strings in arrays of objects.
+# Name → array in the spec's dtype and shape; strings are in object arrays.
 NamedValues = Mapping[str, Any]
 
 SIZE = 64
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 BEST = 3
 
-# A file of a few kilobytes can stand for gigabytes of pixels.
+# A file of a few kilobytes can decompress to gigabytes of pixels.
 MAX_PIXELS = 2**24
 TOO_LARGE = f"input 'image': expected at most {MAX_PIXELS} pixels"
-# What has eight bits a channel; Pillow clips what has more.
+# Modes with eight bits per channel. Pillow clips the values of others.
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
 
 
 class Transform:
-    """Base64 of images in, the best labels out."""
+    """Images in base64 to the best labels."""
 
     inputs = (TensorSpec("image", "STRING", ("batch",)),)
     outputs = (
@@ -41,20 +41,20 @@ class Transform:
     )
 
     def __init__(self, package: Package) -> None:
-        """Takes the labels from the package's manifest."""
+        """Read the labels from the package's manifest."""
         self.classes = np.array(package.manifest.classes, object)
 
     def before(self, inputs: NamedValues) -> NamedValues:
-        """The network's input: x, FP32 [batch, 3, SIZE, SIZE].
+        """Return the network's input: x, FP32 [batch, 3, SIZE, SIZE].
 
         Raises:
-            InvalidRequest: something is not an image, or too large a one.
+            InvalidRequest: an element is not an image, or is too large.
         """
         images = [pixels(decode(text)) for text in inputs["image"]]
         return {"x": np.array(images, np.float32).reshape(-1, 3, SIZE, SIZE)}
 
     def after(self, outputs: NamedValues) -> NamedValues:
-        """The labels of the highest scores, the best first, with their probabilities."""
+        """Return the labels with the highest scores, the best one first, and their probabilities."""
         scores = outputs["scores"]
         exponentials = np.exp(scores - scores.max(axis=1, keepdims=True))
         probabilities = exponentials / exponentials.sum(axis=1, keepdims=True)
@@ -66,10 +66,10 @@ class Transform:
 
 
 def decode(text: str) -> Image.Image:
-    """The RGB image that a JPEG or PNG file in base64 holds; transparency is dropped.
+    """Decode a JPEG or PNG file in base64 as RGB, without transparency.
 
     Raises:
-        InvalidRequest: it is none, a broken or too large one.
+        InvalidRequest: it is not such a file, or is broken or too large.
     """
     try:
         data = base64.b64decode(text, validate=True)
@@ -89,7 +89,7 @@ def decode(text: str) -> Image.Image:
 
 
 def pixels(image: Image.Image) -> NDArray[np.float32]:
-    """What the network takes of an RGB image: FP32 [3, SIZE, SIZE], resized and normalised."""
+    """Resize and normalize an RGB image: FP32 [3, SIZE, SIZE]."""
     resized = image.resize((SIZE, SIZE), Image.Resampling.BILINEAR)
-    normalised = (np.asarray(resized) / 255 - MEAN) / STD
-    return normalised.astype(np.float32).transpose(2, 0, 1)
+    normalized = (np.asarray(resized) / 255 - MEAN) / STD
+    return normalized.astype(np.float32).transpose(2, 0, 1)

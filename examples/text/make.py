@@ -1,9 +1,9 @@
-"""Trains a small classifier of plain sentences, and writes a package of it.
+"""Trains a small classifier of sentences, and writes a package with it.
 
     python -m examples.text.make
 
-Strings in, label and probabilities out: the words are split and weighed in the graph, by ONNX Runtime's own
-operators. The samples are what scikit-learn answers.
+The input is strings, the outputs are label and probabilities: ONNX Runtime's own operators split the text
+into words and weight them. The samples have the outputs of scikit-learn.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from sklearn.pipeline import Pipeline
 from model_loader.package import MANIFEST_FILE, MODEL_FILE, SAMPLES_FILE
 
 OPSET = {"": 18, "ai.onnx.ml": 3}
-# The same to scikit-learn and to ONNX Runtime; the default is not, beyond ASCII.
+# scikit-learn and ONNX Runtime agree on this pattern; with the default one they differ for non-ASCII letters.
 WORD = "[a-z0-9]+"
 RTOL, ATOL = 1e-4, 1e-5
 
@@ -52,11 +52,11 @@ TEXTS = {
         "The app does not connect to the printer",
     ],
 }
-ASKED = ["Where is my parcel?", "I was charged twice", "The app shows an error", "Grüße aus Köln", ""]
+SAMPLE_TEXTS = ["Where is my parcel?", "I was charged twice", "The app shows an error", "Grüße aus Köln", ""]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command line."""
+    """Run the command line and return the exit code."""
     parser = argparse.ArgumentParser("python -m examples.text.make", description="Make the text package.")
     parser.add_argument("--output", type=Path, default=Path("build"), help="directory of the package")
     args = parser.parse_args(argv)
@@ -65,8 +65,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def make(path: Path) -> None:
-    """Trains the classifier and writes its package into a directory."""
-    texts, labels = zip(*[(text, label) for label, some in TEXTS.items() for text in some], strict=True)
+    """Train the classifier and write its package into a directory."""
+    texts, labels = zip(*[(text, label) for label, texts in TEXTS.items() for text in texts], strict=True)
     model = Pipeline(
         [
             ("weigh", TfidfVectorizer(token_pattern=WORD)),
@@ -76,14 +76,14 @@ def make(path: Path) -> None:
     model.fit(texts, labels)
     path.mkdir(parents=True, exist_ok=True)
     (path / MODEL_FILE).write_bytes(export(model))
-    samples = [sample(model, [text]) for text in ASKED] + [sample(model, ASKED)]
+    samples = [sample(model, [text]) for text in SAMPLE_TEXTS] + [sample(model, SAMPLE_TEXTS)]
     (path / SAMPLES_FILE).write_text(json.dumps(samples, indent=2) + "\n")
     manifest = {"name": "tickets", "classes": model.classes_.tolist()}
     (path / MANIFEST_FILE).write_text(json.dumps(manifest, indent=2) + "\n")
 
 
 def export(model: Pipeline) -> bytes:
-    """The trained model as ONNX: text, STRING [batch] → label, STRING [batch], and probabilities."""
+    """Export the model as ONNX: text, STRING [batch] → label, STRING [batch], and probabilities."""
     onnx_model = convert_sklearn(
         model,
         name="tickets",
@@ -98,14 +98,14 @@ def export(model: Pipeline) -> bytes:
     for tensor in (*onnx_model.graph.input, *onnx_model.graph.output):
         tensor.type.tensor_type.shape.dim[0].dim_param = "batch"
     for node in onnx_model.graph.node:
-        if node.op_type == "StringNormalizer":  # asks for en_US otherwise, which slim images do not have
+        if node.op_type == "StringNormalizer":  # the default is en_US, which slim images do not have
             node.attribute.append(helper.make_attribute("locale", "C.UTF-8"))
     exported: bytes = onnx_model.SerializeToString(deterministic=True)
     return exported
 
 
 def sample(model: Pipeline, texts: Sequence[str]) -> dict[str, object]:
-    """A request, and what scikit-learn itself answers."""
+    """Return a sample: a request with the outputs of scikit-learn."""
     probabilities = model.predict_proba(texts).round(7).tolist()
     return {
         "inputs": {"text": list(texts)},

@@ -1,4 +1,4 @@
-"""A team's clone in which an example was put in place: published, pulled, baked, served by gunicorn."""
+"""A copy of the service with an example: published, pulled, optimized, and served by gunicorn."""
 
 import os
 import shutil
@@ -17,7 +17,7 @@ Deploy = Callable[..., Server]
 
 @pytest.fixture(scope="module")
 def deploy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deploy]:
-    """Puts a package, and where given a transform, into a clone of its own and starts the service there."""
+    """A function that copies the service, adds a package and optionally a transform, and starts it."""
     servers: list[Server] = []
 
     def start(draft: Path, transform: Path | None = None) -> Server:
@@ -29,7 +29,7 @@ def deploy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deploy]:
                 shutil.copy(ROOT / part, clone)
         if transform:
             shutil.copy(transform, clone / "app/transform.py")
-        environ = os.environ | {
+        environment = os.environ | {
             "MODEL_STORE": "file:store",
             "MODEL_NAME": draft.name,
             "MODEL_PUBLISHER": "tester",
@@ -42,14 +42,14 @@ def deploy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deploy]:
         }
         for command in (["publish", str(draft), "--name", draft.name], ["pull"], ["optimize"]):
             subprocess.run(
-                [sys.executable, "-m", "model_loader", *command], cwd=clone, env=environ, check=True
+                [sys.executable, "-m", "model_loader", *command], cwd=clone, env=environment, check=True
             )
         log = clone / "server.log"
         with log.open("w") as output:
             process = subprocess.Popen(
                 [sys.executable, "-m", "gunicorn"],
                 cwd=clone,
-                env=environ,
+                env=environment,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 text=True,

@@ -1,4 +1,4 @@
-"""The text classifier: plain strings in, without a line of code of one's own."""
+"""The text classifier: strings as input, without a transform."""
 
 import json
 from typing import Any
@@ -10,12 +10,12 @@ from examples.text.make import make
 from tests.app.conftest import Server
 from tests.examples.conftest import Deploy
 
-ASKED = ["Where is my PARCEL?", "charged twice", "", "Grüße"]
+TEXTS = ["Where is my PARCEL?", "charged twice", "", "Grüße"]
 
 
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """What the script writes."""
+    """The package that the script writes."""
     path = tmp_path_factory.mktemp("text") / "tickets"
     make(path)
     return path
@@ -23,18 +23,18 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 @pytest.fixture(scope="module")
 def server(deploy: Deploy, package: Any) -> Server:
-    """The service as shipped."""
+    """The unchanged service."""
     return deploy(package)
 
 
 def post(server: Server, body: Any, path: str = "/score") -> tuple[int, Any]:
-    """Status and JSON of a reply."""
+    """Send a request and return status and JSON of the response."""
     status, text = server.request("POST", path, body)
     return status, json.loads(text)
 
 
 def test_samples(server: Server, package: Any) -> None:
-    """The service answers as scikit-learn does."""
+    """The service returns the outputs of scikit-learn."""
     samples = json.loads((package / "samples.json").read_text())
     assert len({label for sample in samples for label in sample["outputs"]["label"]}) == 3
     for sample in samples:
@@ -44,28 +44,28 @@ def test_samples(server: Server, package: Any) -> None:
 
 
 def test_every_form(server: Server) -> None:
-    """Columns, rows, and the Open Inference Protocol agree."""
-    outputs = post(server, {"inputs": {"text": ASKED}})[1]["outputs"]
+    """Columns, rows and the Open Inference Protocol give the same result."""
+    outputs = post(server, {"inputs": {"text": TEXTS}})[1]["outputs"]
     assert outputs["label"][:2] == ["delivery", "billing"]
-    for instances in (ASKED, [{"text": text} for text in ASKED]):
+    for instances in (TEXTS, [{"text": text} for text in TEXTS]):
         predictions = post(server, {"instances": instances})[1]["predictions"]
         assert [prediction["label"] for prediction in predictions] == outputs["label"]
         assert [prediction["probabilities"] for prediction in predictions] == outputs["probabilities"]
-    tensor = {"name": "text", "datatype": "BYTES", "shape": [len(ASKED)], "data": ASKED}
+    tensor = {"name": "text", "datatype": "BYTES", "shape": [len(TEXTS)], "data": TEXTS}
     label, probabilities = post(server, {"inputs": [tensor]}, "/v2/models/tickets/infer")[1]["outputs"]
     assert label["data"] == outputs["label"]
     assert probabilities["data"] == [number for row in outputs["probabilities"] for number in row]
 
 
 def test_refused(server: Server) -> None:
-    """What is no string is told."""
+    """A value that is not a string is refused."""
     status, reply = post(server, {"instances": [1]})
     assert status == 400
     assert "input 'text': expected" in reply["error"]
 
 
 def test_described(server: Server) -> None:
-    """The document's examples are sentences, and are answered."""
+    """The OpenAPI document's examples are sentences and can be sent."""
     document = json.loads(server.request("GET", "/openapi.json")[1])
     content = document["paths"]["/score"]["post"]["requestBody"]["content"]["application/json"]
     for example in content["examples"].values():

@@ -7,20 +7,20 @@ from training.baseline import category_bins, numeric_bins
 
 
 def test_deciles() -> None:
-    """Values all different: ten bins from the smallest to the largest, a tenth in each."""
+    """Different values make ten bins from the smallest to the largest, with a tenth in each."""
     bins = numeric_bins(np.arange(101, dtype=np.float32))
     assert bins["edges"] == list(range(0, 101, 10))
     assert bins["shares"] == pytest.approx([*[10 / 101] * 9, 11 / 101])
 
 
-def test_an_edge_opens_a_bin() -> None:
-    """A value on an edge belongs to the bin above it, the largest of all to the last."""
+def test_value_on_an_edge() -> None:
+    """A value on an edge is in the bin above it; the largest value is in the last bin."""
     bins = numeric_bins(np.array([0, 1, 1, 2], np.float32))
     assert bins == {"edges": [0, 1, 2], "shares": [0.25, 0.75]}
 
 
-def test_ends_widen() -> None:
-    """What is possible, though it was not seen, is inside."""
+def test_ends() -> None:
+    """The first and last edge can be given; the shares still add up to 1."""
     bins = numeric_bins(np.array([0.25, 0.5, 0.75], np.float32), ends=(0.0, 1.0))
     assert (bins["edges"][0], bins["edges"][-1]) == (0.0, 1.0)
     assert sum(bins["shares"]) == pytest.approx(1)
@@ -32,7 +32,7 @@ def test_edges_are_float32() -> None:
     assert np.array_equal(edges, edges.astype(np.float32))
 
 
-def test_category_never_seen() -> None:
-    """A category that the training data lacks has a bin all the same."""
+def test_unused_category() -> None:
+    """A category that does not occur in the training data has a bin with share 0."""
     bins = category_bins(np.array([0, 2, 2, 2]), [0, 1, 2])
     assert bins == {"categories": [0, 1, 2], "shares": [0.25, 0, 0.75]}

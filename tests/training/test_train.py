@@ -25,7 +25,7 @@ STORE = ROOT / "model_store" / "wine"
 
 @pytest.fixture(scope="session")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the trainer writes, not published yet."""
+    """The package that the trainer writes, not published yet."""
     path = tmp_path_factory.mktemp("training") / "wine"
     train(path)
     return path
@@ -45,7 +45,7 @@ def held_out() -> Data:
 
 @pytest.fixture(scope="session")
 def model(training: Data) -> Pipeline:
-    """scikit-learn's own form of the model in `package`."""
+    """The scikit-learn model that `package` was exported from."""
     return make_model(1.0).fit(training.x, training.y)
 
 
@@ -54,20 +54,20 @@ def read(path: Path) -> Any:
 
 
 def score(model: Path, x: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """The labels and probabilities that ONNX Runtime gives for the rows `x`."""
+    """Return the labels and probabilities that ONNX Runtime calculates for the rows `x`."""
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     label, probabilities = session.run(["label", "probabilities"], {"x": x.astype(np.float32)})
     return label, probabilities
 
 
 def test_split_is_stratified(training: Data, held_out: Data) -> None:
-    """Both parts have each class in the same share, and together they are all the rows."""
+    """Both parts have the same share of each class, and together all rows."""
     assert (len(training.x), len(held_out.x)) == (133, 45)
     np.testing.assert_allclose(np.bincount(training.y) / 133, np.bincount(held_out.y) / 45, atol=0.02)
 
 
 def test_published_package_is_complete(package: Path, tmp_path: Path) -> None:
-    """What the trainer writes, published, is a package that verifies and says where it comes from."""
+    """The published package can be verified, and its manifest describes data and training."""
     publish(package, open_store(f"file:{tmp_path}"))
     manifest = verify_package(tmp_path / "wine" / "1").manifest
     assert set(manifest.files) == {"model.onnx", "samples.json", "baseline.json"}
@@ -78,8 +78,8 @@ def test_published_package_is_complete(package: Path, tmp_path: Path) -> None:
     assert manifest.document["training"]["hyperparameters"]["c"] == 1.0
 
 
-def test_signature(package: Path) -> None:
-    """Names and shapes are for people: one input of columns, a label and probabilities, one batch symbol."""
+def test_model_io(package: Path) -> None:
+    """The model has one input of columns, a label and probabilities, with the same batch symbol."""
     session = onnxruntime.InferenceSession(package / "model.onnx", providers=["CPUExecutionProvider"])
     tensors = [
         (tensor.name, tensor.type, tensor.shape) for tensor in (*session.get_inputs(), *session.get_outputs())
@@ -92,7 +92,7 @@ def test_signature(package: Path) -> None:
 
 
 def test_samples_are_held_out_rows(package: Path, held_out: Data) -> None:
-    """The samples, read as float32, are exactly rows that the model was not trained on."""
+    """The samples, read as float32, are rows that the model was not trained on."""
     samples = read(package / "samples.json")
     rows = [np.array(sample["inputs"]["x"], np.float32) for sample in samples]
     assert tuple(len(x) for x in rows) == SAMPLE_ROWS
@@ -100,7 +100,7 @@ def test_samples_are_held_out_rows(package: Path, held_out: Data) -> None:
 
 
 def test_samples_have_scikit_learns_outputs(package: Path, model: Pipeline) -> None:
-    """The outputs are scikit-learn's own, to the last digit that a float32 has."""
+    """The expected outputs are scikit-learn's, in float32 precision."""
     for sample in read(package / "samples.json"):
         x = np.array(sample["inputs"]["x"], np.float32).astype(np.float64)
         assert sample["outputs"]["label"] == model.predict(x).tolist()
@@ -109,7 +109,7 @@ def test_samples_have_scikit_learns_outputs(package: Path, model: Pipeline) -> N
 
 
 def test_onnx_runtime_reproduces_samples(package: Path) -> None:
-    """The exported model answers the samples within the tolerance that they state."""
+    """The outputs of the exported model are within the tolerances of the samples."""
     for sample in read(package / "samples.json"):
         label, probabilities = score(package / "model.onnx", np.array(sample["inputs"]["x"]))
         assert label.tolist() == sample["outputs"]["label"]
@@ -119,15 +119,15 @@ def test_onnx_runtime_reproduces_samples(package: Path) -> None:
 
 @pytest.mark.parametrize(("output", "wrong"), [("label", [2]), ("probabilities", [[0.5, 0.25, 0.25]])])
 def test_wrong_export_is_not_written(package: Path, output: str, wrong: list[Any]) -> None:
-    """A model that does not answer as scikit-learn did stops the training, with the output's name."""
+    """A model whose outputs differ from scikit-learn's stops the training with the name of the output."""
     sample = read(package / "samples.json")[0]
     sample["outputs"][output] = wrong
     with pytest.raises(AssertionError, match=f"sample 0: ONNX Runtime's '{output}'"):
         check_samples((package / "model.onnx").read_bytes(), [sample])
 
 
-def test_baseline_is_the_training_datas(package: Path, training: Data, model: Pipeline) -> None:
-    """Every share, counted again bin by bin, is the training data's."""
+def test_baseline(package: Path, training: Data, model: Pipeline) -> None:
+    """Every share is that of the training data, counted in another way."""
     baseline = read(package / "baseline.json")
     probabilities = model.predict_proba(training.x).astype(np.float32).ravel()
     columns = dict(zip(training.features, training.x.T, strict=True))
@@ -143,14 +143,14 @@ def test_baseline_is_the_training_datas(package: Path, training: Data, model: Pi
 
 
 def shares(values: NDArray[Any], edges: list[float]) -> list[float]:
-    """The share of `values` in each bin, by the words of `training.baseline`."""
+    """Count the share of `values` in each bin, without NumPy's histogram."""
     counts = [np.count_nonzero((low <= values) & (values < high)) for low, high in pairwise(edges)]
     counts[-1] += np.count_nonzero(values == edges[-1])
     return [count / len(values) for count in counts]
 
 
 def test_baseline_shares_add_up(package: Path) -> None:
-    """In each feature and output no training row is outside or missing."""
+    """No training row is outside of the bins or missing."""
     baseline = read(package / "baseline.json")
     for bins in (*baseline["features"].values(), *baseline["outputs"].values()):
         assert sum(bins["shares"]) == pytest.approx(1)
@@ -164,7 +164,7 @@ def test_training_again_gives_the_same_model(package: Path, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("version", [1, 2])
 def test_training_again_agrees_with_the_committed_model(version: int, tmp_path: Path) -> None:
-    """The models in the store are what this code makes: on all 178 rows they answer the same."""
+    """The models in the store were made with this code: they give the same outputs for all 178 rows."""
     manifest = verify_package(STORE / str(version)).manifest
     metrics = train(tmp_path, c=manifest.document["training"]["hyperparameters"]["c"])
     assert metrics == pytest.approx(dict(manifest.metrics), abs=1e-4)
@@ -178,7 +178,7 @@ def test_training_again_agrees_with_the_committed_model(version: int, tmp_path: 
 
 
 def test_committed_versions_improve() -> None:
-    """The second version in the store comes from the first and is better by every metric."""
+    """The second version in the store was trained from the first and is better in every metric."""
     first, second = (read_package(STORE / version).manifest for version in ("1", "2"))
     assert second.document["parent"] == first.version
     assert second.metrics["log_loss"] < first.metrics["log_loss"]
@@ -187,15 +187,15 @@ def test_committed_versions_improve() -> None:
 
 
 def test_command_line_publishes(tmp_path: Path) -> None:
-    """One command from nothing to a published version."""
+    """One command trains and publishes a version."""
     result = run("--output", tmp_path / "wine", "--publish", "--store", f"file:{tmp_path / 'store'}")
     assert result.returncode == 0, result.stderr
     package = verify_package(tmp_path / "store" / "wine" / "1")
     assert str(package) in result.stdout
 
 
-def test_command_line_says_what_the_store_refuses(tmp_path: Path) -> None:
-    """A store that does not work costs one line, not a traceback."""
+def test_command_line_with_an_invalid_store(tmp_path: Path) -> None:
+    """An invalid store is reported in one line, without a traceback."""
     result = run("--output", tmp_path / "wine", "--publish", "--store", "nonsense:")
     assert result.returncode == 1
     assert "nonsense" in result.stderr
@@ -208,7 +208,7 @@ def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_git_commit(tmp_path: Path) -> None:
-    """The commit is named only where it holds exactly the files that were run."""
+    """The commit is recorded only if it contains exactly the files that were run."""
     assert git_commit(tmp_path) is None
 
     def git(*arguments: str) -> str:
