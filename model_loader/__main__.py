@@ -23,11 +23,12 @@ OPTIONAL_VERSION: dict[str, Any] = {
 }
 EPILOG = """\
 environment:
-  MODEL_STORE        the store, unless --store is given; default: file:model_store
-  MODEL_NAME         the model, unless --name is given; default: the only model in the store
-  MODEL_PUBLISHER    the author of entries in the ledger; default: user@host
-  MODEL_VERIFY_KEY   the public key, unless --verify-key is given; default: signatures are not verified
-  AZURE_STORAGE_KEY  the account key, for Azurite only; default: Azurite's well-known key
+  MODEL_STORE              the store, unless --store is given; default: file:model_store
+  MODEL_NAME               the model, unless --name is given; default: the only model in the store
+  MODEL_PUBLISHER          the author of entries in the ledger; default: user@host
+  MODEL_SIGN_KEY_PASSWORD  the password of --sign-key; default: the key is not encrypted
+  MODEL_VERIFY_KEY         the public key, unless --verify-key is given; default: signatures are not verified
+  AZURE_STORAGE_KEY        the account key, for Azurite only; default: Azurite's well-known key
 
 exit codes: 0 done, 1 failed or rejected (the message gives the reason), 2 wrong usage
 """
@@ -68,12 +69,25 @@ def build_parser() -> argparse.ArgumentParser:
     )
     publish.add_argument("--parent", type=int, metavar="VERSION", help="the version that it was trained from")
 
-    pull = command("pull", commands.run_pull, "download a version, verify it, and replace a directory by it")
-    pull.add_argument("--output", type=Path, default=Path("model"), metavar="DIR", help="default: model")
+    pull = command(
+        "pull", commands.run_pull, "download and verify a version, and replace a directory with it"
+    )
+    pull.add_argument(
+        "--output",
+        type=Path,
+        default=Path("model"),
+        metavar="DIR",
+        help="directory of the package; default: model",
+    )
 
     verify = command("verify", commands.run_verify, "verify every file of a package against its manifest")
     verify.add_argument(
-        "directory", metavar="DIR", type=Path, nargs="?", default=Path("model"), help="default: model"
+        "directory",
+        metavar="DIR",
+        type=Path,
+        nargs="?",
+        default=Path("model"),
+        help="directory of the package; default: model",
     )
 
     optimize = command(
@@ -82,7 +96,12 @@ def build_parser() -> argparse.ArgumentParser:
         "write the optimized model of a package next to it, in DIR.optimized",
     )
     optimize.add_argument(
-        "directory", metavar="DIR", type=Path, nargs="?", default=Path("model"), help="default: model"
+        "directory",
+        metavar="DIR",
+        type=Path,
+        nargs="?",
+        default=Path("model"),
+        help="directory of the package; default: model",
     )
 
     publish.add_argument("--sign-key", type=Path, metavar="FILE", help="private key, PEM, to sign with")
@@ -125,7 +144,11 @@ def build_parser() -> argparse.ArgumentParser:
             "--locked", action="store_true", help="the version and digest in the lock, and no other"
         )
         each.add_argument(
-            "--lock", type=Path, default=Path("model.lock"), metavar="FILE", help="default: model.lock"
+            "--lock",
+            type=Path,
+            default=Path("model.lock"),
+            metavar="FILE",
+            help="the lock; default: model.lock",
         )
     which.add_argument("--package", type=Path, metavar="DIR", help="a package that is not published yet")
     gate.add_argument(

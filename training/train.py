@@ -43,16 +43,8 @@ SEED = 1
 FOLDS = 5
 OPSET = {"": 18, "ai.onnx.ml": 3}  # pinned, so that a newer skl2onnx does not require a newer runtime
 RTOL, ATOL = 1e-4, 1e-5
-SAMPLE_ROWS = (
-    1,
-    1,
-    1,
-    1,
-    1,
-    1,
-    2,
-    4,
-)  # single rows first: the first sample is the example in the API's description
+# Single rows first: the first sample is the example in the API's description.
+SAMPLE_ROWS = (1, 1, 1, 1, 1, 1, 2, 4)
 FRAMEWORKS = ("numpy", "onnx", "scikit-learn", "skl2onnx")
 
 

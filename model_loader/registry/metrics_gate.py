@@ -19,7 +19,7 @@ from pathlib import Path
 from model_loader.errors import GateError
 from model_loader.package import is_number
 
-# Rule → by how much a value exceeds it, given the limit, the value and the value of the model in the stage.
+# Rule → by how much it is violated, from the limit, the value and the value of the model in the stage.
 RULES: Mapping[str, Callable[[float, float, float], float]] = {
     "min": lambda limit, value, _: limit - value,
     "max": lambda limit, value, _: value - limit,

@@ -19,7 +19,7 @@ from typing import Any
 from model_loader.errors import PackageError
 from model_loader.package import MANIFEST_FILE, SIGNATURE_FILE, VERIFIED_FILE, Package, encode
 
-# A signature lists every file with its hash: about 200 bytes per file.
+# Far above the size of any real signature, which lists every file with its hash.
 MAX_SIGNATURE_BYTES = 16 * 1024 * 1024
 
 
@@ -125,7 +125,7 @@ def _library(module: str) -> Any:
 
 @contextmanager
 def wrap_errors(message: str) -> Iterator[None]:
-    """Raise what the library raises as PackageError, with `message` before its own."""
+    """Raise the library's exceptions as PackageError; `message` precedes their own."""
     from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
     from google.protobuf.json_format import Error as JsonFormatError
 

@@ -1,4 +1,4 @@
-"""Pulling: download a version, verify it, and replace the local package by it."""
+"""Pulling: download a version, verify it, and replace the local package with it."""
 
 import os
 from contextlib import nullcontext
@@ -46,7 +46,7 @@ def pull(
     verify_key: Path | None = None,
     progress: Progress = no_progress,
 ) -> bool:
-    """Download and verify a version, replace the directory `output` by it, and write the lock.
+    """Download and verify a version, replace the directory `output` with it, and write the lock.
 
     If anything fails, neither the directory nor the lock is changed. The next pull uses the files that
     this one has downloaded completely.

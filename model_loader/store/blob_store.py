@@ -37,7 +37,7 @@ URL = re.compile(
     re.VERBOSE,
 )
 
-# Four blocks of a file are transferred at the same time, so a transfer needs about 32 MiB for any file size.
+# Four blocks of a file are transferred at the same time, so a transfer needs 4 × 8 MiB for any file size.
 BLOCK_BYTES = 8 * 1024 * 1024
 TRANSFER: dict[str, Any] = {"max_concurrency": 4, "validate_content": True}
 

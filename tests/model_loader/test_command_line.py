@@ -170,6 +170,8 @@ def test_help_has_every_command(loader: Loader) -> None:
         "MODEL_STORE",
         "MODEL_NAME",
         "MODEL_PUBLISHER",
+        "MODEL_SIGN_KEY_PASSWORD",
+        "MODEL_VERIFY_KEY",
         "AZURE_STORAGE_KEY",
         "exit codes",
     ):

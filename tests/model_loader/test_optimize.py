@@ -15,7 +15,7 @@ from model_loader.package import read_package, verify_package
 from model_loader.package.optimized import OPTIMIZED_FILE, cpu_features, find_optimized
 from tests import models
 from tests.conftest import write_package
-from tests.model_loader.command_line import Loader
+from tests.model_loader.command_line import ROOT, Loader
 
 VERSION = onnxruntime.__version__
 
@@ -130,6 +130,13 @@ def test_unknown_format_is_not_optimized(
     assert (done.code, done.out) == (1, "")
     assert "cannot be optimized: this version of ONNX Runtime saves pre-packed weights" in done.err
     assert [path.name for path in package.parent.iterdir()] == ["model"]
+
+
+def test_private_format() -> None:
+    """The format in which ONNX Runtime saves pre-packed weights is private; only one module may know it."""
+    packages = ("app", "model_loader", "release", "training", "examples")
+    modules = [path for package in packages for path in (ROOT / package).rglob("*.py")]
+    assert [path for path in modules if "prepacked" in path.read_text()] == [Path(optimize.__file__)]
 
 
 def test_cpu_features(tmp_path: Path) -> None:
