@@ -116,8 +116,8 @@ def build_parser() -> argparse.ArgumentParser:
 
     listing = command("list", commands.run_list, "list the models and versions in the store")
 
-    show = command("show", commands.run_show, "print the manifest and digest of a version")
-    show.add_argument("version", nargs="?", **OPTIONAL_VERSION)
+    show_parser = command("show", commands.run_show, "print the manifest and digest of a version")
+    show_parser.add_argument("version", nargs="?", **OPTIONAL_VERSION)
 
     promote = command("promote", commands.run_promote, "set a stage to a version")
     promote.add_argument("version", metavar="VERSION", help=VERSION)
@@ -162,13 +162,13 @@ def build_parser() -> argparse.ArgumentParser:
         "--stage", choices=STAGES, default="production", help="the stage to compare with; default: production"
     )
 
-    for each in (publish, pull, listing, show, promote, rollback, history, gate):
+    for each in (publish, pull, listing, show_parser, promote, rollback, history, gate):
         each.add_argument(
             "--store", metavar="URL", help="file:PATH or https://ACCOUNT.blob.core.windows.net/CONTAINER"
         )
     publish.add_argument("--name", help="name of the model; default: the name in its manifest.json")
     listing.add_argument("--name", help="name of the model; default: MODEL_NAME, or all models in the store")
-    for each in (pull, show, promote, rollback, gate):
+    for each in (pull, show_parser, promote, rollback, gate):
         each.add_argument(
             "--name", help="name of the model; default: MODEL_NAME, or the only model in the store"
         )

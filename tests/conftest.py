@@ -69,25 +69,25 @@ def app(settings: Settings) -> Flask:
 
 
 @pytest.fixture
-def door() -> MakeClient:
+def make_client() -> MakeClient:
     """Return what makes a client of an application: of the ASGI application, as it is shipped."""
     return AsgiClient  # type: ignore[return-value]
 
 
 @pytest.fixture
-def client(app: Flask, door: MakeClient) -> FlaskClient:
+def client(app: Flask, make_client: MakeClient) -> FlaskClient:
     """A client of it."""
-    return door(app)
+    return make_client(app)
 
 
 @pytest.fixture
-def serve(tmp_path: Path, door: MakeClient) -> MakeClient:
+def serve(tmp_path: Path, make_client: MakeClient) -> MakeClient:
     """Makes a client of a service with the given model bytes; settings as keywords."""
 
     def make(model: bytes, **settings: Any) -> FlaskClient:
         path = tmp_path / "bare.onnx"
         path.write_bytes(model)
-        return door(create_app(Settings(model_path=path, web_concurrency=1, **settings)))
+        return make_client(create_app(Settings(model_path=path, web_concurrency=1, **settings)))
 
     return make
 

@@ -50,7 +50,7 @@ def imports(path: Path) -> set[str]:
     return direct | {f"{node.module}.{alias.name}" for node in named for alias in node.names}
 
 
-def place(name: str) -> int:
+def depth(name: str) -> int:
     """The index in ORDER of a part of `app`."""
     part = "__init__" if name == "create_app" else name
     return next(index for index, parts in enumerate(ORDER) if part in parts.split())
@@ -72,7 +72,7 @@ def test_service() -> None:
         for root, _, rest in (name.partition(".") for name in imports(path)):
             assert own in ONLY_IN.get(root, {own}), f"{path} imports {root}"
             target = rest.split(".")[0]
-            assert root != "app" or target == own or place(target) > place(own), f"{path} imports {rest}"
+            assert root != "app" or target == own or depth(target) > depth(own), f"{path} imports {rest}"
 
 
 def test_private_names() -> None:

@@ -7,7 +7,7 @@ covers all of them: counters and histograms are summed, gauges have a mode each.
 https://prometheus.github.io/client_python/multiprocess/
 """
 
-from collections import Counter as Tally
+import collections
 from collections.abc import Sequence
 from itertools import groupby
 from math import nan
@@ -102,9 +102,11 @@ class Metrics:
 
     def __call__(self, records: Sequence[RequestRecord]) -> None:
         """Count scored requests."""
-        for (status, caller), count in Tally((each.status, each.caller) for each in records).items():
+        for (status, caller), count in collections.Counter(
+            (each.status, each.caller) for each in records
+        ).items():
             self._requests.labels(status, caller).inc(count)
-        for reason, count in Tally(each.error.reason for each in records if each.error).items():
+        for reason, count in collections.Counter(each.error.reason for each in records if each.error).items():
             self._rejected.labels(reason).inc(count)
         for (route, status), group in groupby(sorted(records, key=_route_and_status), _route_and_status):
             durations = np.array([each.duration for each in group])

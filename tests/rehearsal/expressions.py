@@ -16,8 +16,8 @@ FUNCTIONS: Mapping[str, Callable[..., bool]] = {
     "and": lambda *values: all(values),
     "or": lambda *values: any(values),
     "not": lambda value: not value,
-    "eq": lambda left, right: str(left).lower() == str(right).lower(),
-    "ne": lambda left, right: str(left).lower() != str(right).lower(),
+    "eq": lambda lhs, rhs: str(lhs).lower() == str(rhs).lower(),
+    "ne": lambda lhs, rhs: str(lhs).lower() != str(rhs).lower(),
 }
 Status = Mapping[str, bool]
 

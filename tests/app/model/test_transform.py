@@ -58,13 +58,15 @@ class Text(Transform):
 
 
 @pytest.fixture
-def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, door: MakeClient) -> Callable[..., FlaskClient]:
+def make(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_client: MakeClient
+) -> Callable[..., FlaskClient]:
     """Return a function that makes a client of a service with a transform."""
 
     def client(transform: type[Transform] = Text, samples: Any = (SAMPLE,), **manifest: Any) -> FlaskClient:
         monkeypatch.setattr(served_model, "Transform", transform)
         path = write_package(tmp_path / "m", models.affine(), samples=list(samples), **manifest)
-        return door(create_app(Settings(model_path=path, web_concurrency=1)))
+        return make_client(create_app(Settings(model_path=path, web_concurrency=1)))
 
     return client
 

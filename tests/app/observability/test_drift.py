@@ -31,9 +31,9 @@ def package(tmp_path: Path) -> Path:
     return write_package(tmp_path / "m", models.affine(), baseline=BASELINE, features=["a", "b"])
 
 
-def test_metrics(package: Path, door: MakeClient) -> None:
+def test_metrics(package: Path, make_client: MakeClient) -> None:
     """The metrics have the counts and the baseline's shares; a refused request is not counted."""
-    client: FlaskClient = door(create_app(Settings(model_path=package, web_concurrency=1)))
+    client: FlaskClient = make_client(create_app(Settings(model_path=package, web_concurrency=1)))
     client.post("/score", json={"instances": [{"a": 0.5, "b": 1}, {"a": 50, "b": None}]})
     client.post("/score", json={"inputs": [[0, 0]]})
     client.post("/score", json={"inputs": [[0, 0, 0]]})

@@ -157,9 +157,11 @@ def test_scored_request(client: FlaskClient, log: ReadLog) -> None:
     }
 
 
-def test_text(settings: Settings, door: MakeClient, log: ReadLog, capfd: pytest.CaptureFixture[str]) -> None:
+def test_text(
+    settings: Settings, make_client: MakeClient, log: ReadLog, capfd: pytest.CaptureFixture[str]
+) -> None:
     """For people a request is a line of text, which nothing that a client sends can break."""
-    client = door(create_app(replace(settings, log_format="text")))
+    client = make_client(create_app(replace(settings, log_format="text")))
     client.post("/score", json={"inputs": [["a\nlevel=critical", 1]]}, headers={"x-request-id": "abc-1"})
     line = capfd.readouterr().out
     assert re.fullmatch(r"\d\d:\d\d:\d\d request id=abc-1 route=/score status=400 .*\n", line)
@@ -188,9 +190,9 @@ def test_trace_id(
     assert line.get("trace_id") == trace_id
 
 
-def test_success_ratio(settings: Settings, door: MakeClient, log: ReadLog) -> None:
+def test_success_ratio(settings: Settings, make_client: MakeClient, log: ReadLog) -> None:
     """A share of the successes is logged, and every failure."""
-    client = door(create_app(replace(settings, log_success_ratio=0.5)))
+    client = make_client(create_app(replace(settings, log_success_ratio=0.5)))
     for _ in range(200):
         assert client.post("/score", json=BODY).status_code == 200
         assert client.post("/score", json={}).status_code == 400
@@ -200,9 +202,9 @@ def test_success_ratio(settings: Settings, door: MakeClient, log: ReadLog) -> No
 
 
 @pytest.mark.parametrize("payloads", ["on", "off"])
-def test_payloads(settings: Settings, door: MakeClient, log: ReadLog, payloads: str) -> None:
+def test_payloads(settings: Settings, make_client: MakeClient, log: ReadLog, payloads: str) -> None:
     """Inputs and outputs are logged on request, truncated."""
-    client = door(create_app(replace(settings, log_payloads=payloads)))
+    client = make_client(create_app(replace(settings, log_payloads=payloads)))
     client.post("/score", json={"inputs": [[1, None]]})
     client.post("/score", json={"inputs": [[1, 2]] * 1000})
     short, long = log()

@@ -52,11 +52,13 @@ def test_every_route_is_documented(app: Flask) -> None:
     assert {rule.replace("<name>", "tiny").replace("<version>", "3") for rule in rules} == paths.keys()
 
 
-def test_authentication(settings: Settings, tmp_path: Path, door: MakeClient) -> None:
+def test_authentication(settings: Settings, tmp_path: Path, make_client: MakeClient) -> None:
     """With authentication on, the document requires a key and describes how to send one."""
     keys = tmp_path / "keys"
     keys.write_text(KEYS)
-    client = door(create_app(Settings(model_path=settings.model_path, web_concurrency=1, api_keys_file=keys)))
+    client = make_client(
+        create_app(Settings(model_path=settings.model_path, web_concurrency=1, api_keys_file=keys))
+    )
     assert client.get("/openapi.json").status_code == 401
     document = client.get("/openapi.json", headers={"x-api-key": "key"}).get_json()
     assert client.get("/docs").status_code == 200

@@ -40,9 +40,9 @@ def test_bounded() -> None:
     assert callers.caller({"x-caller": "c0"}) == "c0"
 
 
-def test_metrics(settings: Settings, door: MakeClient) -> None:
+def test_metrics(settings: Settings, make_client: MakeClient) -> None:
     """The caller that the header names is counted; without the setting nobody is believed."""
-    client = door(create_app(replace(settings, caller_header="x-caller")))
+    client = make_client(create_app(replace(settings, caller_header="x-caller")))
     client.post("/score", json={"inputs": [[1, 2]]}, headers={"X-Caller": "shop"})
     client.post("/score", json={"inputs": [[1, 2]]}, headers={"X-Other": "bank"})
     text = client.get("/metrics").text

@@ -63,7 +63,7 @@ def test_path_that_is_not_canonical(app: Flask, method: str, path: str) -> None:
 
 @pytest.mark.parametrize("path", ["/score", "/v2/models/tiny/infer", "/v2/models/tiny/versions/3/infer"])
 def test_flask_scores_nothing(
-    app: Flask, door: MakeClient, monkeypatch: pytest.MonkeyPatch, path: str
+    app: Flask, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
     """Under the ASGI application Flask's scoring view gets no request, whatever the method."""
 
@@ -71,7 +71,7 @@ def test_flask_scores_nothing(
         raise AssertionError("Flask's view was called")
 
     monkeypatch.setitem(app.view_functions, "score.score", fail)
-    client = door(app)
+    client = make_client(app)
     assert client.post(path, data=b"{").status_code == 400
     for method in ("GET", "HEAD", "PUT", "OPTIONS", "MADEUP"):
         assert client.open(path, method=method).status_code == 405

@@ -60,11 +60,11 @@ def sample(**outputs: Any) -> dict[str, Any]:
 def test_sample_refused(tmp_path: Path, samples: Any, words: list[str]) -> None:
     """A model that does not answer a sample as it should does not start; the message names what differs."""
     path = write_package(tmp_path / "package", models.affine(), samples=samples)
-    with pytest.raises(ModelError) as refusal:
+    with pytest.raises(ModelError) as error_line:
         create_app(Settings(model_path=path, web_concurrency=1))
     for word in words:
-        assert word in str(refusal.value)
-    assert "tiny/3@sha256:" in str(refusal.value)
+        assert word in str(error_line.value)
+    assert "tiny/3@sha256:" in str(error_line.value)
 
 
 def test_samples_of_every_kind(tmp_path: Path) -> None:
