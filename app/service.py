@@ -51,6 +51,10 @@ class Service:
         """The model that answers."""
         return self.verified.model
 
+    def needs_tensors(self) -> bool:
+        """Whether the observers need the inputs and outputs of the next requests."""
+        return self.settings.log_payloads == "on" or self.drift.is_due()
+
     @property
     def samples(self) -> tuple[Sample, ...]:
         """The samples that the model was verified with."""

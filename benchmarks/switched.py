@@ -16,6 +16,7 @@ from app.observability import drift
 from app.observability.request_record import RequestRecord
 from app.protocols.codec import Body
 from app.scoring.scorer import Response, Route
+from app.service import Service
 from app.serving.asgi import AsgiApp, Receive, Send
 from app.serving.lifecycle import load
 from app.serving.observer_buffer import ObserverBuffer
@@ -40,7 +41,8 @@ class Switched(AsgiApp):
     """An ASGI application that observes requests in every second turn, and counts them in each."""
 
     def __init__(self, flask: Flask) -> None:
-        self._buffer = SwitchedBuffer(flask.extensions["scorebox"].observers)
+        service: Service = flask.extensions["scorebox"]
+        self._buffer = SwitchedBuffer(service.observers, service.needs_tensors)
         super().__init__(flask, self._buffer)
         self._turns: list[tuple[bool, float]] = []
         self._requests = 0

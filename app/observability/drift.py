@@ -31,26 +31,28 @@ class Drift:
         self.counter = BinCounter(model)
         self._metrics = _metrics(self.counter, registry)
         # A token bucket. A batch is counted as a whole if a token is left, so the number may become negative.
+        # Requests of one batch are thus equally likely to be counted, whatever their order.
         self._tokens = float(BURST_REQUESTS)
         self._refilled = monotonic()
 
     def __call__(self, records: Sequence[RequestRecord]) -> None:
-        """Count the values of a batch of requests, unless so many were counted that it is skipped."""
+        """Count the values of a batch of requests, if it is due."""
         answered = [(each.inputs or {}, each.outputs) for each in records if each.outputs is not None]
-        if not self.counter.bins or not answered or not self._take(len(answered)):
+        if not answered or not self.is_due():
             return
+        self._tokens -= len(answered)
         counts = self.counter.count(*zip(*answered, strict=True))
         for index in counts.nonzero()[0].tolist():
             self._metrics[index].inc(float(counts[index]))
 
-    def _take(self, requests: int) -> bool:
+    def is_due(self) -> bool:
+        """Whether the next batch is to be counted."""
+        if not self.counter.bins:
+            return False
         now = monotonic()
         refilled = self._tokens + (now - self._refilled) * REQUESTS_PER_S
         self._tokens, self._refilled = min(refilled, BURST_REQUESTS), now
-        if self._tokens <= 0:
-            return False
-        self._tokens -= requests
-        return True
+        return self._tokens > 0
 
 
 def _metrics(counter: BinCounter, registry: CollectorRegistry) -> list[Any]:

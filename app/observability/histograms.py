@@ -35,10 +35,11 @@ class BatchHistogram:
         cumulative = ordered.searchsorted(self._bounds, "right")
         total = int(cumulative[-1])
         if total:
-            counts = np.diff(cumulative, prepend=0).tolist()
-            for bucket, count in zip(self._histogram._buckets, counts, strict=True):
-                if count:
-                    bucket.inc(count)
+            below = 0
+            for bucket, up_to in zip(self._histogram._buckets, cumulative.tolist(), strict=True):
+                if up_to > below:
+                    bucket.inc(up_to - below)
+                    below = up_to
             self._histogram._sum.inc(float(ordered[:total].sum()))
 
 

@@ -46,39 +46,38 @@ class RequestLog:
         lines = bytearray()
         for record in records:
             level = _level(record)
-            if level >= threshold and self._is_sampled(record.status):
-                fields = self._fields(record, level, epoch)
-                if self._is_json:
-                    lines += orjson.dumps(fields, option=orjson.OPT_APPEND_NEWLINE)
-                else:
-                    lines += _text(fields)
+            if level < threshold or not self._is_sampled(record.status):
+                continue
+            fields: dict[str, Any] = {
+                "time": datetime.fromtimestamp(epoch + record.started + record.duration, UTC),
+                "level": LEVELS[level],
+                "message": "request",
+                "id": record.id,
+                "route": record.route,
+                "status": record.status,
+                "duration_ms": round(record.duration * 1000, 3),
+                "model_version": self._model_version,
+                "caller": record.caller,
+            }
+            if record.rows is not None:
+                fields["rows"] = record.rows
+            if record.batch_rows is not None:
+                fields["batch_rows"] = record.batch_rows
+            if record.traceparent or record.error or self._has_payloads:
+                fields |= self._rare_fields(record)
+            if self._is_json:
+                lines += orjson.dumps(fields, option=orjson.OPT_APPEND_NEWLINE)
+            else:
+                lines += _text(fields)
         _write(lines)
 
     def _is_sampled(self, status: int) -> bool:
         return self._success_ratio == 1 or status >= 400 or random() < self._success_ratio  # noqa: S311
 
-    def _fields(self, record: RequestRecord, level: int, epoch: float) -> dict[str, Any]:
-        """Return the members of a request's line.
-
-        Args:
-            epoch: the monotonic clock's zero, in seconds since 1970.
-        """
-        fields: dict[str, Any] = {
-            "time": datetime.fromtimestamp(epoch + record.started + record.duration, UTC),
-            "level": LEVELS[level],
-            "message": "request",
-            "id": record.id,
-            "route": record.route,
-            "status": record.status,
-            "duration_ms": round(record.duration * 1000, 3),
-            "model_version": self._model_version,
-            "caller": record.caller,
-        }
-        if record.rows is not None:
-            fields["rows"] = record.rows
-        if record.batch_rows is not None:
-            fields["batch_rows"] = record.batch_rows
-        if record.traceparent and (context := TRACEPARENT.fullmatch(record.traceparent)):
+    def _rare_fields(self, record: RequestRecord) -> dict[str, Any]:
+        """Return the members that only some lines have."""
+        fields: dict[str, Any] = {}
+        if context := TRACEPARENT.fullmatch(record.traceparent):
             fields["trace_id"] = context["trace_id"]
         if record.error:
             fields["error"] = str(record.error)

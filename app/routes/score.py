@@ -55,20 +55,20 @@ def blueprint(service: Service, exporter: PrometheusMetrics) -> Blueprint:
     routes = Blueprint("score", __name__)
 
     @exporter.do_not_track()  # type: ignore[untyped-decorator]
-    def score() -> Response:
-        route = service.routes[request.path]
+    def answer(route: Route) -> Response:
         response = run(service.scorer.answer(WsgiRequest(route, cast(Mapping[str, str], request.headers))))
         return Response(response.body, response.status, response.headers)
 
-    def other_model(**_names: str) -> Response:
-        raise ModelNotFound(
-            f"no such model or version: {request.path[:100]}; {service.model.package} is served"
-        )
+    def score(**_names: str) -> Response:
+        route = service.routes.get(request.path)
+        if route is None:
+            raise ModelNotFound(
+                f"no such model or version: {request.path[:100]}; {service.model.package} is served"
+            )
+        return cast(Response, answer(route))
 
-    for path, route in service.routes.items():
-        routes.add_url_rule(path, "score", score, methods=["POST"])
-        if route.rule != path:
-            routes.add_url_rule(route.rule, "other_model", other_model, methods=["POST"])
+    for rule in {route.rule for route in service.routes.values()}:
+        routes.add_url_rule(rule, "score", score, methods=["POST"])
     return routes
 
 

@@ -92,7 +92,7 @@ class AsgiApp:
         """
         self.service: Service = flask.extensions["scorebox"]
         self.in_flight = 0
-        self.buffer = buffer or ObserverBuffer(self.service.observers)
+        self.buffer = buffer or ObserverBuffer(self.service.observers, self.service.needs_tensors)
         self._scorer = replace(self.service.scorer, notify=self.buffer.append)
         self._flask = WSGIMiddleware(flask, workers=FLASK_THREADS)  # type: ignore[arg-type]
 

@@ -1,7 +1,7 @@
 """Finished requests, buffered until their responses are sent."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -17,18 +17,29 @@ FLUSH_S = 0.02
 class ObserverBuffer:
     """Notifies observers of finished requests in small batches, from the event loop."""
 
-    def __init__(self, observers: Sequence[Observer]) -> None:
+    def __init__(self, observers: Sequence[Observer], needs_tensors: Callable[[], bool]) -> None:
+        """
+        Args:
+            needs_tensors: whether an observer needs the inputs and outputs of the next batch; otherwise they
+                are released at once, and the next request uses the same memory.
+        """
         self._observers = observers
+        self._needs_tensors = needs_tensors
         self._records: list[RequestRecord] = []
+        self._has_tensors = False
         self._bytes = 0
         self._timer: asyncio.TimerHandle | None = None
 
     def append(self, record: RequestRecord) -> None:
         """Buffer a request. Called from the event loop."""
-        self._records.append(record)
-        self._bytes += _size(record)
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(FLUSH_S, self.flush)
+            self._has_tensors = self._needs_tensors()
+        self._records.append(record)
+        if self._has_tensors:
+            self._bytes += _size(record)
+        else:
+            record.inputs = record.outputs = None
         if len(self._records) == FLUSH_RECORDS or self._bytes >= FLUSH_BYTES:
             self._bytes = 0
             asyncio.get_running_loop().call_soon(self.flush)

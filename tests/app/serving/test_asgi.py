@@ -67,7 +67,7 @@ def test_flask_scores_nothing(
 ) -> None:
     """Under the ASGI application Flask's scoring view gets no request, whatever the method."""
 
-    def fail() -> None:
+    def fail(**_names: str) -> None:
         raise AssertionError("Flask's view was called")
 
     monkeypatch.setitem(app.view_functions, "score.score", fail)
@@ -84,7 +84,7 @@ class Waiting:
         path.write_bytes(models.affine())
         self.records: list[RequestRecord] = []
         flask = create_app(Settings(model_path=path, web_concurrency=1))
-        self.app = AsgiApp(flask, ObserverBuffer([self.records.extend]))
+        self.app = AsgiApp(flask, ObserverBuffer([self.records.extend], lambda: False))
         self.future: Future[Any] = Future()
         batcher = self.app.service.scorer.batcher
         monkeypatch.setattr(batcher, "run", lambda *_: None)

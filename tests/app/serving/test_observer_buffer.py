@@ -21,7 +21,11 @@ class Recorder:
 
 
 def record(number: int, body_bytes: int = 0) -> RequestRecord:
-    return RequestRecord(f"{number}", 0.0, "/score", body_bytes=body_bytes)
+    return RequestRecord(f"{number}", 0.0, "/score", inputs={}, outputs={}, body_bytes=body_bytes)
+
+
+def always() -> bool:
+    return True
 
 
 def test_after_a_moment() -> None:
@@ -29,7 +33,7 @@ def test_after_a_moment() -> None:
     seen = Recorder()
 
     async def run() -> None:
-        buffer = ObserverBuffer([seen])
+        buffer = ObserverBuffer([seen], always)
         for number in range(3):
             buffer.append(record(number))
         assert not seen.batches
@@ -47,7 +51,7 @@ def test_when_many() -> None:
     seen = Recorder()
 
     async def run() -> None:
-        buffer = ObserverBuffer([seen])
+        buffer = ObserverBuffer([seen], always)
         for turn in range(1, 4):
             for number in range(FLUSH_RECORDS):
                 assert len(seen.batches) == turn - 1
@@ -64,7 +68,7 @@ def test_when_large(part: str) -> None:
     seen = Recorder()
 
     async def run() -> None:
-        buffer = ObserverBuffer([seen])
+        buffer = ObserverBuffer([seen], always)
         for number in range(2):
             large = record(number, FLUSH_BYTES // 2 if part == "body" else 0)
             if part == "outputs":
@@ -76,12 +80,32 @@ def test_when_large(part: str) -> None:
     asyncio.run(run())
 
 
+def test_tensors() -> None:
+    """Inputs and outputs are kept for a whole batch, or released at once."""
+    kept: list[list[bool]] = []
+    needs = iter([True, False, True])
+
+    def observe(records: Sequence[RequestRecord]) -> None:
+        assert all((each.inputs is None) == (each.outputs is None) for each in records)
+        kept.append([each.inputs is not None for each in records])
+
+    async def run() -> None:
+        buffer = ObserverBuffer([observe], lambda: next(needs))
+        for _ in range(3):
+            for number in range(FLUSH_RECORDS):
+                buffer.append(record(number, FLUSH_BYTES // FLUSH_RECORDS // 2))
+            await asyncio.sleep(0)
+
+    asyncio.run(run())
+    assert kept == [[value] * FLUSH_RECORDS for value in (True, False, True)]
+
+
 def test_flush() -> None:
     """After a flush nothing is left: no request, and no timer in the loop."""
     seen = Recorder()
 
     async def run() -> ObserverBuffer:
-        buffer = ObserverBuffer([seen])
+        buffer = ObserverBuffer([seen], always)
         buffer.append(record(0))
         buffer.flush()
         await asyncio.sleep(4 * FLUSH_S)
@@ -100,7 +124,7 @@ def test_failing_observer(caplog: pytest.LogCaptureFixture) -> None:
         raise ZeroDivisionError
 
     async def run() -> None:
-        buffer = ObserverBuffer([fail, seen])
+        buffer = ObserverBuffer([fail, seen], always)
         for number in range(2):
             buffer.append(record(number))
             await asyncio.sleep(4 * FLUSH_S)

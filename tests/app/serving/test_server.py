@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from app.serving.observer_buffer import FLUSH_S
+from app.serving.lifecycle import GAUGE_MAX_AGE_S
 from app.settings import Settings
 from model_loader.package import MODEL_FILE
 from tests import models
@@ -67,7 +67,7 @@ def test_counts_over_workers(package: Path, start_server: StartServer) -> None:
     line = 'model_requests_total{caller="anonymous",status="200"}'
     for _ in range(20):
         assert server.request("POST", "/score", {"inputs": [[1, 2]]})[0] == 200
-    time.sleep(5 * FLUSH_S)
+    time.sleep(1.5 * GAUGE_MAX_AGE_S)
     assert [metric(server, line) for _ in range(6)] == [20.0] * 6
     before = server.workers()
     os.kill(before[0], signal.SIGKILL)
@@ -76,7 +76,7 @@ def test_counts_over_workers(package: Path, start_server: StartServer) -> None:
         time.sleep(0.05)
     for _ in range(20):
         assert server.request("POST", "/score", {"inputs": [[1, 2]]})[0] == 200
-    time.sleep(5 * FLUSH_S)
+    time.sleep(1.5 * GAUGE_MAX_AGE_S)
     assert [metric(server, line) for _ in range(6)] == [40.0] * 6
     text = server.request("GET", "/metrics")[1]
     assert len(re.findall(r"^model_info\{.*\} 1\.0$", text, re.MULTILINE)) == 1
