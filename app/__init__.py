@@ -12,19 +12,23 @@ if TYPE_CHECKING:
     from app.settings import Settings
 
 
-def create_app(settings: "Settings") -> "Flask":
+def create_app(settings: "Settings | None" = None) -> "Flask":
     """Create the service as a Flask application, with its model loaded and verified.
+
+    Args:
+        settings: read from the environment by default.
 
     Raises:
         StartupError: a setting, the package or the model is wrong; the message says what and where.
     """
-    # Imported here, so that `import app` alone, as gunicorn's master does it, stays small.
+    # Imported here, so that `import app` alone stays small, as in gunicorn's master.
     from flask import Flask
 
     from app.routes import docs, errors, health, home, model, open_inference, score
     from app.service import start
+    from app.settings import Settings
 
-    service = start(settings)
+    service = start(settings or Settings.from_environ(os.environ))
     app = Flask(__name__, static_folder=None)
     # A path is matched exactly, never redirected: `//score` must not reach what `/score` does.
     app.url_map.merge_slashes = False

@@ -47,7 +47,9 @@ def metrics_table() -> str:
     # A metric with labels has no samples, and so shows no labels, until something is counted.
     for body in ({"inputs": [[0.0] * 13]}, {"inputs": "invalid"}):
         app.test_client().post("/score", json=body)
-    families = app.extensions["scorebox"].metrics.registry.collect()
+    metrics = app.extensions["scorebox"].metrics
+    metrics.flush()
+    families = metrics.registry.collect()
     rows = [
         (_code(_series(family)), family.type, family.documentation) for family in families if family.samples
     ]

@@ -140,3 +140,14 @@ def test_readme_example() -> None:
     features = read_package(ROOT / "model_store/wine/2").manifest.features
     columns = re.findall(r'"([a-z0-9_/]+)": [0-9.]', README)
     assert features == tuple(columns)
+
+
+def test_architecture_names_what_exists() -> None:
+    """Every file and folder that the architecture page names exists; so does every name of code."""
+    text = (ROOT / "docs/architecture.md").read_text()
+    roots = "app|model_loader|release|training|benchmarks|examples|deploy|monitoring|scripts|tests|docs"
+    for path in set(re.findall(rf"\b(?:{roots})/[\w./]*\w|\b(?:{roots})/", text)):
+        assert (ROOT / path).exists(), path
+    parts = "serving|routes|scoring|protocols|tensors|model|observability"
+    for path in set(re.findall(rf"(?<![\w/])(?:{parts})/\w+\.py", text)):
+        assert (ROOT / "app" / path).exists(), path
