@@ -1,6 +1,6 @@
 """Scoring through Flask alone, for Flask's test client and any WSGI server.
 
-Under `app.serving.asgi` no request gets here: it answers the same paths itself.
+Under `app.serving.asgi` the view `score` gets no request, since the ASGI application answers its paths.
 """
 
 from collections.abc import Awaitable, Coroutine, Mapping
@@ -55,20 +55,20 @@ def blueprint(service: Service, exporter: PrometheusMetrics) -> Blueprint:
     routes = Blueprint("score", __name__)
 
     @exporter.do_not_track()  # type: ignore[untyped-decorator]
-    def answer(route: Route) -> Response:
+    def score() -> Response:
+        route = service.routes[request.path]
         response = run(service.scorer.answer(WsgiRequest(route, cast(Mapping[str, str], request.headers))))
         return Response(response.body, response.status, response.headers)
 
-    def score(**_names: str) -> Response:
-        route = service.routes.get(request.path)
-        if route is None:
-            raise ModelNotFound(
-                f"no such model or version: {request.path[:100]}; {service.model.package} is served"
-            )
-        return cast(Response, answer(route))
+    def other_model(**_names: str) -> Response:
+        raise ModelNotFound(
+            f"no such model or version: {request.path[:100]}; {service.model.package} is served"
+        )
 
-    for rule in {route.rule for route in service.routes.values()}:
-        routes.add_url_rule(rule, "score", score, methods=["POST"])
+    for path, route in service.routes.items():
+        routes.add_url_rule(path, "score", score, methods=["POST"])
+        if route.rule != path:
+            routes.add_url_rule(route.rule, "other_model", other_model, methods=["POST"])
     return routes
 
 

@@ -77,8 +77,8 @@ class StreamedRequest(_EventLoopRequest):
 class AsgiApp:
     """The ASGI application of a service.
 
-    A path is matched exactly as it stands after percent-decoding, here and in Flask, whose own scoring view
-    therefore never gets a request: `//score` is a 404 of `app.routes.errors`.
+    A path is matched exactly as it stands after percent-decoding, here and in Flask. So the scoring view of
+    Flask, `app.routes.score`, gets no request: `//score` is a 404 of `app.routes.errors`.
 
     Attributes:
         in_flight: requests that have started and are not answered.

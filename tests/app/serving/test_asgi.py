@@ -73,6 +73,7 @@ def test_flask_scores_nothing(
     monkeypatch.setitem(app.view_functions, "score.score", fail)
     client = make_client(app)
     assert client.post(path, data=b"{").status_code == 400
+    assert client.post("/v2/models/other/infer", data=b"{").status_code == 404
     for method in ("GET", "HEAD", "PUT", "OPTIONS", "MADEUP"):
         assert client.open(path, method=method).status_code == 405
 
