@@ -1,4 +1,4 @@
-"""The chain of fixtures: package → settings → app → client. Models are real and tiny, made with `onnx`."""
+"""Fixtures for all tests, as a chain: package → settings → app → client. Models are tiny but real."""
 
 import json
 from collections.abc import Callable
@@ -21,7 +21,7 @@ MakeClient = Callable[..., FlaskClient]
 def write_package(
     path: Path, model: bytes, *, samples: list[Any] | None = None, baseline: Any = None, **manifest: Any
 ) -> Path:
-    """A package in the directory `path`, as `publish` would have written it."""
+    """Write a package as `publish` does; return its directory."""
     path.mkdir(parents=True, exist_ok=True)
     (path / MODEL_FILE).write_bytes(model)
     if samples is not None:
@@ -44,7 +44,7 @@ def write_package(
 
 @pytest.fixture
 def package(tmp_path: Path) -> Path:
-    """y = 2·x + 1 over FP32 [batch, 2] with the columns `a` and `b`, proven by one sample."""
+    """Return a package of y = 2·x + 1 over FP32 [batch, 2], with columns `a` and `b` and one sample."""
     sample = {"inputs": {"x": [[1, 2], [3, 4]]}, "outputs": {"y": [[3, 5], [7, 9]]}, "rtol": 1e-6}
     return write_package(
         tmp_path / "package",
@@ -58,31 +58,31 @@ def package(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def settings(package: Path) -> Settings:
-    """One worker's settings, with the package."""
+    """Return settings for one worker with the package."""
     return Settings(model_path=package, web_concurrency=1)
 
 
 @pytest.fixture
 def app(settings: Settings) -> Flask:
-    """The service with the tiny package."""
+    """Return the service with the tiny package."""
     return create_app(settings)
 
 
 @pytest.fixture
 def make_client() -> MakeClient:
-    """Return what makes a client of an application: of the ASGI application, as it is shipped."""
+    """Return a factory of clients that call an application through ASGI, as in production."""
     return AsgiClient  # type: ignore[return-value]
 
 
 @pytest.fixture
 def client(app: Flask, make_client: MakeClient) -> FlaskClient:
-    """A client of it."""
+    """Return a client of the service."""
     return make_client(app)
 
 
 @pytest.fixture
 def serve(tmp_path: Path, make_client: MakeClient) -> MakeClient:
-    """Makes a client of a service with the given model bytes; settings as keywords."""
+    """Return a function that serves a model's bytes, with settings as keywords, and returns a client."""
 
     def make(model: bytes, **settings: Any) -> FlaskClient:
         path = tmp_path / "bare.onnx"
@@ -93,5 +93,5 @@ def serve(tmp_path: Path, make_client: MakeClient) -> MakeClient:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`--all`: what is otherwise tried in part."""
-    parser.addoption("--all", action="store_true", help="all of what is otherwise tried in part")
+    """Add `--all`, which makes some tests run all of their cases."""
+    parser.addoption("--all", action="store_true", help="run all of ONNX's backend test cases, not a selection")

@@ -1,4 +1,4 @@
-"""API keys: who calls, and whether that is allowed."""
+"""API keys, which authenticate and name callers."""
 
 import hashlib
 import hmac
@@ -15,38 +15,38 @@ _LINE = re.compile(r"(?P<caller>[A-Za-z0-9._-]{1,64}):(?P<sha256>[0-9a-fA-F]{64}
 
 
 class ApiKeys:
-    """The keys of a file, read again when it changes.
+    """The API keys of a file, which is read again when it changes.
 
-    A line is `caller:sha256-of-key`; empty lines and lines that begin with `#` are passed over. A caller may
-    have several lines, so that keys can be rotated. The keys themselves are nowhere.
+    A line is `caller:sha256-of-key`; empty lines and lines that begin with `#` are ignored. A caller may have
+    several lines, so that keys can be rotated. The keys themselves are not stored.
     """
 
     def __init__(self, path: Path) -> None:
         """
         Raises:
-            SettingsError: the file cannot be read, or a line is not one; the message says which.
+            SettingsError: the file cannot be read, or a line is invalid.
         """
         self._path = path
         self._stamp = _stamp(path)
         self._keys = _read(path)
 
     def caller(self, headers: Mapping[str, str]) -> str:
-        """The caller that the key in `headers` belongs to.
+        """Return the caller that the request's key belongs to.
 
         Args:
-            headers: with the key as `Authorization: Bearer …` or `x-api-key`; looked up in lower case.
+            headers: with the key as `Authorization: Bearer …` or `x-api-key`; looked up by name in lower case.
 
         Raises:
-            Unauthorized: there is no key, or it is not one of the file's.
+            Unauthorized: the key is missing or unknown.
         """
         self._refresh()
         scheme, _, token = headers.get("authorization", "").partition(" ")
         key = token.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
         if not key:
             raise Unauthorized("expected an API key as 'Authorization: Bearer …' or 'x-api-key'")
-        digest = hashlib.sha256(key.encode("latin-1")).hexdigest()  # the bytes that were sent
+        digest = hashlib.sha256(key.encode("latin-1")).hexdigest()  # the bytes on the wire
         found = None
-        # Every key is compared, each in constant time, so that the time tells nothing about the keys.
+        # Compare every key in constant time, so that the duration reveals nothing about the keys.
         for sha256, caller in self._keys.items():
             if hmac.compare_digest(sha256, digest):
                 found = caller
@@ -55,7 +55,7 @@ class ApiKeys:
         return found
 
     def _refresh(self) -> None:
-        """Reads a changed file; one that is broken is reported once, and the keys stay as they were."""
+        """Read the file if it has changed; if it is invalid, log that once and keep the previous keys."""
         stamp = _stamp(self._path)
         if stamp == self._stamp:
             return
@@ -63,11 +63,14 @@ class ApiKeys:
         try:
             self._keys = _read(self._path)
         except SettingsError as exc:
-            logger.error("%s; the keys stay as they were", exc)  # noqa: TRY400 (the message says it all)
+            logger.error("%s; keeping the previous keys", exc)  # noqa: TRY400 (the traceback adds nothing)
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:
-    """What changes when the file does: Kubernetes swaps a symlink, an editor the inode or the time."""
+    """Return a value that changes with the file; None if the file is missing.
+
+    Kubernetes swaps a symlink, and editors replace the file or change its time.
+    """
     try:
         stat = path.stat()
     except OSError:
@@ -89,7 +92,7 @@ def _read(path: Path) -> dict[str, str]:
             raise SettingsError(f"API_KEYS_FILE {path}, line {number}: expected caller:sha256-of-key")
         sha256 = match["sha256"].lower()
         if keys.setdefault(sha256, match["caller"]) != match["caller"]:
-            raise SettingsError(f"API_KEYS_FILE {path}, line {number}: the key is another caller's too")
+            raise SettingsError(f"API_KEYS_FILE {path}, line {number}: the key also belongs to another caller")
     if not keys:
-        raise SettingsError(f"API_KEYS_FILE {path} holds no key")
+        raise SettingsError(f"API_KEYS_FILE {path} contains no key")
     return keys

@@ -1,4 +1,4 @@
-"""Compressed bodies.
+"""Compression of request and response bodies.
 
 https://www.rfc-editor.org/rfc/rfc9110#section-8.4.1, content codings
 """
@@ -7,21 +7,21 @@ import zlib
 
 from app.errors import BodyTooLarge, InvalidRequest
 
-# As zlib wants to be told; many send `deflate` without zlib's own header around it.
+# Coding → zlib's `wbits`. Many clients send `deflate` without zlib's header, which is RAW.
 CODINGS = {"gzip": 31, "deflate": 15}
 RAW = -15
 
 
 def inflate(body: bytes | memoryview, coding: str, max_bytes: int) -> bytes:
-    """The body as it was before it was compressed.
+    """Decompress a body.
 
     Args:
         coding: one of CODINGS.
-        max_bytes: of the result; a few bytes can stand for gigabytes.
+        max_bytes: limit of the result, since a few kilobytes can decompress to gigabytes.
 
     Raises:
-        InvalidRequest: it is not in the coding, ends early, or goes on after its end.
-        BodyTooLarge: it would be larger than `max_bytes`.
+        InvalidRequest: the body is not in the coding, is incomplete, or is followed by other data.
+        BodyTooLarge: the result would be larger than `max_bytes`.
     """
     has_header = coding == "gzip" or (
         len(body) > 1 and body[0] & 15 == 8 and not (body[0] << 8 | body[1]) % 31
@@ -32,16 +32,15 @@ def inflate(body: bytes | memoryview, coding: str, max_bytes: int) -> bytes:
     except zlib.error as exc:
         raise InvalidRequest(f"the body is not {coding}: {exc}") from exc
     if len(data) > max_bytes:
-        raise BodyTooLarge(f"expected a body of at most {max_bytes} bytes when inflated, got more")
+        raise BodyTooLarge(f"expected a body of at most {max_bytes} bytes after decompression, got more")
     if not stream.eof or stream.unused_data:
-        raise InvalidRequest(
-            f"the body is not {coding}: it {'goes on after its end' if stream.eof else 'ends early'}"
-        )
+        fault = "there is data after its end" if stream.eof else "it ends early"
+        raise InvalidRequest(f"the body is not {coding}: {fault}")
     return data
 
 
 def deflate(body: bytes, coding: str) -> bytes:
-    """The body compressed, as `inflate` reads it.
+    """Compress a body.
 
     Args:
         coding: one of CODINGS.

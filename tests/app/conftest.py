@@ -1,4 +1,4 @@
-"""A real server: gunicorn as `scripts/serve` starts it, on a free port."""
+"""Fixtures that start a real server: gunicorn as `scripts/serve` starts it, on a free port."""
 
 import http.client
 import json
@@ -24,14 +24,19 @@ START_TIMEOUT_S = 30
 
 @dataclass
 class Server:
-    """A running service, its port and what it has printed."""
+    """A service in a process of its own.
+
+    Attributes:
+        log: file with its output.
+        port: 0 until the service is ready.
+    """
 
     process: subprocess.Popen[str]
     log: Path
     port: int = 0
 
     def wait_until_ready(self) -> "Server":
-        """Reads the port from the line that says what is served, and waits for readiness."""
+        """Wait for the log line of a ready service, and read the port from it."""
         deadline = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < deadline and self.process.poll() is None:
             line = next((line for line in self.lines() if line["message"].startswith("serving ")), None)
@@ -42,29 +47,29 @@ class Server:
         raise AssertionError(f"the service did not start:\n{self.log.read_text()}")
 
     def lines(self) -> list[Any]:
-        """The log lines so far."""
+        """Return the log lines so far."""
         complete = self.log.read_text().rpartition("\n")[0].splitlines()
         return [json.loads(line) for line in complete if line.startswith("{")]
 
     def workers(self) -> list[int]:
-        """The process ids of the workers."""
+        """Return the process ids of the workers."""
         pid = self.process.pid
         return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
     def connect(self) -> http.client.HTTPConnection:
-        """A connection that is kept alive."""
+        """Return a new connection, which is kept alive."""
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
 
     def request(self, method: str, path: str, body: Any = None) -> tuple[int, str]:
-        """One request on a connection of its own: status and body."""
+        """Send a request on a connection of its own; return the response's status and body."""
         data = None if body is None else json.dumps(body)
         with closing(self.connect()) as connection:
             connection.request(method, path, data, {"content-type": "application/json"})
-            reply = connection.getresponse()
-            return reply.status, reply.read().decode()
+            response = connection.getresponse()
+            return response.status, response.read().decode()
 
     def stop(self, sig: int = signal.SIGTERM) -> int:
-        """Ends the service and gives its exit code."""
+        """Stop the service and return its exit code."""
         self.process.send_signal(sig)
         return self.process.wait(timeout=40)
 
@@ -75,7 +80,7 @@ ReadLog = Callable[[], list[Any]]
 
 @pytest.fixture
 def log(capfd: pytest.CaptureFixture[str]) -> Iterator[ReadLog]:
-    """Reads the log lines of requests, of every level, since it was asked last."""
+    """Return a function that returns the new log lines of requests, of every level."""
     logger.setLevel(logging.DEBUG)
     yield lambda: [json.loads(line) for line in capfd.readouterr().out.splitlines()]
     logger.setLevel(logging.NOTSET)
@@ -83,9 +88,10 @@ def log(capfd: pytest.CaptureFixture[str]) -> Iterator[ReadLog]:
 
 @contextmanager
 def starting(directory: Path) -> Iterator[StartServer]:
-    """Starts gunicorn with a model, settings given as their variables; ends what it started.
+    """Provide a function that starts gunicorn, and kill what still runs at the end.
 
-    Another application than the service's can be named.
+    Its arguments are the model's path, optionally an application other than the service's, and settings as
+    environment variables.
     """
     servers: list[Server] = []
 
@@ -123,6 +129,6 @@ def starting(directory: Path) -> Iterator[StartServer]:
 
 @pytest.fixture
 def start_server(tmp_path: Path) -> Iterator[StartServer]:
-    """Starts gunicorn with a model; settings are given as their variables."""
+    """Return a function that starts gunicorn with a model and settings, as `starting` describes."""
     with starting(tmp_path) as start:
         yield start

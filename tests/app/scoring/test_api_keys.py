@@ -1,4 +1,4 @@
-"""Who may call."""
+"""API keys: callers are authenticated on every route but the probes and metrics."""
 
 import hashlib
 import logging
@@ -16,12 +16,12 @@ BODY = {"inputs": [[1, 2]]}
 
 
 def line(caller: str, key: str) -> str:
-    """The line of a key."""
+    """Return the file's line for a key."""
     return f"{caller}:{hashlib.sha256(key.encode()).hexdigest()}\n"
 
 
 def replace(path: Path, text: str) -> None:
-    """Swaps the file as Kubernetes and careful editors do."""
+    """Replace the file atomically, as Kubernetes and many editors do."""
     new = path.with_suffix(".new")
     new.write_text(text)
     new.replace(path)
@@ -29,15 +29,15 @@ def replace(path: Path, text: str) -> None:
 
 @pytest.fixture
 def keys(tmp_path: Path) -> Path:
-    """Keys of two callers."""
+    """Return a file with the keys of two callers."""
     path = tmp_path / "keys"
-    path.write_text("# who may score\n\n" + line("web", "key-1") + line("batch", "key-2"))
+    path.write_text("# allowed callers\n\n" + line("web", "key-1") + line("batch", "key-2"))
     return path
 
 
 @pytest.fixture
 def client(package: Path, keys: Path) -> FlaskClient:
-    """A client of a service that wants keys."""
+    """Return a client of a service that requires API keys."""
     return create_app(Settings(model_path=package, web_concurrency=1, api_keys_file=keys)).test_client()
 
 
@@ -49,8 +49,8 @@ def client(package: Path, keys: Path) -> FlaskClient:
         ({"x-api-key": "key-2"}, "batch"),
     ],
 )
-def test_known(client: FlaskClient, headers: dict[str, str], caller: str) -> None:
-    """A key names its caller in the metrics."""
+def test_known_key(client: FlaskClient, headers: dict[str, str], caller: str) -> None:
+    """A request with a known key is counted under the key's caller."""
     assert client.post("/score", json=BODY, headers=headers).status_code == 200
     sample = f'model_requests_total{{caller="{caller}",status="200"}} 1.0'
     assert sample in client.get("/metrics").text
@@ -70,37 +70,37 @@ def test_known(client: FlaskClient, headers: dict[str, str], caller: str) -> Non
     ],
 )
 @pytest.mark.parametrize("path", ["/score", "/model"])
-def test_unknown(client: FlaskClient, path: str, headers: dict[str, str]) -> None:
-    """Without a known key there is no answer, and the reply says how to bring one."""
-    reply = client.open(path, method="POST" if path == "/score" else "GET", data=b"{", headers=headers)
-    assert reply.status_code == 401
-    assert reply.headers["www-authenticate"] == "Bearer"
-    assert "API key" in reply.get_json()["error"]
+def test_unknown_key(client: FlaskClient, path: str, headers: dict[str, str]) -> None:
+    """A request without a known key gets 401 and a message about API keys."""
+    response = client.open(path, method="POST" if path == "/score" else "GET", data=b"{", headers=headers)
+    assert response.status_code == 401
+    assert response.headers["www-authenticate"] == "Bearer"
+    assert "API key" in response.get_json()["error"]
 
 
 @pytest.mark.parametrize("path", ["/", "/healthz", "/readyz", "/metrics"])
-def test_never_needed(client: FlaskClient, path: str) -> None:
-    """Probes and metrics need no key."""
+def test_routes_without_key(client: FlaskClient, path: str) -> None:
+    """The start page, probes and metrics require no key."""
     assert client.get(path).status_code == 200
 
 
-def test_change(client: FlaskClient, keys: Path) -> None:
-    """The file is read again when it changes: a new key is known, a removed one is not."""
+def test_changed_file(client: FlaskClient, keys: Path) -> None:
+    """A changed file is read again: new keys are accepted, removed keys are refused."""
     replace(keys, line("web", "key-9"))
     assert client.post("/score", json=BODY, headers={"x-api-key": "key-9"}).status_code == 200
     assert client.post("/score", json=BODY, headers={"x-api-key": "key-1"}).status_code == 401
 
 
-@pytest.mark.parametrize("broken", ["", "nonsense\n", None])
-def test_broken_change(
-    client: FlaskClient, keys: Path, broken: str | None, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("text", ["", "nonsense\n", None])
+def test_invalid_change(
+    client: FlaskClient, keys: Path, text: str | None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A file that breaks later is reported once, the keys stay, and a mended one is read."""
-    keys.unlink() if broken is None else replace(keys, broken)
+    """A file that becomes invalid is logged once, the previous keys stay valid, and a corrected file is read."""
+    keys.unlink() if text is None else replace(keys, text)
     for _ in range(3):
         assert client.post("/score", json=BODY, headers={"x-api-key": "key-1"}).status_code == 200
     errors = [record for record in caplog.records if record.levelno == logging.ERROR]
-    assert ["stay as they were" in record.getMessage() for record in errors] == [True]
+    assert ["keeping the previous keys" in record.getMessage() for record in errors] == [True]
     replace(keys, line("web", "key-9"))
     assert client.post("/score", json=BODY, headers={"x-api-key": "key-9"}).status_code == 200
 
@@ -111,13 +111,13 @@ def test_broken_change(
         ("web:1234\n", "line 1: expected caller:sha256-of-key"),
         (f"web {'0' * 64}\n", "line 1"),
         (f"a caller:{'0' * 64}\n", "line 1"),
-        ("# none\n", "holds no key"),
-        (line("a", "key") + line("b", "key"), "line 2: the key is another caller's too"),
+        ("# none\n", "contains no key"),
+        (line("a", "key") + line("b", "key"), "line 2: the key also belongs to another caller"),
         (None, "cannot be read"),
     ],
 )
-def test_broken_at_start(package: Path, tmp_path: Path, text: str | None, words: str) -> None:
-    """A file that cannot be used stops the start, and no key is in the message."""
+def test_invalid_at_start(package: Path, tmp_path: Path, text: str | None, words: str) -> None:
+    """An invalid or missing file stops the start with a message that names the problem."""
     path = tmp_path / "keys"
     if text is not None:
         path.write_text(text)
@@ -125,8 +125,8 @@ def test_broken_at_start(package: Path, tmp_path: Path, text: str | None, words:
         create_app(Settings(model_path=package, api_keys_file=path))
 
 
-def test_key_is_in_no_log(client: FlaskClient, log: ReadLog, caplog: pytest.LogCaptureFixture) -> None:
-    """Neither a right nor a wrong key is logged."""
+def test_keys_are_not_logged(client: FlaskClient, log: ReadLog, caplog: pytest.LogCaptureFixture) -> None:
+    """Neither known nor unknown keys are logged."""
     for key in ("key-1", "key-wrong"):
         client.post("/score", json=BODY, headers={"x-api-key": key})
     text = caplog.text + str(log())

@@ -1,4 +1,4 @@
-"""Callers: who calls is told by what is in front, in bounded words."""
+"""Callers: names come from a header of the proxy in front, and their number is bounded."""
 
 from dataclasses import replace
 
@@ -28,12 +28,12 @@ XFCC = "x-forwarded-client-cert"
     ],
 )
 def test_name(value: str, caller: str) -> None:
-    """A name, or the workload's identity in a forwarded certificate; anything else is `other`."""
+    """A caller is a name or the identity in a forwarded certificate; an invalid one is `other`."""
     assert Callers(header=XFCC).caller({XFCC: value}) == caller
 
 
-def test_bounded() -> None:
-    """Whoever makes up names fills no memory, here or in Prometheus; those known before keep theirs."""
+def test_number_is_bounded() -> None:
+    """Invented names exhaust no memory, here or in Prometheus, and the first callers keep their names."""
     callers = Callers(header="x-caller")
     names = {callers.caller({"x-caller": f"c{i}"}) for i in range(10 * MAX_CALLERS)}
     assert len(names) == MAX_CALLERS + 1
@@ -41,7 +41,7 @@ def test_bounded() -> None:
 
 
 def test_metrics(settings: Settings, make_client: MakeClient) -> None:
-    """The caller that the header names is counted; without the setting nobody is believed."""
+    """Requests are counted under the caller in the configured header; other headers are ignored."""
     client = make_client(create_app(replace(settings, caller_header="x-caller")))
     client.post("/score", json={"inputs": [[1, 2]]}, headers={"X-Caller": "shop"})
     client.post("/score", json={"inputs": [[1, 2]]}, headers={"X-Other": "bank"})

@@ -1,4 +1,4 @@
-"""Requests that have to wait for the model."""
+"""Requests that wait for the model."""
 
 import threading
 
@@ -9,7 +9,7 @@ from tests.conftest import MakeClient
 
 
 def test_queue_full_and_deadline(serve: MakeClient) -> None:
-    """With the model busy, rows beyond the queue's limit get 503 with Retry-After, and late ones 504."""
+    """While the model is busy, a request gets 503 with Retry-After if the queue is full, 504 if it is late."""
     client = serve(models.slow(), max_queue_rows=1, request_timeout_ms=100, batching="off")
     batcher = client.application.extensions["scorebox"].scorer.batcher
     rows = np.full((200, 1000), 0.5, np.float32)
@@ -17,9 +17,9 @@ def test_queue_full_and_deadline(serve: MakeClient) -> None:
     while batcher.waiting_rows:
         threading.Event().wait(0.001)
     batcher.submit({"x": rows[:1]}, 1, deadline=float("inf"))
-    reply = client.post("/score", json={"inputs": [[0.5] * 1000]})
-    assert (reply.status_code, reply.headers["retry-after"]) == (503, "1")
-    assert reply.get_json()["error"] == "1 rows wait for the model already"
+    response = client.post("/score", json={"inputs": [[0.5] * 1000]})
+    assert (response.status_code, response.headers["retry-after"]) == (503, "1")
+    assert response.get_json()["error"] == "1 rows wait for the model already"
     running.result()
     while batcher.waiting_rows:
         threading.Event().wait(0.001)

@@ -1,4 +1,4 @@
-"""Ids: those of a request come back, as they do from Azure ML's own server."""
+"""Request ids: a response repeats those of its request, as Azure ML's own server does."""
 
 import pytest
 from flask.testing import FlaskClient
@@ -8,7 +8,7 @@ BODY = {"inputs": [[1, 2]]}
 
 
 @pytest.mark.parametrize(
-    ("given", "echoed"),
+    ("sent", "echoed"),
     [
         ({}, (None, None, "own")),
         ({"x-request-id": "a"}, ("a", None, "a")),
@@ -21,17 +21,17 @@ BODY = {"inputs": [[1, 2]]}
 )
 @pytest.mark.parametrize("path", ["/score", "/healthz"])
 def test_echoed(
-    client: FlaskClient, path: str, given: dict[str, str], echoed: tuple[str | None, ...]
+    client: FlaskClient, path: str, sent: dict[str, str], echoed: tuple[str | None, ...]
 ) -> None:
-    """On every route; where there is none the service makes one, and names the request by it."""
-    reply = (
-        client.post(path, json=BODY, headers=given) if path == "/score" else client.get(path, headers=given)
+    """Every route echoes the request's ids, and generates an id if there is none."""
+    response = (
+        client.post(path, json=BODY, headers=sent) if path == "/score" else client.get(path, headers=sent)
     )
-    assert reply.status_code == 200
-    own = reply.headers["x-request-id"]
-    wanted = [own if value == "own" else value for value in echoed]
-    assert [own if wanted[0] else None, *(reply.headers.get(name) for name in IDS[1:])] == wanted
-    assert own == (wanted[0] or own)
+    assert response.status_code == 200
+    own = response.headers["x-request-id"]
+    expected = [own if value == "own" else value for value in echoed]
+    assert [own if expected[0] else None, *(response.headers.get(name) for name in IDS[1:])] == expected
+    assert own == (expected[0] or own)
 
 
 @pytest.mark.parametrize("name", IDS)
@@ -39,17 +39,17 @@ def test_echoed(
 def test_too_long(client: FlaskClient, path: str, name: str) -> None:
     """An id of more than 100 characters is refused, and not echoed."""
     headers = {name: "x" * 101}
-    reply = (
+    response = (
         client.post(path, json=BODY, headers=headers)
         if path == "/score"
         else client.get(path, headers=headers)
     )
-    assert reply.status_code == 431
-    assert reply.get_json()["error"] == f"expected {name} of at most 100 characters"
-    assert "x" * 101 not in reply.headers.values()
+    assert response.status_code == 431
+    assert response.get_json()["error"] == f"expected {name} of at most 100 characters"
+    assert "x" * 101 not in response.headers.values()
 
 
-def test_time(client: FlaskClient) -> None:
-    """How long the model ran, in milliseconds."""
+def test_duration(client: FlaskClient) -> None:
+    """A response states how long the model ran, in milliseconds."""
     headers = client.post("/score", json=BODY).headers
     assert 0 < float(headers["x-ms-run-fn-exec-ms"]) < 1000
