@@ -95,7 +95,7 @@ def test_changed_file(client: FlaskClient, keys: Path) -> None:
 def test_invalid_change(
     client: FlaskClient, keys: Path, text: str | None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A file that becomes invalid is logged once, the previous keys stay valid, and a corrected file is read."""
+    """An invalid change is logged once, the previous keys stay valid, and a corrected file is read."""
     keys.unlink() if text is None else replace(keys, text)
     for _ in range(3):
         assert client.post("/score", json=BODY, headers={"x-api-key": "key-1"}).status_code == 200

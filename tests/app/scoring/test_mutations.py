@@ -1,4 +1,4 @@
-"""Mutated requests: whatever bytes come, a worker answers, and stays as it was."""
+"""Mutated requests: a worker answers any bytes, and neither exits nor leaks memory."""
 
 import gzip
 import http.client
@@ -15,10 +15,10 @@ import numpy as np
 from tests.app.conftest import StartServer
 
 COUNT = 20_000
-SETTLED = 2_000
+WARM_UP_COUNT = 2_000
 MAX_GROWTH_MB = 50
 LENGTH = "inference-header-content-length"
-WORDS = (
+TOKENS = (
     b"null",
     b"true",
     b'"NaN"',
@@ -34,15 +34,15 @@ WORDS = (
 
 
 class Case(NamedTuple):
-    """One request."""
+    """A POST request."""
 
     path: str
     headers: dict[str, str]
     body: bytes
 
 
-def seeds() -> list[Case]:
-    """Requests that are right, in every protocol and coding."""
+def valid_requests() -> list[Case]:
+    """Return valid requests in every protocol and coding."""
     score, infer = "/score", "/v2/models/tiny/infer"
     array = np.array([[1, 2], [3, 4]], np.float32)
     stream = io.BytesIO()
@@ -54,13 +54,13 @@ def seeds() -> list[Case]:
             "parameters": {"binary_data_output": True},
         }
     ).encode()
-    plain = json.dumps({"inputs": {"x": array.tolist()}}).encode()
+    document = json.dumps({"inputs": {"x": array.tolist()}}).encode()
     return [
-        Case(score, {"content-type": "application/json"}, plain),
+        Case(score, {"content-type": "application/json"}, document),
         Case(score, {}, b'{"instances": [{"a": 1, "b": 2}, {"a": null, "b": "NaN"}]}'),
         Case(score, {}, json.dumps({"inputs": np.ones((1500, 2)).tolist()}).encode()),
         Case(score, {"content-type": "application/x-npy", "accept": "application/x-npy"}, stream.getvalue()),
-        Case(score, {"content-encoding": "gzip"}, gzip.compress(plain)),
+        Case(score, {"content-encoding": "gzip"}, gzip.compress(document)),
         Case(infer, {}, json.dumps({"inputs": [tensor | {"data": [1, 2, 3, 4]}], "id": "a"}).encode()),
         Case(infer, {LENGTH: str(len(head))}, head + array.tobytes()),
         Case(
@@ -69,8 +69,8 @@ def seeds() -> list[Case]:
     ]
 
 
-def mutated(rng: random.Random, case: Case) -> Case:
-    """The request with something wrong: in its bytes, in its lengths, or in what its headers say."""
+def mutate(rng: random.Random, case: Case) -> Case:
+    """Return the request with one to three random changes of its body or headers."""
     path, headers, body = case.path, dict(case.headers), bytearray(case.body)
     for _ in range(rng.randrange(1, 4)):
         at = rng.randrange(len(body) + 1)
@@ -80,7 +80,7 @@ def mutated(rng: random.Random, case: Case) -> Case:
             case 1 if at < len(body):
                 body[at] ^= 1 << rng.randrange(8)
             case 2:
-                body[at:at] = rng.choice(WORDS)
+                body[at:at] = rng.choice(TOKENS)
             case 3:
                 del body[at : at + rng.randrange(1, 9)]
             case 4:
@@ -102,32 +102,32 @@ def mutated(rng: random.Random, case: Case) -> Case:
 
 
 def memory_mb(pid: int) -> float:
-    """Resident memory of a process."""
+    """Return the resident memory of a process, in megabytes."""
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * 4096 / 1e6
 
 
 def test_mutations(package: Path, start_server: StartServer) -> None:
-    """No request is our failure, no worker exits, and memory stays flat; zip bombs are among them."""
+    """No mutated request or zip bomb causes a status of 500, ends the worker or makes its memory grow."""
     server = start_server(package, WEB_CONCURRENCY="1").wait_until_ready()
     (worker,) = server.workers()
-    rng, right = random.Random(5), seeds()
+    rng, valid = random.Random(5), valid_requests()
     bomb = Case("/score", {"content-encoding": "gzip"}, gzip.compress(b" " * 60_000_000, 1))
     statuses: Counter[int] = Counter()
-    settled = 0.0
+    baseline_mb = 0.0
     with closing(server.connect()) as connection:
         for number in range(COUNT):
-            case = bomb if number % 2000 == 1000 else mutated(rng, rng.choice(right))
+            case = bomb if number % 2000 == 1000 else mutate(rng, rng.choice(valid))
             connection.request("POST", case.path, case.body, case.headers)
-            reply: http.client.HTTPResponse = connection.getresponse()
-            reply.read()
-            statuses[reply.status] += 1
-            if number == SETTLED:
-                settled = memory_mb(worker)
+            response: http.client.HTTPResponse = connection.getresponse()
+            response.read()
+            statuses[response.status] += 1
+            if number == WARM_UP_COUNT:
+                baseline_mb = memory_mb(worker)
     assert statuses.keys() <= {200, 400, 413, 415}, statuses
     assert statuses[200] > COUNT / 50, statuses
     assert statuses[413] == COUNT // 2000
     assert server.workers() == [worker]
-    assert memory_mb(worker) - settled < MAX_GROWTH_MB
+    assert memory_mb(worker) - baseline_mb < MAX_GROWTH_MB
     assert server.stop() == 0
     assert "Traceback" not in server.log.read_text()

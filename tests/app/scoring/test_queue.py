@@ -9,7 +9,7 @@ from tests.conftest import MakeClient
 
 
 def test_queue_full_and_deadline(serve: MakeClient) -> None:
-    """While the model is busy, a request gets 503 with Retry-After if the queue is full, 504 if it is late."""
+    """A full queue is answered with 503 and Retry-After, a request past its deadline with 504."""
     client = serve(models.slow(), max_queue_rows=1, request_timeout_ms=100, batching="off")
     batcher = client.application.extensions["scorebox"].scorer.batcher
     rows = np.full((200, 1000), 0.5, np.float32)

@@ -20,9 +20,7 @@ BODY = {"inputs": [[1, 2]]}
     ],
 )
 @pytest.mark.parametrize("path", ["/score", "/healthz"])
-def test_echoed(
-    client: FlaskClient, path: str, sent: dict[str, str], echoed: tuple[str | None, ...]
-) -> None:
+def test_echoed(client: FlaskClient, path: str, sent: dict[str, str], echoed: tuple[str | None, ...]) -> None:
     """Every route echoes the request's ids, and generates an id if there is none."""
     response = (
         client.post(path, json=BODY, headers=sent) if path == "/score" else client.get(path, headers=sent)
