@@ -4,6 +4,7 @@ import http.client
 import json
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -67,6 +68,12 @@ class Server:
             connection.request(method, path, data, {"content-type": "application/json"})
             response = connection.getresponse()
             return response.status, response.read().decode()
+
+    def metric(self, sample: str) -> float:
+        """Return the value of a sample in /metrics, named with its labels; 0 if there is none."""
+        text = self.request("GET", "/metrics")[1]
+        match = re.search(rf"^{re.escape(sample)} (\S+)$", text, re.MULTILINE)
+        return float(match[1]) if match else 0.0
 
     def stop(self, sig: int = signal.SIGTERM) -> int:
         """Stop the service and return its exit code."""
