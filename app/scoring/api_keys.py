@@ -34,7 +34,7 @@ class ApiKeys:
         """Return the caller that the request's key belongs to.
 
         Args:
-            headers: with the key as `Authorization: Bearer …` or `x-api-key`; looked up by name in lower case.
+            headers: with the key as `Authorization: Bearer …` or `x-api-key`; names in lower case.
 
         Raises:
             Unauthorized: the key is missing or unknown.
@@ -92,7 +92,9 @@ def _read(path: Path) -> dict[str, str]:
             raise SettingsError(f"API_KEYS_FILE {path}, line {number}: expected caller:sha256-of-key")
         sha256 = match["sha256"].lower()
         if keys.setdefault(sha256, match["caller"]) != match["caller"]:
-            raise SettingsError(f"API_KEYS_FILE {path}, line {number}: the key also belongs to another caller")
+            raise SettingsError(
+                f"API_KEYS_FILE {path}, line {number}: the key also belongs to another caller"
+            )
     if not keys:
         raise SettingsError(f"API_KEYS_FILE {path} contains no key")
     return keys

@@ -11,7 +11,7 @@ MAX_CALLERS = 100
 OTHER = "other"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,99}")
 # https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_conn_man/headers, "XFCC": the workload's
-# identity is the certificate's URI; the last element describes the nearest proxy's client.
+# identity is the certificate's URI; the last element describes the nearest client.
 _QUOTED = re.compile(r'"(?:\\.|[^"\\])*"')
 _IDENTITY = re.compile(r"(?:^|[;,])\s*URI=([^;,]+)")
 
@@ -23,7 +23,7 @@ class Callers:
         """
         Args:
             api_keys: keys that callers must have; None disables authentication, and `header` is read instead.
-            header: name, in lower case, of a header in which the proxy in front sends the caller's name; if any.
+            header: name, in lower case, of the header with the caller's name from the proxy in front, if any.
         """
         self._api_keys = api_keys
         self._header = header
@@ -32,7 +32,7 @@ class Callers:
     def caller(self, headers: Mapping[str, str]) -> str:
         """Return the caller's name.
 
-        It is `anonymous` if there is no name, and `other` if the name is invalid or exceeds MAX_CALLERS.
+        It is `anonymous` if there is no name, `other` if it is invalid or MAX_CALLERS others are known.
 
         Args:
             headers: looked up by name in lower case.

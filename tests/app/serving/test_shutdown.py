@@ -54,9 +54,9 @@ def test_nothing_lost_at_sigterm(package: Path, start_server: StartServer) -> No
     for poster in posters:
         poster.start()
     time.sleep(1)
-    began = time.monotonic()
+    started = time.monotonic()
     assert server.stop() == 0
-    assert time.monotonic() - began < 25
+    assert time.monotonic() - started < 25
     for poster in posters:
         poster.join()
     total = sum((poster.outcomes for poster in posters), Counter[str]())

@@ -1,4 +1,4 @@
-"""The start: what is proven before the first request, and what is refused."""
+"""Verification of the model at the start, and packages that are refused."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from tests.conftest import write_package
 
 
 def sample(**outputs: Any) -> dict[str, Any]:
-    """A sample of the affine model."""
+    """Return a sample of the affine model."""
     return {"inputs": {"x": [[1, 2]]}, "outputs": outputs}
 
 
@@ -58,17 +58,17 @@ def sample(**outputs: Any) -> dict[str, Any]:
     ],
 )
 def test_sample_refused(tmp_path: Path, samples: Any, words: list[str]) -> None:
-    """A model that does not answer a sample as it should does not start; the message names what differs."""
+    """A failed or invalid sample stops the start with a message that names the difference."""
     path = write_package(tmp_path / "package", models.affine(), samples=samples)
-    with pytest.raises(ModelError) as error_line:
+    with pytest.raises(ModelError) as error:
         create_app(Settings(model_path=path, web_concurrency=1))
     for word in words:
-        assert word in str(error_line.value)
-    assert "tiny/3@sha256:" in str(error_line.value)
+        assert word in str(error.value)
+    assert "tiny/3@sha256:" in str(error.value)
 
 
-def test_samples_of_every_kind(tmp_path: Path) -> None:
-    """Within tolerance, NaN for NaN, strings and labels exactly: such samples pass."""
+def test_valid_samples(tmp_path: Path) -> None:
+    """Samples pass with outputs within the tolerance, equal strings, or NaN where NaN is expected."""
     write_package(
         tmp_path / "a",
         models.identity(TensorProto.DOUBLE),
@@ -85,30 +85,30 @@ def test_samples_of_every_kind(tmp_path: Path) -> None:
 
 
 def damage_model(path: Path) -> None:
-    """One bit of the model flips."""
+    """Flip a bit of the model."""
     data = bytearray((path / MODEL_FILE).read_bytes())
     data[-1] ^= 1
     (path / MODEL_FILE).write_bytes(data)
 
 
 def truncate_model(path: Path) -> None:
-    """The model ends early."""
+    """Truncate the model."""
     data = (path / MODEL_FILE).read_bytes()
     (path / MODEL_FILE).write_bytes(data[: len(data) // 2])
 
 
 def add_file(path: Path) -> None:
-    """A file comes in that nobody published."""
+    """Add a file that is not in the manifest."""
     (path / "weights.bin").write_bytes(b"x")
 
 
 def drop_samples(path: Path) -> None:
-    """A listed file is gone."""
+    """Remove a file that is in the manifest."""
     (path / "samples.json").unlink()
 
 
 def change(**fields: Any) -> Callable[[Path], None]:
-    """Fields of the manifest that are not as they should be."""
+    """Return a function that changes fields of the manifest."""
 
     def damage(path: Path) -> None:
         manifest = json.loads((path / "manifest.json").read_text())
@@ -135,7 +135,7 @@ def change(**fields: Any) -> Callable[[Path], None]:
     ],
 )
 def test_package_refused(package: Path, damage: Any, words: str) -> None:
-    """A package that is not what its manifest says does not start."""
+    """A package that differs from its manifest, or whose manifest is invalid, stops the start."""
     damage(package)
     with pytest.raises(ModelError, match=words):
         create_app(Settings(model_path=package, web_concurrency=1))
@@ -143,7 +143,7 @@ def test_package_refused(package: Path, damage: Any, words: str) -> None:
 
 @pytest.mark.parametrize("data", [b"", b"not a model", models.affine()[:50]])
 def test_not_a_model(tmp_path: Path, data: bytes) -> None:
-    """A file that ONNX Runtime cannot load is refused with its own words."""
+    """A file that ONNX Runtime cannot load is refused with a message that names package and file."""
     path = tmp_path / "model.onnx"
     path.write_bytes(data)
     with pytest.raises(
@@ -152,24 +152,24 @@ def test_not_a_model(tmp_path: Path, data: bytes) -> None:
         create_app(Settings(model_path=path, web_concurrency=1))
 
 
-def test_provider_that_is_not_there(package: Path) -> None:
-    """An execution provider that this build lacks is named, with those it has."""
+def test_unavailable_provider(package: Path) -> None:
+    """An execution provider that ONNX Runtime lacks is refused with a list of the available ones."""
     settings = Settings(model_path=package, providers=("CUDAExecutionProvider",), web_concurrency=1)
     with pytest.raises(ModelError, match=r"PROVIDERS names CUDAExecutionProvider; .*CPUExecutionProvider"):
         create_app(settings)
 
 
 def test_lone_file(tmp_path: Path) -> None:
-    """A lone .onnx file is served as version 0, with the file's digest."""
+    """A lone .onnx file is served as version 0 with an empty manifest."""
     path = tmp_path / "churn.onnx"
     path.write_bytes(models.affine())
-    reply = create_app(Settings(model_path=path, web_concurrency=1)).test_client().get("/model").get_json()
-    assert (reply["name"], reply["version"], reply["manifest"]) == ("churn", "0", {})
-    assert reply["inputs"] == [{"name": "x", "datatype": "FP32", "shape": ["batch", 2]}]
+    response = create_app(Settings(model_path=path, web_concurrency=1)).test_client().get("/model").get_json()
+    assert (response["name"], response["version"], response["manifest"]) == ("churn", "0", {})
+    assert response["inputs"] == [{"name": "x", "datatype": "FP32", "shape": ["batch", 2]}]
 
 
-def test_session_as_set(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The session has the threads of the settings, never falls back, and ONNX Runtime's telemetry is off."""
+def test_session_options(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The session has the configured threads, and ONNX Runtime's fallback and telemetry are disabled."""
     model = (
         create_app(Settings(model_path=package, intra_op_num_threads=3)).extensions["scorebox"].model.model
     )

@@ -1,4 +1,4 @@
-"""The workers share the connections evenly, and none waits for a worker that cannot take it."""
+"""Workers share connections evenly, and no connection waits for a worker that cannot accept it."""
 
 import os
 import resource
@@ -25,7 +25,7 @@ REQUEST = b"POST /score HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%b" % (
 
 @pytest.fixture
 def server(package: Path, start_server: StartServer) -> Iterator[Server]:
-    """Two workers, both ready."""
+    """Provide two ready workers; check that they end without a traceback."""
     server = start_server(package, WEB_CONCURRENCY="2").wait_until_ready()
     wait_for_workers(server, 2)
     yield server
@@ -34,30 +34,30 @@ def server(package: Path, start_server: StartServer) -> Iterator[Server]:
 
 
 def wait_for_workers(server: Server, number: int) -> None:
-    """Waits until so many workers accept: of as many connections at once, each has one."""
+    """Wait until a number of workers accept: each gets one of as many connections."""
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
         with ExitStack() as opened:
             connect(server, opened, number)
-            if list(shares(server).values()) == [1] * number:
+            if list(connection_counts(server).values()) == [1] * number:
                 break
         time.sleep(0.05)
     else:
-        pytest.fail(f"not all of {number} workers accept:\n{server.log.read_text()}")
-    wait_until_left(server)
+        pytest.fail(f"expected {number} workers to accept:\n{server.log.read_text()}")
+    wait_until_closed(server)
 
 
-def wait_until_left(server: Server) -> None:
-    """Waits until no worker has a connection."""
+def wait_until_closed(server: Server) -> None:
+    """Wait until no worker has a connection."""
     deadline = time.monotonic() + 20
-    while any(shares(server).values()):
+    while any(connection_counts(server).values()):
         assert time.monotonic() < deadline
         time.sleep(0.02)
 
 
 @contextmanager
-def stopped(*workers: int) -> Iterator[None]:
-    """Keeps workers from doing anything."""
+def suspended(*workers: int) -> Iterator[None]:
+    """Suspend workers within the context."""
     for pid in workers:
         os.kill(pid, signal.SIGSTOP)
     try:
@@ -68,7 +68,7 @@ def stopped(*workers: int) -> Iterator[None]:
 
 
 def connect(server: Server, opened: ExitStack, number: int, pause_s: float = 0.0) -> list[socket.socket]:
-    """New connections, each of which has had an answer."""
+    """Open connections and send a request on each; return them after the responses."""
     connections = []
     for _ in range(number):
         connections.append(socket.create_connection(("127.0.0.1", server.port), timeout=10))
@@ -81,39 +81,40 @@ def connect(server: Server, opened: ExitStack, number: int, pause_s: float = 0.0
     return connections
 
 
-def shares(server: Server) -> dict[int, int]:
-    """How many connections each worker has: of those to the service's port that are established, its own."""
+def connection_counts(server: Server) -> dict[int, int]:
+    """Return the number of established connections to the service's port for each worker."""
     table = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    ours = {row[9] for row in table if row[1].endswith(f":{server.port:04X}") and row[3] == "01"}
+    established = {row[9] for row in table if row[1].endswith(f":{server.port:04X}") and row[3] == "01"}
     counts = {}
     for pid in server.workers():
         counts[pid] = 0
-        # What is closed meanwhile, or belongs to a worker that is gone.
+        # The worker or the connection may have ended in the meantime.
         with suppress(FileNotFoundError, PermissionError):
             for file in Path(f"/proc/{pid}/fd").iterdir():
                 with suppress(FileNotFoundError):
-                    counts[pid] += str(file.readlink()).removeprefix("socket:[").removesuffix("]") in ours
+                    inode = str(file.readlink()).removeprefix("socket:[").removesuffix("]")
+                    counts[pid] += inode in established
     return counts
 
 
 @pytest.mark.parametrize("pause_s", [0.0, 0.01], ids=["at_once", "one_by_one"])
 def test_connections_are_shared(server: Server, pause_s: float) -> None:
-    """However they come, half of the connections are each worker's; a quarter more at most.
+    """Each worker has half of the connections, at most a quarter more than the other one.
 
-    Once in three times a worker may have had to wait for a CPU.
+    One of three rounds may fail, because a worker may have waited for a CPU.
     """
     rounds = []
     for _ in range(3):
         with ExitStack() as opened:
             connect(server, opened, 32, pause_s)
-            rounds.append(sorted(shares(server).values()))
-        wait_until_left(server)
-    assert [sum(each) for each in rounds] == [32] * 3
-    assert sum(more <= fewer * 1.25 + 1 for fewer, more in rounds) >= 2, rounds
+            rounds.append(sorted(connection_counts(server).values()))
+        wait_until_closed(server)
+    assert [sum(counts) for counts in rounds] == [32] * 3
+    assert sum(high <= low * 1.25 + 1 for low, high in rounds) >= 2, rounds
 
 
-def test_after_a_kill(server: Server) -> None:
-    """A worker that takes a killed one's place gets the connections that come next."""
+def test_killed_worker(server: Server) -> None:
+    """The worker that replaces a killed one gets the next connections."""
     with ExitStack() as opened:
         connect(server, opened, 16)
         killed = server.workers()[0]
@@ -121,30 +122,30 @@ def test_after_a_kill(server: Server) -> None:
         time.sleep(0.1)
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:
-            began = time.monotonic()
+            started = time.monotonic()
             connect(server, opened, 1)
-            # Nobody waits for the dead.
-            assert time.monotonic() - began < 1
-            now = shares(server)
-            if killed not in now and len(now) == 2 and min(now.values()) >= 4:
+            # No connection may wait for the killed worker.
+            assert time.monotonic() - started < 1
+            counts = connection_counts(server)
+            if killed not in counts and len(counts) == 2 and min(counts.values()) >= 4:
                 break
             time.sleep(0.05)
         else:
-            pytest.fail(f"connections: {shares(server)}")
+            pytest.fail(f"connections: {connection_counts(server)}")
 
 
-def test_worker_that_hangs(server: Server) -> None:
-    """Connections that a worker with fewer does not take are taken by one with more, at once."""
+def test_hanging_worker(server: Server) -> None:
+    """Connections that a hanging worker does not accept are accepted by the other one at once."""
     pid = server.workers()[0]
-    with stopped(pid), ExitStack() as opened:
-        began = time.monotonic()
+    with suspended(pid), ExitStack() as opened:
+        started = time.monotonic()
         connect(server, opened, 50)
-        assert time.monotonic() - began < 2
-        assert shares(server)[pid] == 0
+        assert time.monotonic() - started < 2
+        assert connection_counts(server)[pid] == 0
 
 
 def send_many(server: Server, opened: ExitStack, number: int) -> list[socket.socket]:
-    """New connections with a request each, whose answers nobody has read."""
+    """Open connections and send a request on each; return them before any response is read."""
     connections = [
         opened.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=20))
         for _ in range(number)
@@ -154,25 +155,25 @@ def send_many(server: Server, opened: ExitStack, number: int) -> list[socket.soc
     return connections
 
 
-def test_many_at_once(server: Server) -> None:
-    """More connections than asyncio's own backlog of 100 wait for workers that are busy."""
+def test_backlog(server: Server) -> None:
+    """More connections than asyncio's default backlog of 100 can wait for busy workers."""
     with ExitStack() as opened:
-        with stopped(*server.workers()):
-            began = time.monotonic()
+        with suspended(*server.workers()):
+            started = time.monotonic()
             connections = send_many(server, opened, 400)
-            # One that finds no place is tried again after a second.
-            assert time.monotonic() - began < 0.9
+            # The kernel retries a connection after a second if the backlog is full.
+            assert time.monotonic() - started < 0.9
         for connection in connections:
             assert connection.recv(4096).startswith(b"HTTP/1.1 200 ")
 
 
-def test_connections_that_wait_at_sigterm(package: Path, start_server: StartServer) -> None:
-    """What nobody has taken yet when all are told to stop is answered, also if another worker had fewer."""
+def test_waiting_connections_at_sigterm(package: Path, start_server: StartServer) -> None:
+    """Connections not yet accepted at SIGTERM are answered, also if a hanging worker has fewer."""
     server = start_server(package, WEB_CONCURRENCY="2", DRAIN_DELAY_S="0").wait_until_ready()
     wait_for_workers(server, 2)
     hanging, working = server.workers()
-    with stopped(hanging), ExitStack() as opened:
-        with stopped(working):
+    with suspended(hanging), ExitStack() as opened:
+        with suspended(working):
             connections = send_many(server, opened, 400)
             server.process.terminate()
             time.sleep(0.5)
@@ -181,24 +182,24 @@ def test_connections_that_wait_at_sigterm(package: Path, start_server: StartServ
     assert server.process.wait(timeout=20) == 0
 
 
-def test_reload_has_new_connections_go_to_new_workers(package: Path, start_server: StartServer) -> None:
-    """Workers that drain have fewer and fewer connections, and leave those that come to the new ones."""
+def test_reload_moves_new_connections(package: Path, start_server: StartServer) -> None:
+    """During a reload new connections go to the new workers while the old ones drain."""
     server = start_server(package, WEB_CONCURRENCY="2", DRAIN_DELAY_S="20").wait_until_ready()
     wait_for_workers(server, 2)
     server.process.send_signal(signal.SIGHUP)
     deadline = time.monotonic() + 10
-    announced = 40
-    while announced > 2 and time.monotonic() < deadline:
+    closing_count = 40
+    while closing_count > 2 and time.monotonic() < deadline:
         time.sleep(0.1)
         with ExitStack() as opened:
-            replies = [connection.recv(4096) for connection in send_many(server, opened, 40)]
-        announced = sum(b"Connection: close" in reply for reply in replies)
-    assert announced <= 2
-    assert len(server.workers()) == 4  # so the old ones are still there
+            responses = [connection.recv(4096) for connection in send_many(server, opened, 40)]
+        closing_count = sum(b"Connection: close" in response for response in responses)
+    assert closing_count <= 2
+    assert len(server.workers()) == 4  # the old ones still run
 
 
 def test_abort(server: Server) -> None:
-    """A worker that gunicorn aborts, since it was silent for too long, is replaced; the others stay."""
+    """A worker that gunicorn aborts after a timeout is replaced, and the other one keeps running."""
     aborted, other = server.workers()
     os.kill(aborted, signal.SIGABRT)
     deadline = time.monotonic() + 20
@@ -209,8 +210,8 @@ def test_abort(server: Server) -> None:
     assert other in server.workers()
 
 
-def test_places() -> None:
-    """Every worker has a place of its own for its count, and a dead one's is free again."""
+def test_slots() -> None:
+    """Each worker has a slot of its own for its count, and a slot that is released is used again."""
     workers = [Worker(age, os.getpid(), [], None, 30, Config(), None) for age in (1, 2)]
     release_slot(workers[0])
     workers.append(Worker(3, os.getpid(), [], None, 30, Config(), None))
@@ -221,15 +222,15 @@ def test_places() -> None:
         worker.tmp.close()
 
 
-def test_no_descriptors_left(package: Path, start_server: StartServer) -> None:
-    """A worker that may open no more files says so, keeps what it has, and takes the rest when it can."""
+def test_out_of_descriptors(package: Path, start_server: StartServer) -> None:
+    """A worker without free descriptors logs that, keeps its connections, and accepts more later."""
     server = start_server(package, WEB_CONCURRENCY="1").wait_until_ready()
     assert server.request("POST", "/score", {"inputs": [[1, 2]]})[0] == 200
     (pid,) = server.workers()
     highest = max(int(file.name) for file in Path(f"/proc/{pid}/fd").iterdir())
     soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
     with ExitStack() as opened:
-        (kept,) = connect(server, opened, 1)
+        (accepted,) = connect(server, opened, 1)
         resource.prlimit(pid, resource.RLIMIT_NOFILE, (highest + 2, hard))
         waiting = [
             opened.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=10))
@@ -242,8 +243,8 @@ def test_no_descriptors_left(package: Path, start_server: StartServer) -> None:
             time.sleep(0.05)
         (line,) = {line["message"] for line in server.lines() if line["level"] == "error"}
         assert line == "cannot accept connections, trying again in 1 s: [Errno 24] Too many open files"
-        kept.sendall(REQUEST)
-        assert kept.recv(4096).startswith(b"HTTP/1.1 200 ")
+        accepted.sendall(REQUEST)
+        assert accepted.recv(4096).startswith(b"HTTP/1.1 200 ")
         time.sleep(2 * RETRY_S)
         assert sum("cannot accept" in line["message"] for line in server.lines()) <= 4
         resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
@@ -253,7 +254,7 @@ def test_no_descriptors_left(package: Path, start_server: StartServer) -> None:
 
 
 def test_tls(package: Path, tmp_path: Path, start_server: StartServer) -> None:
-    """gunicorn's own setting for TLS is kept; a client that does not speak it costs nothing."""
+    """gunicorn's TLS settings work, and a client without TLS is disconnected."""
     key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
     command = ["openssl", "req", "-x509", "-newkey", "ed25519", "-nodes", "-subj", "/CN=localhost"]
     files = ["-keyout", str(key), "-out", str(certificate)]
@@ -267,7 +268,7 @@ def test_tls(package: Path, tmp_path: Path, start_server: StartServer) -> None:
     with closing(HTTPSConnection("localhost", server.port, timeout=10, context=context)) as client:
         client.request("POST", "/score", BODY)
         assert client.getresponse().status == 200
-    began = time.monotonic()
+    started = time.monotonic()
     assert server.stop() == 0
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - started < 10
     assert "Traceback" not in server.log.read_text()
