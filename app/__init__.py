@@ -19,7 +19,7 @@ def create_app(settings: "Settings | None" = None) -> "Flask":
         settings: read from the environment by default.
 
     Raises:
-        StartupError: a setting, the package or the model is wrong; the message says what and where.
+        StartupError: a setting, the package or the model is invalid; the message has the details.
     """
     # Imported here, so that `import app` alone stays small, as in gunicorn's master.
     from flask import Flask
@@ -30,7 +30,7 @@ def create_app(settings: "Settings | None" = None) -> "Flask":
 
     service = start(settings or Settings.from_environ(os.environ))
     app = Flask(__name__, static_folder=None)
-    # A path is matched exactly, never redirected: `//score` must not reach what `/score` does.
+    # Match paths exactly and redirect none: `//score` must not be routed like `/score`.
     app.url_map.merge_slashes = False
     # Flask's own response to OPTIONS would have no id and no model headers.
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False

@@ -48,11 +48,11 @@ class Service:
 
     @property
     def model(self) -> ServedModel:
-        """The model that answers."""
+        """The served model."""
         return self.verified.model
 
     def needs_tensors(self) -> bool:
-        """Whether the observers need the inputs and outputs of the next requests."""
+        """Return whether the observers need the inputs and outputs of the next requests."""
         return self.settings.log_payloads == "on" or self.drift.is_due()
 
     @property
@@ -65,7 +65,7 @@ def start(settings: Settings) -> Service:
     """Load and verify the model, and create the service.
 
     Raises:
-        StartupError: a setting, the package or the model is wrong.
+        StartupError: a setting, the package or the model is invalid.
     """
     settings = settings.resolved()
     verified = load_and_verify(settings)

@@ -1,6 +1,6 @@
 """Settings, read once from the environment.
 
-The name of a field in capitals is its environment variable. Each field has its unit in its name, a default
+A field's name in capitals is the name of its environment variable. Each field has its unit in its name, a default
 that is safe in production, and a line of help. `./scripts/docs` writes them into `docs/settings.md`.
 """
 

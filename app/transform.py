@@ -1,7 +1,7 @@
 """Pre- and post-processing hooks for your own code.
 
-The class below has none, and the service then calls nothing. Prefer operators in the model's graph if they
-can do the work: they are versioned with the model. docs/models.md compares the two; `examples/` has both.
+The class below defines no hooks. Prefer operators in the model's graph if they can do the work: they are
+versioned with the model. docs/models.md compares the two; `examples/` has both.
 
 To add your own code, replace the class. Define what a request contains in `inputs` and what a response
 contains in `outputs`: validation, the API's description, samples, the self-test and the try-it page use them.

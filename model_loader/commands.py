@@ -91,7 +91,8 @@ def run_optimize(args: Namespace) -> CommandResult:
     package = verify_package(args.directory)
     changed = optimize(package)
     path = optimized_path(args.directory)
-    text = f"optimized {package} into {path}" if changed else f"{path} is {package}, optimized already"
+    written = f"optimized {package} into {path}"
+    text = written if changed else f"{path} already has the optimized model of {package}"
     return CommandResult(text, {"digest": package.digest, "changed": changed})
 
 

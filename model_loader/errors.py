@@ -1,7 +1,7 @@
 """Exceptions of the loader.
 
 LoaderError            the message says what to do; the command line prints it and exits with 1
-├── PackageError       a package on disk is invalid, or is not what its manifest says
+├── PackageError       a package on disk is invalid, or differs from its manifest
 ├── GateError          the limits for a model's metrics cannot be used
 └── StoreError         the store cannot be reached, or rejects the request
     ├── NotFoundError  no such model, version or stage in the store
@@ -14,7 +14,7 @@ class LoaderError(Exception):
 
 
 class PackageError(LoaderError):
-    """A package on disk is invalid, or is not what its manifest says."""
+    """A package on disk is invalid, or differs from its manifest."""
 
 
 class GateError(LoaderError):

@@ -1,1 +1,1 @@
-"""Take a built image into production and back: canary gate, release record, status, rollback."""
+"""Release built images to production: canary gate, release record, status, rollback."""

@@ -1,4 +1,4 @@
-"""`python -m release`: exit code 0 done, 1 refused with a message on stderr, 2 usage, 3 not enough data."""
+"""`python -m release`: exit code 0 done, 1 failed or rejected, 2 wrong usage, 3 not enough data."""
 
 import argparse
 import re
@@ -28,7 +28,7 @@ environment:
   MODEL_STORE        store that has the ledger; default: the one that model.lock names
   MODEL_PUBLISHER    name for entries in releases.jsonl and the ledger; default: user@host
 
-exit codes: 0 done, 1 refused (the message says why), 2 usage, 3 not enough data
+exit codes: 0 done, 1 failed or rejected (the message gives the reason), 2 wrong usage, 3 not enough data
 """
 
 
@@ -36,7 +36,7 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the parser. Each command sets `run` to the function that runs it."""
     parser = argparse.ArgumentParser(
         prog="python -m release",
-        description="Take a built image into production and back.",
+        description="Release built images to production, and roll them back.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,

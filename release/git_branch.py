@@ -95,5 +95,5 @@ def _identity(author: str) -> list[str]:
 
 
 def _git(*args: str, text: str | None = None, environ: Mapping[str, str] | None = None) -> str:
-    # Fail instead of waiting for a password: nobody is there to type it on a build agent.
+    # Fail instead of waiting for a password, which nobody can enter on a build agent.
     return run("git", *args, text=text, environ={"GIT_TERMINAL_PROMPT": "0", **(environ or {})})

@@ -107,13 +107,13 @@ def read_reported_digest(url: str) -> str:
     """Return the digest of the model that a pod reports at `/model`.
 
     Raises:
-        ReleaseError: the pod does not answer, or the answer has no digest.
+        ReleaseError: the pod does not answer, or its response has no digest.
     """
     try:
         with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(
             f"{url}/model", timeout=TIMEOUT_S
-        ) as reply:
-            return str(json.load(reply)["digest"])
+        ) as response:
+            return str(json.load(response)["digest"])
     except (OSError, ValueError, KeyError) as exc:
         raise ReleaseError(f"{url}/model does not answer: {exc!r}") from exc
 

@@ -69,8 +69,8 @@ class Prometheus:
                 case {"status": "error", "error": str(error)}:
                     raise NotEnoughData(f"Prometheus at {self.url} rejected the query: {error}")
         except (ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError) as exc:
-            raise NotEnoughData(f"the answer of {self.url} is not one of Prometheus: {exc}") from exc
-        raise NotEnoughData(f"the answer of {self.url} is not one of Prometheus: expected a vector")
+            raise NotEnoughData(f"{self.url} did not answer like Prometheus: {exc}") from exc
+        raise NotEnoughData(f"{self.url} did not answer like Prometheus: expected a vector")
 
     def _send(self, query: str) -> bytes:
         headers = {}
@@ -80,8 +80,8 @@ class Prometheus:
             f"{self.url}/api/v1/query", urllib.parse.urlencode({"query": query}).encode(), headers
         )
         try:
-            with urllib.request.build_opener(_NoRedirect).open(request, timeout=TIMEOUT_S) as reply:
-                content: bytes = reply.read()
+            with urllib.request.build_opener(_NoRedirect).open(request, timeout=TIMEOUT_S) as response:
+                content: bytes = response.read()
                 return content
         except urllib.error.HTTPError as exc:
             # Prometheus describes an error in a query in the body of a 400 or 422.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 ERRORS = 'status=~"5..",status!~"503|504"'
 SHED = 'reason=~"queue_full|deadline|not_ready"'
 SCORING = 'method="POST",url_rule=~"/score|/v2/.+/infer"'
-# No stable pod for this long: there is no stable release yet. For less: it is down.
+# If there was no stable pod for this long, there is no stable release yet; if for less, it is down.
 HISTORY = "1d"
 # An empty bin in one of the distributions would make the index infinite.
 MIN_SHARE = 1e-4

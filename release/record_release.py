@@ -55,7 +55,7 @@ def write_record(release: Release, stage: str) -> str:
     def change(tip: str) -> Mapping[str, str]:
         text = git_branch.read(tip, LOG_FILE) or ""
         releases = parse(text)
-        # Our line is there already if a push succeeded but its answer was lost.
+        # Our line is there already if a push succeeded but its response was lost.
         if release not in releases and not (releases and release.repeats(releases[-1])):
             text += release.to_line()
         return {LOG_FILE: text, LOCK_FILE: lock_text(lock)}

@@ -16,7 +16,7 @@ from release.record_release import LOCK_FILE, PRODUCTION, find_store, read_lock
 from release.release_log import LOG_FILE, parse
 
 LEDGER = f"ledger ({PRODUCTION})"
-IMAGE = "image last released"
+IMAGE = "last released image"
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Status:
 
 
 def collect() -> list[Status]:
-    """Return the status of the ledger, the lock, the image last released and every pod.
+    """Return the status of the ledger, the lock, the last released image and every pod.
 
     A source that cannot be read has a status too, with the error.
     """

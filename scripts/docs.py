@@ -1,4 +1,4 @@
-"""Generate the tables in README.md and docs/ that repeat what the code knows.
+"""Generate the tables in README.md and docs/ whose content is defined in the code.
 
 The lines between `<!-- generated: NAME -->` and `<!-- end -->` are the output of the function `TABLES[NAME]`.
 Everything else in a page is written by hand.

@@ -10,7 +10,7 @@ from model_loader.package import SAMPLES_FILE
 
 
 def main() -> int:
-    """Load the model as a worker does, and run its self-test."""
+    """Load the model as a worker does, run its self-test, and return the exit code."""
     try:
         verified = load_and_verify(Settings.from_environ(os.environ).resolved())
     except StartupError as exc:

@@ -50,9 +50,9 @@ def smoke(urls: Sequence[str], package: Package, *, wait_s: float = 0) -> int:
     deadline = monotonic() + wait_s
     for url in urls:
         _wait_until_ready(url, deadline)
-    replies = [_check(url, package, samples) for url in urls]
-    for url, others in zip(urls, replies, strict=True):
-        for index, (first, other) in enumerate(zip(replies[0], others, strict=True)):
+    responses = [_check(url, package, samples) for url in urls]
+    for url, others in zip(urls, responses, strict=True):
+        for index, (first, other) in enumerate(zip(responses[0], others, strict=True)):
             if first != other:
                 raise SmokeError(f"sample {index}: {urls[0]} returned {first!r}, {url} returned {other!r}")
     return len(samples)
@@ -71,7 +71,7 @@ def _wait_until_ready(url: str, deadline: float) -> None:
 
 
 def _check(url: str, package: Package, samples: Sequence[Sample]) -> list[bytes]:
-    """Check one service, and return the bodies of its replies to the samples."""
+    """Check one service, and return the bodies of its responses to the samples."""
     about = _parse(
         url, "GET /model", _expect(url, "GET /model", 200, _request(url, "/model")), "digest", "outputs"
     )
@@ -79,19 +79,19 @@ def _check(url: str, package: Package, samples: Sequence[Sample]) -> list[bytes]
         got = f"{about.get('name')}/{about.get('version')}@{about['digest']}"
         raise SmokeError(f"{url}: expected {package}, got {got}")
     specs = {spec["name"]: TensorSpec(spec["name"], spec["datatype"], None) for spec in about["outputs"]}
-    replies = []
+    responses = []
     for index, sample in enumerate(samples):
         # The body contains the id, so replicas return identical bytes only for the same id.
-        reply = _request(url, "/score", {"inputs": sample.inputs}, {"x-request-id": f"smoke-{index}"})
-        replies.append(_expect(url, f"sample {index}", 200, reply))
-        _compare(url, index, sample, _parse(url, f"sample {index}", replies[-1], "outputs")["outputs"], specs)
+        response = _request(url, "/score", {"inputs": sample.inputs}, {"x-request-id": f"smoke-{index}"})
+        responses.append(_expect(url, f"sample {index}", 200, response))
+        _compare(url, index, sample, _parse(url, f"sample {index}", responses[-1], "outputs")["outputs"], specs)
     error = _expect(url, "invalid request", 400, _request(url, "/score", {"inputs": {"no such input": 0}}))
     if b"no such input" not in error:
         raise SmokeError(f"{url}: expected an error that names the unknown input, got {error!r}")
     metrics = _expect(url, "GET /metrics", 200, _request(url, "/metrics")).decode()
     if not any(line.startswith("model_info{") and package.digest in line for line in metrics.splitlines()):
         raise SmokeError(f"{url}: /metrics has no model_info with {package.digest}")
-    return replies
+    return responses
 
 
 def _compare(
@@ -111,15 +111,15 @@ def _compare(
 def _request(
     url: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None
 ) -> tuple[int, bytes]:
-    """Send a request, and return the reply's status and body."""
+    """Send a request, and return the response's status and body."""
     data = None if body is None else json.dumps(body).encode()
     key = {"x-api-key": os.environ["API_KEY"]} if os.environ.get("API_KEY") else {}
     request = urllib.request.Request(  # noqa: S310 (main accepts http and https only)
         url + path, data, {"content-type": "application/json", **key, **(headers or {})}
     )
     try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as reply:  # noqa: S310
-            return reply.status, reply.read()
+        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:  # noqa: S310
+            return response.status, response.read()
     except urllib.error.HTTPError as exc:
         with exc:
             return exc.code, exc.read()
@@ -142,15 +142,15 @@ def _parse(url: str, what: str, body: bytes, *members: str) -> Any:
     return document
 
 
-def _expect(url: str, what: str, status: int, reply: tuple[int, bytes]) -> bytes:
-    """Return a reply's body.
+def _expect(url: str, what: str, status: int, response: tuple[int, bytes]) -> bytes:
+    """Return a response's body.
 
     Raises:
-        SmokeError: the reply has another status.
+        SmokeError: the response has another status.
     """
-    if reply[0] != status:
-        raise SmokeError(f"{url}: {what}: expected status {status}, got {reply[0]}: {reply[1][:300]!r}")
-    return reply[1]
+    if response[0] != status:
+        raise SmokeError(f"{url}: {what}: expected status {status}, got {response[0]}: {response[1][:300]!r}")
+    return response[1]
 
 
 def _locked_package(model: Path, lock: Path) -> Package:

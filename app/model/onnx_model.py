@@ -35,7 +35,7 @@ class Model:
         package: the model package, with its digest.
         inputs: name → spec of all inputs, including those with a default.
         outputs: name → spec of all outputs, in the graph's order.
-        batched_inputs: names of the inputs whose first dimension is free, as a batch's is.
+        batched_inputs: names of the inputs whose first dimension can be a batch: its size is not fixed.
         session: the ONNX Runtime session.
     """
 
@@ -66,7 +66,7 @@ class Model:
 
     @property
     def has_batched_outputs(self) -> bool:
-        """Whether the first dimension of every output is free, as a batch's is."""
+        """Whether the first dimension of every output can be a batch: its size is not fixed."""
         return all(_has_free_rows(spec) for spec in self.outputs.values())
 
     def infer(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
@@ -104,7 +104,7 @@ class Model:
 
 
 def _has_free_rows(spec: TensorSpec) -> bool:
-    """Return whether the first dimension has no fixed size, as a batch's has none."""
+    """Return whether a tensor has a first dimension without a fixed size, which can be a batch."""
     return "(" not in spec.datatype and spec.shape is not None and not isinstance(spec.shape[0], int)
 
 

@@ -22,14 +22,14 @@ class ServedModel:
         model: the ONNX model.
         package: the model package, with its digest.
         name: the package's name.
-        version: the package's version, as a string like in the protocols.
+        version: the package's version, as a string, as in the protocols.
         inputs: name → spec of a request's inputs.
         outputs: name → spec of a response's outputs.
         features: column names of a single two-dimensional input, if the package has them.
-        before: pre-processing hook: converts a request's inputs to the model's; None without one.
-            Raises RequestError.
-        after: post-processing hook: converts the model's outputs to the response's; None without one.
-            Raises RequestError.
+        before: pre-processing hook, which converts a request's inputs to the model's and may raise
+            RequestError; None if there is none.
+        after: post-processing hook, which converts the model's outputs to the response's and may raise
+            RequestError; None if there is none.
     """
 
     def __init__(self, model: Model) -> None:

@@ -10,7 +10,7 @@ from app.transform import NamedValues
 
 
 class TransformExecutor:
-    """Run `before` and `after` on threads: as many calls of each at once as there are inferences."""
+    """Run the hooks `before` and `after` on threads, each on a pool of its own."""
 
     def __init__(self, threads: int, max_waiting: int) -> None:
         """

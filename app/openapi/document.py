@@ -37,7 +37,7 @@ def build(model: ServedModel, samples: tuple[Sample, ...], settings: Settings) -
         "schemas": {
             **score.component_schemas(model),
             "ScoreRequest": score.request_schema(model),
-            "ScoreReply": score.reply_schema(model),
+            "ScoreReply": score.response_schema(model),
             "Error": score.error_schema(model),
         },
         "headers": {
@@ -70,9 +70,9 @@ def build(model: ServedModel, samples: tuple[Sample, ...], settings: Settings) -
 
 
 def _score(model: ServedModel, samples: tuple[Sample, ...]) -> dict[str, Any]:
-    requests, replies = examples.by_form(model, samples)
+    requests, responses = examples.by_form(model, samples)
     request = parts.json(parts.schema_ref("ScoreRequest"), requests) | _npy(single_input(model.inputs))
-    reply = parts.json(parts.schema_ref("ScoreReply"), replies) | _npy(*model.outputs.values())
+    response = parts.json(parts.schema_ref("ScoreReply"), responses) | _npy(*model.outputs.values())
     operation = {
         "operationId": "score",
         "tags": ["Scoring"],
@@ -81,7 +81,7 @@ def _score(model: ServedModel, samples: tuple[Sample, ...]) -> dict[str, Any]:
         "rows (`instances`).",
         "requestBody": {"required": True, "content": request},
         "responses": {
-            "200": parts.response("The model's outputs.", reply),
+            "200": parts.response("The model's outputs.", response),
             **parts.error_responses(*parts.SCORING_ERRORS),
         },
         "x-guarded": True,
@@ -149,7 +149,7 @@ def _documentation() -> dict[str, Any]:
         "name": "version",
         "in": "query",
         "schema": {"type": "string", "enum": ["2", "3", "3.1"], "default": "2"},
-        "description": "Of the OpenAPI specification.",
+        "description": "Version of the OpenAPI specification.",
     }
     anything = parts.json({"type": "object"})
     openapi = parts.get("openapi", "Get this document", "This document in OpenAPI 3.1.", anything)

@@ -100,22 +100,22 @@ def _operation(operation: Json, headers: Json) -> Json:
         body = {"name": "body", "in": "body", "required": True, "schema": _schema(media["schema"])}
         converted |= {"consumes": [media_type], "parameters": [*converted["parameters"], body]}
     converted["produces"] = sorted(
-        {kind for reply in operation["responses"].values() for kind in reply.get("content", ())}
+        {kind for response in operation["responses"].values() for kind in response.get("content", ())}
     )
     converted["responses"] = {
-        status: _response(reply, headers) for status, reply in operation["responses"].items()
+        status: _response(response, headers) for status, response in operation["responses"].items()
     }
     return converted
 
 
-def _response(reply: Json, headers: Json) -> Json:
-    if "content" not in reply:
-        return {"description": reply["description"]}
-    media_type, media = next(iter(reply["content"].items()))
-    converted = {"description": reply["description"], "schema": _schema(media["schema"])}
+def _response(response: Json, headers: Json) -> Json:
+    if "content" not in response:
+        return {"description": response["description"]}
+    media_type, media = next(iter(response["content"].items()))
+    converted = {"description": response["description"], "schema": _schema(media["schema"])}
     converted["headers"] = {
         name: _header(headers[header["$ref"].rpartition("/")[2]] if "$ref" in header else header)
-        for name, header in reply["headers"].items()
+        for name, header in response["headers"].items()
     }
     if examples := list(media.get("examples", {}).values()):
         converted["examples"] = {media_type: examples[0]["value"]}

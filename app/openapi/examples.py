@@ -1,4 +1,4 @@
-"""Example requests and replies of the served model."""
+"""Example requests and responses of the served model."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -44,26 +44,26 @@ def curl(model: ServedModel, samples: tuple[Sample, ...], port: int) -> str:
 
 
 def by_form(model: ServedModel, samples: tuple[Sample, ...]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return examples of requests and of replies for the OpenAPI document.
+    """Return examples of requests and of responses for the OpenAPI document.
 
     Returns:
-        for requests and for replies: `columns` or `rows` → example object.
+        for requests and for responses: `columns` or `rows` → example object.
     """
     requests: dict[str, Any] = {}
-    replies: dict[str, Any] = {}
+    responses: dict[str, Any] = {}
     for body in _bodies(model, samples):
         form = "columns" if "inputs" in body else "rows"
         data = orjson.dumps(body)
         try:
             _, rows = decode_json(data, model.inputs, model.features)
-            reply = _reply(model, samples, rows)
+            response = _response(model, samples, rows)
         except InvalidRequest:
             continue  # the model does not support this form
         if len(data) <= MAX_EXAMPLE_BYTES:
             requests.setdefault(form, {"summary": f"By {form}", "value": body})
-        if reply and len(reply) <= MAX_EXAMPLE_BYTES:
-            replies.setdefault(form, {"summary": f"By {form}", "value": orjson.loads(reply)})
-    return requests, replies
+        if response and len(response) <= MAX_EXAMPLE_BYTES:
+            responses.setdefault(form, {"summary": f"By {form}", "value": orjson.loads(response)})
+    return requests, responses
 
 
 def _bodies(model: ServedModel, samples: tuple[Sample, ...]) -> Iterable[dict[str, Any]]:
@@ -77,8 +77,8 @@ def _bodies(model: ServedModel, samples: tuple[Sample, ...]) -> Iterable[dict[st
             yield {"instances": [dict(zip(inputs, row, strict=True)) for row in columns]}
 
 
-def _reply(model: ServedModel, samples: tuple[Sample, ...], rows: int | None) -> bytes | None:
-    """Return the reply to the first sample; None if the sample does not have all outputs.
+def _response(model: ServedModel, samples: tuple[Sample, ...], rows: int | None) -> bytes | None:
+    """Return the response to the first sample; None if the sample does not have all outputs.
 
     Raises:
         InvalidRequest: an output does not have one element per instance.

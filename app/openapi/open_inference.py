@@ -112,7 +112,7 @@ def _infer(model: ServedModel, operation_id: str, summary: str) -> dict[str, Any
         "description": DESCRIPTION,
         "requestBody": {"required": True, "content": parts.json(_request(model)) | binary},
         "responses": {
-            "200": parts.response("The model's outputs.", parts.json(_reply(model)) | binary),
+            "200": parts.response("The model's outputs.", parts.json(_response(model)) | binary),
             **parts.error_responses(*parts.SCORING_ERRORS),
         },
         "x-guarded": True,
@@ -163,7 +163,7 @@ def _tensor(spec: TensorSpec) -> Schema:
     }
 
 
-def _reply(model: ServedModel) -> Schema:
+def _response(model: ServedModel) -> Schema:
     tensor = {
         "name": {"enum": list(model.outputs)},
         "datatype": {"enum": sorted({NAMES[spec.datatype] for spec in model.outputs.values()})},

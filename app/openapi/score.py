@@ -1,4 +1,4 @@
-"""JSON Schemas of requests and replies of `POST /score`.
+"""JSON Schemas of requests and responses of `POST /score`.
 
 https://json-schema.org/draft/2020-12, as in OpenAPI 3.1. Descriptions state what a schema cannot: rows have
 the same length if a dimension is free, and a symbolic dimension has the same size in all inputs.
@@ -32,21 +32,21 @@ def request_schema(model: ServedModel) -> Schema:
     return {"oneOf": forms}
 
 
-def reply_schema(model: ServedModel) -> Schema:
-    """Return the schema of a reply's body."""
+def response_schema(model: ServedModel) -> Schema:
+    """Return the schema of a response's body."""
     outputs = {name: _described(spec, _value(spec, in_request=False)) for name, spec in model.outputs.items()}
-    forms = [_reply_form("By columns", {"outputs": closed_object(outputs)}, model)]
+    forms = [_response_form("By columns", {"outputs": closed_object(outputs)}, model)]
     rows = {name: _row(spec.datatype, spec.shape, in_request=False) for name, spec in model.outputs.items()}
     if _instances(model):
         predictions = {"type": "array", "items": closed_object(rows)}
-        forms.append(_reply_form("By rows", {"predictions": predictions}, model))
+        forms.append(_response_form("By rows", {"predictions": predictions}, model))
     return {"oneOf": forms}
 
 
 def error_schema(model: ServedModel) -> Schema:
     """Return the schema of an error's body."""
     message = {"type": "string", "description": "Names what was expected and what was received."}
-    return _reply_form("Error", {"error": message}, model)
+    return _response_form("Error", {"error": message}, model)
 
 
 def component_schemas(model: ServedModel) -> dict[str, Schema]:
@@ -74,7 +74,7 @@ def _request_form(title: str, member: str, schema: Schema) -> Schema:
     return {"title": title} | closed_object({member: schema, "signature_name": signature_name}, [member])
 
 
-def _reply_form(title: str, members: Mapping[str, Schema], model: ServedModel) -> Schema:
+def _response_form(title: str, members: Mapping[str, Schema], model: ServedModel) -> Schema:
     about = {
         "id": {"type": "string", "description": "The same as the header `x-request-id`."},
         "model_name": {"const": model.name},
@@ -100,11 +100,11 @@ def _instances(model: ServedModel) -> Schema | None:
     """Return the row form; None if the model does not support it."""
     required = [spec for spec in model.inputs.values() if not spec.optional]
     rows = {spec.name: _row(spec.datatype, spec.shape, in_request=True) for spec in model.inputs.values()}
-    reply_rows = [_row(spec.datatype, spec.shape, in_request=False) for spec in model.outputs.values()]
+    response_rows = [_row(spec.datatype, spec.shape, in_request=False) for spec in model.outputs.values()]
     first_sizes = {_first_size(spec) for spec in (*required, *model.outputs.values())}
     counts = {size for size in first_sizes if size is not None}
     features = model.features
-    if None in reply_rows or any(rows[spec.name] is None for spec in required) or len(counts) > 1:
+    if None in response_rows or any(rows[spec.name] is None for spec in required) or len(counts) > 1:
         return None
     # An optional input with a fixed first dimension fits only that number of instances.
     sizes = {name: _first_size(spec) for name, spec in model.inputs.items() if spec.optional}
@@ -209,7 +209,7 @@ def _row(datatype: str, shape: Shape, *, in_request: bool) -> Schema | None:
 
 
 def _element(datatype: str) -> Schema:
-    """Return the schema of one element of a tensor in a reply."""
+    """Return the schema of one element of a tensor in a response."""
     if datatype in ("BOOL", "STRING"):
         return {"type": {"BOOL": "boolean", "STRING": "string"}[datatype]}
     if not _is_float(datatype):

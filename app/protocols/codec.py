@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 from app.model.served_model import ServedModel
 
 Body: TypeAlias = bytes | memoryview
-# Additional headers and the body of a reply.
+# Additional headers and the body of a response.
 Encoded: TypeAlias = tuple[dict[str, str], bytes]
 
 
@@ -15,8 +15,8 @@ class DecodedRequest(NamedTuple):
 
     Attributes:
         inputs: name → array in the model's dtype and shape (or list, dict, None), as ONNX Runtime accepts it.
-        encode: encodes the reply. Its arguments are the model's outputs, name → array, list or dict, and the
-            members that every reply has, such as `id`. It raises InvalidRequest if the outputs cannot be
+        encode: encodes the response. Its arguments are the model's outputs, name → array, list or dict, and the
+            members that every response has, such as `id`. It raises InvalidRequest if the outputs cannot be
             encoded as requested.
     """
 

@@ -237,7 +237,7 @@ def _encode(
     outputs: Mapping[str, Any],
     about: Mapping[str, str],
 ) -> Encoded:
-    """Encode the reply; see `app.protocols.codec.DecodedRequest`."""
+    """Encode the response; see `app.protocols.codec.DecodedRequest`."""
     tensors, parts = [], []
     for output in requested:
         array = np.asarray(outputs[output.name], order="C")
@@ -253,8 +253,8 @@ def _encode(
         else:
             tensor["data"] = to_json(array.reshape(-1))
         tensors.append(tensor)
-    reply = {**about, "id": about["id"] if id_ is None else id_, "outputs": tensors}
-    head = orjson.dumps(reply, option=orjson.OPT_SERIALIZE_NUMPY)
+    response = {**about, "id": about["id"] if id_ is None else id_, "outputs": tensors}
+    head = orjson.dumps(response, option=orjson.OPT_SERIALIZE_NUMPY)
     if not parts:
         return {}, head
     own = {"content-type": "application/octet-stream", HEADER_LENGTH: str(len(head))}

@@ -1,7 +1,7 @@
 """`POST /score`: JSON in the form of TensorFlow Serving's predict API, and arrays in NumPy's format.
 
 https://www.tensorflow.org/tfx/serving/api_rest, "Predict API": `inputs` is the columnar form, `instances` the
-row form. Unlike TensorFlow Serving, a reply to `instances` names the output even if the model has only one.
+row form. Unlike TensorFlow Serving, a response to `instances` names the output even if the model has only one.
 """
 
 from collections.abc import Mapping, Sequence
@@ -166,7 +166,7 @@ def _pick(instances: Any, names: Sequence[str], kind: str) -> list[Any]:
 
 
 def encode(rows: int | None, outputs: Mapping[str, Any], about: Mapping[str, str]) -> Encoded:
-    """Encode the reply; see `app.protocols.codec.DecodedRequest`.
+    """Encode the response; see `app.protocols.codec.DecodedRequest`.
 
     Args:
         rows: number of instances; None if the request was columnar.
@@ -174,22 +174,22 @@ def encode(rows: int | None, outputs: Mapping[str, Any], about: Mapping[str, str
     Raises:
         InvalidRequest: an output does not have one element per instance, so it cannot be split into rows.
     """
-    reply = _reply(rows, outputs, about, finite=True)
-    if b"null" in reply:  # a number may not be finite: check all of them
-        reply = _reply(rows, outputs, about, finite=False)
-    return {}, reply
+    response = _response(rows, outputs, about, finite=True)
+    if b"null" in response:  # a number may not be finite: check all of them
+        response = _response(rows, outputs, about, finite=False)
+    return {}, response
 
 
-def _reply(rows: int | None, outputs: Mapping[str, Any], about: Mapping[str, str], *, finite: bool) -> bytes:
+def _response(rows: int | None, outputs: Mapping[str, Any], about: Mapping[str, str], *, finite: bool) -> bytes:
     values = {name: to_json(value, finite=finite) for name, value in outputs.items()}
-    reply: dict[str, Any]
+    response: dict[str, Any]
     if rows is None:
-        reply = {"outputs": values, **about}
+        response = {"outputs": values, **about}
     else:
         columns = [_per_instance(name, value, rows) for name, value in values.items()]
         predictions = [dict(zip(values, row, strict=True)) for row in zip(*columns, strict=True)]
-        reply = {"predictions": predictions, **about}
-    return orjson.dumps(reply, option=orjson.OPT_SERIALIZE_NUMPY)
+        response = {"predictions": predictions, **about}
+    return orjson.dumps(response, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
 def _encode_npy(outputs: Mapping[str, Any], _about: Mapping[str, str]) -> Encoded:

@@ -58,7 +58,7 @@ def init_app(app: Flask, service: Service) -> None:
         status = error.code or 500
         messages = {
             404: f"no such route: {request.path[:100]}",
-            405: f"{request.path[:100]} does not take {request.method}",
+            405: f"{request.path[:100]} does not support {request.method}",
         }
         headers = {k.lower(): v for k, v in error.get_headers() if k.lower() in ("allow", "location")}
         return _response(service, status, messages.get(status, error.description or error.name), headers)
@@ -66,7 +66,7 @@ def init_app(app: Flask, service: Service) -> None:
     @app.errorhandler(Exception)
     def on_exception(error: Exception) -> Response:
         logger.error("unexpected error", exc_info=error)
-        return _response(service, 500, "internal error; the log has the rest", {})
+        return _response(service, 500, "internal error; see the log for details", {})
 
 
 def _response(service: Service, status: int, message: str, headers: Mapping[str, str]) -> Response:

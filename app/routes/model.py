@@ -10,7 +10,7 @@ from app.service import Service
 
 
 def blueprint(service: Service) -> Blueprint:
-    """Return the route `/model`. The metadata does not change, so the reply is encoded once."""
+    """Return the route `/model`. The metadata does not change, so the response is encoded once."""
     routes = Blueprint("model", __name__)
     model = service.model
     body = orjson.dumps(

@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 class WsgiRequest(NamedTuple):
-    """The current request as `app.scoring.scorer.Request`. It blocks its thread where others would wait."""
+    """The current request as `app.scoring.scorer.Request`; waiting blocks its thread."""
 
     route: Route
     headers: Mapping[str, str]
@@ -50,7 +50,7 @@ def blueprint(service: Service, exporter: PrometheusMetrics) -> Blueprint:
     """Return the scoring routes.
 
     Args:
-        exporter: does not count scored requests, since `service.metrics` does.
+        exporter: is told not to count these requests, since `service.metrics` counts them.
     """
     routes = Blueprint("score", __name__)
 

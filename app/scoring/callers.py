@@ -35,7 +35,7 @@ class Callers:
         It is `anonymous` if there is no name, `other` if it is invalid or MAX_CALLERS others are known.
 
         Args:
-            headers: looked up by name in lower case.
+            headers: looked up by lower-case name.
 
         Raises:
             Unauthorized: authentication is enabled, and the key is missing or unknown.

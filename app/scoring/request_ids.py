@@ -1,4 +1,4 @@
-"""Request ids, as Azure ML's online endpoints have them too.
+"""Request ids, compatible with Azure ML's online endpoints.
 
 https://learn.microsoft.com/azure/machine-learning/how-to-inference-server-http, "Request flow"
 """
@@ -16,10 +16,10 @@ def read_ids(headers: Mapping[str, str]) -> tuple[dict[str, str], HeaderTooLarge
     """Return the response's ids, and the error if the request has an id that is too long.
 
     `x-request-id` and `x-ms-client-request-id` are echoed if they are printable; the first is generated if it
-    is absent. `x-ms-request-id` is the id that the client knows the request by.
+    is absent. `x-ms-request-id` is the id by which the client knows the request.
 
     Args:
-        headers: of the request, looked up by name in lower case.
+        headers: of the request, looked up by lower-case name.
     """
     given = {
         name: value for name in (REQUEST_ID, CLIENT_REQUEST_ID, MS_REQUEST_ID) if (value := headers.get(name))

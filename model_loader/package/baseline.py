@@ -1,4 +1,4 @@
-"""`baseline.json`: the distribution of the training data in bins, which drift is measured against.
+"""`baseline.json`: the distribution of the training data in bins, the reference for drift.
 
     {"rows": 133,
      "features": {"alcohol": {"edges": [11.03, …, 14.83], "shares": [0.1, …]}, …},

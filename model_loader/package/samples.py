@@ -19,7 +19,7 @@ ATOL = 1e-5
 
 @dataclass(frozen=True)
 class Sample:
-    """A request and the expected outputs, in `/score`'s JSON.
+    """A request and the expected outputs, in the JSON of `/score`.
 
     Attributes:
         inputs: name → value.

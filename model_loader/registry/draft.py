@@ -1,4 +1,4 @@
-"""A directory to be published, checked before anything is uploaded."""
+"""Drafts: directories to be published, which are checked before anything is uploaded."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,8 @@ from model_loader.package.baseline import parse_baseline
 from model_loader.package.custom_ops import explain, register_extensions
 from model_loader.package.samples import Sample, parse_samples
 
-# What a draft's `manifest.json` may have, with types, and what publishing replaces in a published one.
+# Fields that a draft's `manifest.json` may have, with their types. Fields that publishing writes itself are
+# ignored in a draft.
 DRAFT_FIELDS = {
     "name": str,
     "features": list,
@@ -96,7 +97,7 @@ def _paths(directory: Path) -> list[str]:
         if file.is_symlink():
             raise PackageError(f"{file} is a symbolic link: replace it with the file itself")
         if file.name.startswith("."):
-            raise PackageError(f"{file} is hidden: a package holds only what the model needs, remove it")
+            raise PackageError(f"{file} is hidden: a package has only what the model needs, remove it")
         if file.is_file():
             paths.append(path)
         elif not file.is_dir():

@@ -60,7 +60,7 @@ def pull(
         Whether anything was downloaded; False if `output` already is this version, unchanged.
 
     Raises:
-        PackageError: the download is not what was published, or `output` is something else than a package.
+        PackageError: the download is not what was published, or `output` is something other than a package.
         StoreError: the store cannot be reached, or rejects the request.
     """
     output = output.resolve()

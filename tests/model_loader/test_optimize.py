@@ -44,7 +44,7 @@ def test_again(package: Path, loader: Loader) -> None:
     loader("optimize")
     weights = package.with_name("model.optimized") / "weights.bin"
     first = weights.stat().st_ino
-    assert "optimized already" in loader("optimize").out
+    assert "already has the optimized model" in loader("optimize").out
     assert weights.stat().st_ino == first
     weights.write_bytes(b"")
     assert loader("optimize", "model", "--json").out.endswith('"changed": true\n}\n')

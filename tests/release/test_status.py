@@ -20,7 +20,7 @@ def test_agree(environment: ReleaseEnvironment) -> None:
         "SOURCE",
         "ledger (production)",
         "model.lock",
-        "image last released",
+        "last released image",
         *(f"pod scorebox-{number}" for number in range(3)),
         f"all agree: {environment.images[1].model}",
     ]
@@ -89,8 +89,8 @@ def test_ledger_differs(environment: ReleaseEnvironment, monkeypatch: pytest.Mon
         ("starting", r"pod scorebox-0 +tiny/2@\S+ +- +no image is running yet"),
         ("unlabelled", r"pod scorebox-0 +unknown +sha256:\w+ +has no model labels"),
         ("origin", "model.lock +unknown +- +git fetch failed: "),
-        ("image", "image last released +unknown +- +docker pull failed: "),
-        ("releases", "image last released +unknown +- +releases.jsonl: line 3 is not JSON"),
+        ("image", "last released image +unknown +- +docker pull failed: "),
+        ("releases", "last released image +unknown +- +releases.jsonl: line 3 is not JSON"),
         ("ledger", r"ledger \(production\) +unknown +- +tiny has no version in production"),
     ],
 )

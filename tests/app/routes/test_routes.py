@@ -77,5 +77,5 @@ def test_unexpected_error(client: FlaskClient, app: Flask, caplog: pytest.LogCap
     app.extensions["scorebox"].scorer.callers.caller = fail
     reply = client.get("/model")
     assert reply.status_code == 500
-    assert reply.get_json()["error"] == "internal error; the log has the rest"
+    assert reply.get_json()["error"] == "internal error; see the log for details"
     assert "secret inside" in caplog.text

@@ -136,7 +136,7 @@ def test_permanent_conflict(three: Store, monkeypatch: pytest.MonkeyPatch) -> No
         promote(three, "tiny", str(len(ledger.entries) % 2 + 1), "staging")
         return Entry(now(), "promote", 3, find(three, "tiny", "3").digest, author(), "production")
 
-    with pytest.raises(ConflictError, match=r"tiny/ledger.jsonl .* is changed by others all the time"):
+    with pytest.raises(ConflictError, match=r"tiny/ledger.jsonl .* changed during each of 4 attempts"):
         append(three, "tiny", decide)
 
 
