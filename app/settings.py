@@ -1,7 +1,7 @@
 """Settings, read once from the environment.
 
-A field's name in capitals is the name of its environment variable. Each field has its unit in its name, a default
-that is safe in production, and a line of help. `./scripts/docs` writes them into `docs/settings.md`.
+A field's name in capitals is the name of its environment variable. Each field has its unit in its name, a
+default that is safe in production, and a line of help. `./scripts/docs` writes them into `docs/settings.md`.
 """
 
 import math

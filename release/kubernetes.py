@@ -56,7 +56,7 @@ def read_pods(namespace: str, *, may_be_empty: bool = False) -> list[Pod]:
     """Return the pods of a namespace, canaries included, sorted by name.
 
     Raises:
-        ReleaseError: kubectl fails or prints something else; or there are no pods, unless `may_be_empty`.
+        ReleaseError: kubectl fails or prints no list of pods; or the list is empty, unless `may_be_empty`.
     """
     text = run("kubectl", "get", "pods", "-l", SELECTOR, "-n", namespace, "-o", "json")
     try:

@@ -1,4 +1,4 @@
-"""Check the `az` commands of a script on stdin with the Azure CLI's own parser. It needs no network.
+"""Check the `az` commands of a script on stdin with the Azure CLI's own parser, without network access.
 
 The parser checks the command, its arguments, their choices, and which of them are required.
 """

@@ -84,7 +84,9 @@ def _check(url: str, package: Package, samples: Sequence[Sample]) -> list[bytes]
         # The body contains the id, so replicas return identical bytes only for the same id.
         response = _request(url, "/score", {"inputs": sample.inputs}, {"x-request-id": f"smoke-{index}"})
         responses.append(_expect(url, f"sample {index}", 200, response))
-        _compare(url, index, sample, _parse(url, f"sample {index}", responses[-1], "outputs")["outputs"], specs)
+        _compare(
+            url, index, sample, _parse(url, f"sample {index}", responses[-1], "outputs")["outputs"], specs
+        )
     error = _expect(url, "invalid request", 400, _request(url, "/score", {"inputs": {"no such input": 0}}))
     if b"no such input" not in error:
         raise SmokeError(f"{url}: expected an error that names the unknown input, got {error!r}")

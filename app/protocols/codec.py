@@ -15,9 +15,9 @@ class DecodedRequest(NamedTuple):
 
     Attributes:
         inputs: name → array in the model's dtype and shape (or list, dict, None), as ONNX Runtime accepts it.
-        encode: encodes the response. Its arguments are the model's outputs, name → array, list or dict, and the
-            members that every response has, such as `id`. It raises InvalidRequest if the outputs cannot be
-            encoded as requested.
+        encode: encodes the response. Its arguments are the model's outputs, name → array, list or dict, and
+            the members that every response has, such as `id`. It raises InvalidRequest if the outputs cannot
+            be encoded as requested.
     """
 
     inputs: Mapping[str, Any]

@@ -1,7 +1,7 @@
 """`POST /score`: JSON in the form of TensorFlow Serving's predict API, and arrays in NumPy's format.
 
 https://www.tensorflow.org/tfx/serving/api_rest, "Predict API": `inputs` is the columnar form, `instances` the
-row form. Unlike TensorFlow Serving, a response to `instances` names the output even if the model has only one.
+row form. Unlike TensorFlow Serving's, a response to `instances` names the output even if there is only one.
 """
 
 from collections.abc import Mapping, Sequence
@@ -180,7 +180,9 @@ def encode(rows: int | None, outputs: Mapping[str, Any], about: Mapping[str, str
     return {}, response
 
 
-def _response(rows: int | None, outputs: Mapping[str, Any], about: Mapping[str, str], *, finite: bool) -> bytes:
+def _response(
+    rows: int | None, outputs: Mapping[str, Any], about: Mapping[str, str], *, finite: bool
+) -> bytes:
     values = {name: to_json(value, finite=finite) for name, value in outputs.items()}
     response: dict[str, Any]
     if rows is None:

@@ -1,4 +1,4 @@
-"""Headers, log line and error bodies of every route that does not score."""
+"""Response headers, log line and error bodies of all routes that do not score."""
 
 from collections.abc import Mapping
 from time import monotonic

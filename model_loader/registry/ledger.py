@@ -127,7 +127,7 @@ def append(store: Store, name: str, decide: Callable[[Ledger], Entry]) -> Entry:
         else:
             return entry
     raise ConflictError(
-        f"{_path(name)} in the store {store.url} changed during each of {ATTEMPTS} attempts to write: try again"
+        f"{_path(name)} in the store {store.url} changed during each of {ATTEMPTS} attempts: try again"
     )
 
 
