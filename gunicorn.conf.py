@@ -37,7 +37,7 @@ def _remove(directory: str, master: int) -> None:
         shutil.rmtree(directory)
 
 
-# A directory that the workers share. A reload runs this file again and finds it set.
+# A directory that the workers share. A reload runs this file again, when the variable is set already.
 if not os.environ.get("SCOREBOX_RUN_DIRECTORY"):
     try:
         os.environ["SCOREBOX_RUN_DIRECTORY"] = tempfile.mkdtemp(prefix="scorebox-")
@@ -81,9 +81,9 @@ def worker_exit(_server: Any, worker: Any) -> None:
 
 
 def child_exit(_server: Any, worker: Any) -> None:
-    """Release what an ended worker had, and end the service if the worker could not start.
+    """Release the resources of a worker that has ended, and end the service if it could not start.
 
-    A model that is refused would be refused again and again.
+    Otherwise gunicorn would replace the worker endlessly, to refuse the same model.
     """
     from prometheus_client.multiprocess import mark_process_dead
 

@@ -21,7 +21,7 @@ def create_app(settings: "Settings | None" = None) -> "Flask":
     Raises:
         StartupError: a setting, the package or the model is invalid; the message has the details.
     """
-    # Imported here, so that `import app` alone stays small, as in gunicorn's master.
+    # Imported here to keep `import app` small: gunicorn's master imports it too.
     from flask import Flask
 
     from app.routes import docs, errors, health, home, model, open_inference, score

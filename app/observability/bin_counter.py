@@ -15,7 +15,7 @@ from model_loader.package.baseline import Distribution, read_baseline
 
 Counts = npt.NDArray[np.int64]
 
-# Of one request: counting more would delay the others.
+# Limit for one request: counting more would delay the others.
 MAX_VALUES = 2**16
 
 
@@ -36,7 +36,7 @@ class Bin(NamedTuple):
 
 
 class BinCounter:
-    """Counts the values of requests and answers by the bins of a model's baseline.
+    """Counts a model's inputs and outputs by the bins of its baseline.
 
     Attributes:
         bins: all bins, in the order of the counts; none if the model has no baseline.
@@ -65,7 +65,7 @@ class BinCounter:
         )
 
     def check_baseline(self, model: Model, requests: Sequence[Mapping[str, Any]]) -> None:
-        """Count the model's answers to some requests, to see whether the baseline fits their values.
+        """Check that the model's outputs for some requests can be counted.
 
         Args:
             requests: inputs of the model, name → array.
@@ -84,7 +84,7 @@ class BinCounter:
 
         Args:
             inputs: of each request, name → array, list or dict.
-            outputs: likewise, of the model.
+            outputs: of the model for each request, name → array, list or dict.
 
         Returns:
             shape (bins,)

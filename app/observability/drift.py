@@ -1,4 +1,4 @@
-"""Drift: counts of the values of requests and answers by the bins of the model's baseline, as metrics."""
+"""Drift: the model's inputs and outputs, counted by the bins of its baseline, as metrics."""
 
 from collections.abc import Sequence
 from time import monotonic
@@ -10,14 +10,13 @@ from app.model.onnx_model import Model
 from app.observability.bin_counter import BinCounter
 from app.observability.request_record import RequestRecord
 
-# Counting a batch of requests costs as much as scoring some of them, and a sample is enough to estimate
-# shares: every request up to a burst, and so many per second beyond it.
+# A sample is enough to estimate shares: every request of a burst, then this many per second.
 REQUESTS_PER_S = 100
 BURST_REQUESTS = 2048
 
 
 class Drift:
-    """An observer that counts the values of scored requests.
+    """An observer that counts the inputs and outputs of scored requests.
 
     Attributes:
         counter: the baseline's bins.
@@ -46,7 +45,7 @@ class Drift:
             self._metrics[index].inc(float(counts[index]))
 
     def is_due(self) -> bool:
-        """Whether the next batch is to be counted."""
+        """Return whether the next batch is to be counted."""
         if not self.counter.bins:
             return False
         now = monotonic()

@@ -1,8 +1,8 @@
 """Prometheus histograms that take many observations at once.
 
-`Histogram.observe` takes one value and writes two numbers to memory that all workers share; for the dozen
-values of a scored request that would cost more than many a model. prometheus_client has no public way to add
-more than one, so this file uses private attributes of it, and no other file does.
+`Histogram.observe` takes one value and writes two numbers to shared memory. For the values of every scored
+request that would cost more than some models. prometheus_client has no public function for several values, so
+this file, and no other, uses its private attributes.
 """
 
 from typing import Any
@@ -14,7 +14,7 @@ from app.tensors.datatypes import Array
 
 
 class BatchHistogram:
-    """A histogram, observed by the array."""
+    """A histogram that observes arrays of values."""
 
     def __init__(self, histogram: Any) -> None:
         """

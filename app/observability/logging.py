@@ -39,7 +39,7 @@ class TextFormatter(logging.Formatter):
 
 
 def is_json(settings: Settings) -> bool:
-    """Whether log lines are JSON."""
+    """Return whether log lines are JSON."""
     return settings.log_format == "json" or (settings.log_format == "auto" and not sys.stdout.isatty())
 
 

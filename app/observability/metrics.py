@@ -3,7 +3,7 @@
 prometheus-flask-exporter counts all other requests.
 
 With several workers PROMETHEUS_MULTIPROC_DIR names a directory that they share, and any worker's /metrics
-covers all of them: counters and histograms are summed, gauges have a mode each.
+covers all of them: counters and histograms are summed, gauges are merged by their mode.
 https://prometheus.github.io/client_python/multiprocess/
 """
 
@@ -39,7 +39,7 @@ STATM = Path("/proc/self/statm")
 # Duration, decode, queue, infer and encode in seconds, and rows of the batch; NaN is not counted.
 _numbers = Struct("6d").pack
 
-# To count requests costs nearly the same for one as for a thousand.
+# Counting a thousand requests together costs little more than counting one.
 MAX_PENDING_REQUESTS = 512
 MAX_PENDING_S = 0.1
 
@@ -63,7 +63,7 @@ class Metrics:
         self._pending_requests = 0
         self._counted = 0.0
         self._requests = self._counter("model_requests", "Scoring requests.", "status", "caller")
-        self._rejected = self._counter("model_rejected", "Scoring requests that were refused.", "reason")
+        self._rejected = self._counter("model_rejected", "Scoring requests that were rejected.", "reason")
         self._phases = [
             BatchHistogram(Histogram(name, help_text, buckets=buckets, registry=self.registry))
             for name, help_text, buckets in (
@@ -110,7 +110,7 @@ class Metrics:
             for record in records:
                 reason = record.error.reason if record.error else None
                 key = record.route, record.status, record.caller, reason
-                # One request of a batch stands for it.
+                # Each inference is counted once, for the first request of its batch.
                 is_leader = record.batch_rows is not None and record.is_batch_leader
                 self._pending[key] += _numbers(
                     record.duration,

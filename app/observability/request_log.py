@@ -20,7 +20,7 @@ from app.observability.request_record import RequestRecord
 from app.settings import Settings
 from app.tensors.to_json import to_json
 
-# Requested every few seconds by machines; their successes would drown the rest.
+# Requested every few seconds by machines; their successes are logged at level debug.
 PROBES = {"/healthz", "/readyz", "/metrics"}
 # https://www.w3.org/TR/trace-context/, section 3.2
 TRACEPARENT = re.compile(
@@ -114,9 +114,9 @@ def _payload(values: Mapping[str, Any]) -> str:
 
 
 def _write(lines: bytearray) -> None:
-    """Write lines to standard output, PIPE_BUF bytes at a time.
+    """Write lines to standard output, at most PIPE_BUF bytes at a time.
 
-    Workers share the pipe to the log collector, and it takes so many bytes in one piece.
+    Workers share the pipe to the log collector, and a pipe does not interleave writes up to this size.
     """
     output, begin = sys.stdout.fileno(), 0
     # A full disk, or a collector that has gone, must not fail a request.

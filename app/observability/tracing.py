@@ -25,7 +25,7 @@ CLOSE_TIMEOUT_S = 2
 
 
 class Tracing:
-    """An observer that makes spans of scored requests; a thread of the SDK exports them."""
+    """An observer that creates spans of scored requests; a thread of the SDK exports them."""
 
     def __init__(self, model: ServedModel) -> None:
         resource = Resource({SERVICE_NAME: "scorebox"}).merge(Resource.create())

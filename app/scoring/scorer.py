@@ -1,7 +1,7 @@
 """One scoring request, from headers and body to a response.
 
-Knows neither Flask nor a server nor an event loop: whoever has a request wraps it in a `Request` and drives
-`Scorer.answer`. So authentication, limits, errors, ids and observers exist once.
+It depends on neither Flask nor a server nor an event loop: the caller passes a `Request` and runs the
+coroutine `Scorer.answer`. So authentication, limits, errors, ids and observers exist once.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -43,7 +43,7 @@ class Route:
 
 
 def routes(model: ServedModel) -> Mapping[str, Route]:
-    """Return path → route. A protocol is a module and a line here."""
+    """Return path → route. To add a protocol, add its module here."""
     base = f"/v2/models/{model.name}"
     versioned = "/v2/models/<name>/versions/<version>/infer"
     return {
@@ -57,7 +57,7 @@ class Request(Protocol):
     """A request, and how to wait in its thread or event loop.
 
     Attributes:
-        headers: looked up by name in lower case.
+        headers: by lower-case name.
     """
 
     @property
@@ -69,7 +69,7 @@ class Request(Protocol):
         """Read the body, or its first bytes.
 
         Args:
-            max_bytes: to read at most.
+            max_bytes: maximum number of bytes to read.
             deadline: in seconds of the monotonic clock.
 
         Raises:
@@ -108,7 +108,7 @@ class Scorer:
     async def answer(self, request: Request) -> Response:
         """Answer a request: admit, decode, pre-process, infer, post-process, encode.
 
-        A `RequestError` on the way becomes the response. A coroutine that is closed or cancelled belongs to a
+        A `RequestError` becomes the response. A coroutine that is closed or cancelled belongs to a
         client that has disconnected.
         """
         headers = request.headers
@@ -153,7 +153,7 @@ class Scorer:
             if self.model.after:
                 outputs = await request.wait(self.transform_executor.after(self.model.after, outputs))
             own_headers, encoded = decoded.encode(outputs, self._about(record.id))
-            # Triton's client asks for one coding; HTTP libraries list all they know on their own.
+            # Triton's client accepts one coding; HTTP libraries list every coding they support.
             if (wanted := headers.get("accept-encoding")) in CODINGS:
                 own_headers, encoded = own_headers | {"content-encoding": wanted}, deflate(encoded, wanted)
             record.status = 200

@@ -1,9 +1,8 @@
-"""An even share of the connections for each worker.
+"""Balance connections over the workers.
 
-An event loop accepts all waiting connections in one turn, and of several idle workers the kernel wakes the
-same one first, time and again. Clients keep their connections open, so one worker would do the work of all.
-Here every worker publishes how many connections it has, and leaves new ones for a moment to a worker with
-fewer.
+An event loop accepts all waiting connections in one turn, and the kernel always wakes the same idle worker
+first. Since clients keep their connections open, one worker would serve nearly all of them. Here every worker
+publishes its number of connections, and waits a moment before it accepts more than a worker with fewer.
 """
 
 import mmap
@@ -11,7 +10,7 @@ from typing import Any
 
 # Including those that a reload replaces.
 MAX_WORKERS = 128
-# The count of a worker that shall get no connection: one that drains or has ended.
+# The count of a worker that must not get connections: it drains, or has ended.
 UNAVAILABLE = 2**31 - 1
 
 # Allocated before the fork, so that all workers share it. Only the master assigns slots.
@@ -35,10 +34,10 @@ def release_slot(worker: Any) -> None:
 
 
 def publish(slot: int, connections: int) -> None:
-    """Tell the other workers how many connections this one has."""
+    """Publish the number of connections of a worker."""
     _counts[slot] = connections
 
 
 def may_accept(slot: int) -> bool:
-    """Whether no other worker has fewer connections by more than a quarter."""
+    """Return whether no other worker has over a quarter fewer connections."""
     return _counts[slot] * 4 <= min(_counts.tolist()) * 5

@@ -30,7 +30,7 @@ FLASK_THREADS = 4
 
 
 class _EventLoopRequest:
-    """Waits in the event loop."""
+    """A request that waits in the event loop."""
 
     __slots__ = ()
     wait = staticmethod(asyncio.wrap_future)
@@ -154,10 +154,16 @@ def _resume(coroutine: Coroutine[Any, Any, T], awaited: Any) -> Generator[Any, A
         awaited: the future that the coroutine waits for.
     """
     try:
-        yield awaited
-        return (yield from coroutine.__await__())
-    finally:
-        coroutine.close()
+        while True:
+            try:
+                yield awaited
+            except BaseException as exc:  # noqa: BLE001 (the future's exception, or the task's cancellation)
+                awaited = coroutine.throw(exc)
+            else:
+                awaited = coroutine.send(None)
+    except StopIteration as end:
+        result: T = end.value
+        return result
 
 
 async def _send(response: Response, send: Send) -> None:

@@ -1,9 +1,9 @@
-"""Fast HTTP: an ordinary scoring request is answered before gunicorn's parser sees it.
+"""Fast HTTP: a simple scoring request is answered before gunicorn's parser sees it.
 
 For each request gunicorn's ASGI worker parses the head, starts two tasks and calls back several times; in
-Python that costs as much as a fast model. Here one regular expression recognizes a plain request, and a large
-body is read directly into its final place. Everything else, such as another route, a slow body or a malformed
-line, takes gunicorn's way to `app.serving.asgi` and gets the same answer.
+Python that costs as much as a fast model. Here one regular expression matches a simple request, and a large
+body is read directly into its buffer. Everything else, such as another route, a slow body or a malformed
+line, goes through gunicorn's parser to `app.serving.asgi` and gets the same answer.
 
 https://www.rfc-editor.org/rfc/rfc9112, sections 2, 3, 5 and 6
 """
@@ -28,7 +28,7 @@ if TYPE_CHECKING:  # the master imports this module, and must not import ONNX Ru
     from app.serving.asgi import AsgiApp
 
 MAX_HEAD_BYTES = 4096
-# Size of one read. The rest of a larger request is read into its final place.
+# Size of one read. The rest of a larger request is read into a buffer of its own.
 READ_BYTES = 2**16
 # A body that takes longer than this is left to gunicorn.
 BODY_TIMEOUT_S = 0.1
@@ -44,7 +44,7 @@ Head: TypeAlias = tuple[str, dict[str, str], int]
 
 
 def parse_simple_post(data: bytes) -> "Head | None":
-    """Return the head of a plain POST; None for anything else.
+    """Return the head of a simple POST; None for anything else.
 
     Args:
         data: all bytes received of the request.
@@ -131,7 +131,7 @@ class ScoringProtocol(ASGIProtocol, asyncio.BufferedProtocol):  # type: ignore[m
                 super().data_received(body.head + body.content)
 
     def data_received(self, data: bytes) -> None:
-        """Answer a plain scoring request; leave everything else to gunicorn."""
+        """Answer a simple scoring request; leave everything else to gunicorn."""
         self.worker.silent.discard(self)
         if self._answering:
             self._pipelined += data  # processed once the current request is answered
@@ -162,7 +162,7 @@ class ScoringProtocol(ASGIProtocol, asyncio.BufferedProtocol):  # type: ignore[m
     def _start_body(
         self, route: "Route", headers: dict[str, str], head: bytes, received: memoryview, size: int
     ) -> None:
-        """Have the rest of a body read into its final place."""
+        """Allocate a buffer that the rest of a body is read into."""
         content = self._app.allocate_body(size)
         content[: len(received)] = received
         timer = self.worker.loop.call_later(BODY_TIMEOUT_S, self._fall_back_to_parser)
@@ -201,7 +201,7 @@ class ScoringProtocol(ASGIProtocol, asyncio.BufferedProtocol):  # type: ignore[m
         super().connection_lost(exc)
 
     def _is_idle(self) -> bool:
-        """Whether a request may start here that does not have to be the connection's last."""
+        """Return whether a request may start here, and another one follow it."""
         parser = self._callback_parser
         return (
             self._is_enabled

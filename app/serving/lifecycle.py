@@ -1,4 +1,4 @@
-"""What gunicorn calls in its workers: the application, and the start and end of a worker."""
+"""The application of a worker, its start and its shutdown; called by gunicorn."""
 
 import gc
 import os
@@ -63,14 +63,14 @@ def post_worker_init(worker: Any) -> None:
         )
 
     _refresh_gauges(worker)
-    # What the start allocated stays, so the garbage collector need not examine it again and again.
+    # Objects allocated so far live as long as the worker; exclude them from garbage collection.
     gc.collect()
     gc.freeze()
     worker.loop.add_signal_handler(signal.SIGTERM, drain, worker)
 
 
 def _refresh_gauges(worker: Any) -> None:
-    """Refresh the gauges now and then, as long as the worker lives."""
+    """Refresh the gauges periodically."""
     # Scheduled first: the next refresh must not depend on the success of this one.
     worker.loop.call_later(GAUGE_MAX_AGE_S, _refresh_gauges, worker)
     worker.asgi.service.metrics.refresh_gauges()
@@ -118,11 +118,11 @@ def announce(service: Service, port: int) -> None:
     """Log which model is served, by how many workers and threads, and a command that scores."""
     settings, package = service.settings, service.model.package
     if not service.samples:
-        logger.warning("%s has no samples.json: its answers are not verified", package)
+        logger.warning("%s has no samples.json: its outputs are not verified", package)
     if service.verified.fallback_reason:
         logger.warning("served as published, not optimized: %s", service.verified.fallback_reason)
     if not package.manifest.version:
-        logger.warning("a lone file has no manifest: no version, no metrics, no column names, no baseline")
+        logger.warning("a single file has no manifest: no version, no metrics, no column names, no baseline")
     elif not service.drift.counter.bins:
         logger.info("%s has no baseline.json: drift is not counted", package)
     logger.info(

@@ -1,4 +1,4 @@
-"""gunicorn's ASGI worker, with connections of ours and an even share of them."""
+"""gunicorn's ASGI worker, with our own connections, balanced over the workers."""
 
 import asyncio
 import errno
@@ -11,7 +11,7 @@ from gunicorn.workers import gasgi
 from app.serving.accept_balancing import UNAVAILABLE, assign_slot, may_accept, publish
 from app.serving.fast_http import READ_BYTES, ScoringProtocol
 
-# How long a connection is left to a worker that has fewer.
+# How long to wait for a worker with fewer connections to accept the next one.
 YIELD_S = 0.001
 # How long to wait before accepting again if the system is out of descriptors or memory.
 RETRY_S = 1.0
@@ -44,7 +44,7 @@ class Worker(gasgi.ASGIWorker):  # type: ignore[misc]
         super().init_process()
 
     async def _serve(self) -> None:
-        """Serve until the worker is told to stop; as gunicorn's, but accepts connections itself."""
+        """Serve until the worker is stopped; as gunicorn's, but accepts connections itself."""
         self._is_accepting = self._is_available = True
         self._publish()
         for listener in self.sockets:
@@ -75,7 +75,7 @@ class Worker(gasgi.ASGIWorker):  # type: ignore[misc]
             self.loop.remove_reader(listener.sock)
 
     def on_connection_closed(self, connection: ScoringProtocol) -> None:
-        """Forget a connection."""
+        """Remove a closed connection from the count."""
         self.silent.discard(connection)
         self._connections.discard(connection)
         self._publish()
@@ -88,7 +88,7 @@ class Worker(gasgi.ASGIWorker):  # type: ignore[misc]
             self.loop.add_reader(listener, self._accept, listener)
 
     def _accept(self, listener: socket.socket) -> None:
-        """Accept connections until another worker has fewer; then leave the next one to it for a moment."""
+        """Accept connections until another worker has fewer; then give it a moment to accept the next one."""
         while may_accept(self.slot):
             if not self._accept_one(listener):
                 return
@@ -131,5 +131,5 @@ class Worker(gasgi.ASGIWorker):  # type: ignore[misc]
     async def _attach(self, connection: ScoringProtocol, accepted: socket.socket) -> None:
         try:
             await self.loop.connect_accepted_socket(lambda: connection, accepted, ssl=self._tls)
-        except OSError:  # the TLS handshake failed; there is nobody to tell
+        except OSError:  # the TLS handshake failed, so there is no client to answer
             self.on_connection_closed(connection)

@@ -37,11 +37,11 @@ def test_media_type_of_json(client: FlaskClient, content_type: str | None) -> No
 @pytest.mark.parametrize(
     ("method", "path", "status", "words"),
     [
-        ("GET", "/score", 405, "/score does not take GET"),
-        ("PUT", "/score", 405, "/score does not take PUT"),
-        ("DELETE", "/score", 405, "/score does not take DELETE"),
-        ("OPTIONS", "/score", 405, "/score does not take OPTIONS"),
-        ("POST", "/model", 405, "/model does not take POST"),
+        ("GET", "/score", 405, "/score does not support GET"),
+        ("PUT", "/score", 405, "/score does not support PUT"),
+        ("DELETE", "/score", 405, "/score does not support DELETE"),
+        ("OPTIONS", "/score", 405, "/score does not support OPTIONS"),
+        ("POST", "/model", 405, "/model does not support POST"),
         ("POST", "/scores", 404, "no such route: /scores"),
         ("GET", "/static/x", 404, "no such route: /static/x"),
     ],

@@ -11,6 +11,7 @@ import pytest
 from flask import Flask
 
 from app import create_app
+from app.errors import DeadlineExceeded, InferenceFailed, RequestError
 from app.model.batcher import Result
 from app.observability.request_record import RequestRecord
 from app.scoring.scorer import Response
@@ -125,6 +126,23 @@ def test_answer_later(waiting: Waiting) -> None:
         return response
 
     assert b'"y":[[0.0,0.0]]' in asyncio.run(run()).body
+    assert waiting.app.in_flight == 0
+
+
+@pytest.mark.parametrize("error", [DeadlineExceeded("late"), InferenceFailed("failed")])
+def test_failure_later(waiting: Waiting, error: RequestError) -> None:
+    """An error of the model, or a deadline that passes in the queue, becomes the response."""
+
+    async def run() -> Response:
+        task = asyncio.create_task(waiting.answer())
+        await asyncio.sleep(0)
+        threading.Timer(0.01, waiting.future.set_exception, [error]).start()
+        response: Response = await task
+        await asyncio.sleep(4 * FLUSH_S)
+        return response
+
+    assert asyncio.run(run()).status == error.status
+    assert [record.status for record in waiting.records] == [error.status]
     assert waiting.app.in_flight == 0
 
 
