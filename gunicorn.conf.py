@@ -45,6 +45,7 @@ if not os.environ.get("SCOREBOX_RUN_DIRECTORY"):
         sys.exit(f"scorebox: no directory to write to ({error}): mount one, such as --tmpfs /tmp")
     atexit.register(_remove, os.environ["SCOREBOX_RUN_DIRECTORY"], os.getpid())
 run_directory = Path(os.environ["SCOREBOX_RUN_DIRECTORY"])
+run_directory.mkdir(parents=True, exist_ok=True)
 # prometheus_client reads this when it is imported.
 os.environ["PROMETHEUS_MULTIPROC_DIR"] = os.environ.get("PROMETHEUS_MULTIPROC_DIR") or str(
     run_directory / "metrics"
@@ -53,7 +54,9 @@ metrics_directory = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
 
 
 def on_starting(_server: Any) -> None:
-    """Remove the metrics of an earlier start from a directory that was given: counters begin at 0."""
+    """Remove what an earlier start left in directories that were given: counters begin at 0."""
+    for note in ("serving", "refused"):
+        (run_directory / note).unlink(missing_ok=True)
     metrics_directory.mkdir(parents=True, exist_ok=True)
     for kind in ("counter", "gauge_*", "histogram", "summary"):
         for file in metrics_directory.glob(f"{kind}_[0-9]*.db"):
@@ -80,7 +83,7 @@ def worker_exit(_server: Any, worker: Any) -> None:
         lifecycle.flush_observers(worker)
 
 
-def child_exit(_server: Any, worker: Any) -> None:
+def child_exit(server: Any, worker: Any) -> None:
     """Release the resources of a worker that has ended, and end the service if it could not start.
 
     Otherwise gunicorn would replace the worker endlessly, to refuse the same model.
@@ -91,7 +94,6 @@ def child_exit(_server: Any, worker: Any) -> None:
 
     release_slot(worker)
     mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
-    refused = run_directory / "refused"
-    if refused.exists() and not refused.with_name("halted").exists():
-        refused.with_name("halted").touch()
+    # Without listeners the service is ending already.
+    if (run_directory / "refused").exists() and server.LISTENERS:
         raise HaltServer("the service cannot start")

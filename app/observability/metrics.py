@@ -14,7 +14,6 @@ from pathlib import Path
 from resource import RUSAGE_SELF, getpagesize, getrusage
 from struct import Struct
 from threading import Lock
-from time import monotonic
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -25,7 +24,7 @@ from prometheus_flask_exporter import PrometheusMetrics
 from app.model.batcher import Batcher
 from app.model.self_test import VerifiedModel
 from app.observability.histograms import BatchHistogram, find_collector
-from app.observability.request_record import RequestRecord
+from app.observability.request_record import MAX_BATCH, RequestRecord
 
 # From 10 µs: tree models answer in tens of microseconds, large networks in seconds.
 SECONDS = (
@@ -39,10 +38,9 @@ STATM = Path("/proc/self/statm")
 # Duration, decode, queue, infer and encode in seconds, and rows of the batch; NaN is not counted.
 _numbers = Struct("6d").pack
 
-# Counting a thousand requests together costs little more than counting one.
+# Counting a thousand requests together costs little more than counting one. A full batch is counted together
+# with the next ones, up to this many requests or until the gauges are refreshed.
 MAX_PENDING_REQUESTS = 512
-MAX_PENDING_S = 0.1
-
 
 # Route, status, caller and reason of rejection.
 Key: TypeAlias = tuple[str, int, str, str | None]
@@ -61,7 +59,6 @@ class Metrics:
         self._lock = Lock()
         self._pending: collections.defaultdict[Key, bytearray] = collections.defaultdict(bytearray)
         self._pending_requests = 0
-        self._counted = 0.0
         self._requests = self._counter("model_requests", "Scoring requests.", "status", "caller")
         self._rejected = self._counter("model_rejected", "Scoring requests that were rejected.", "reason")
         self._phases = [
@@ -105,7 +102,7 @@ class Metrics:
         return Counter(name, help_text, labels, registry=self.registry)
 
     def __call__(self, records: Sequence[RequestRecord]) -> None:
-        """Count scored requests: now, or together with later ones if there are many."""
+        """Count scored requests: now, or after a full batch together with later ones."""
         with self._lock:
             for record in records:
                 reason = record.error.reason if record.error else None
@@ -121,12 +118,12 @@ class Metrics:
                     record.batch_rows if is_leader else nan,
                 )
             self._pending_requests += len(records)
-            if self._pending_requests >= MAX_PENDING_REQUESTS or monotonic() > self._counted + MAX_PENDING_S:
+            if len(records) < MAX_BATCH or self._pending_requests >= MAX_PENDING_REQUESTS:
                 self._count()
 
     def _count(self) -> None:
         pending, self._pending = self._pending, collections.defaultdict(bytearray)
-        self._pending_requests, self._counted = 0, monotonic()
+        self._pending_requests = 0
         for (route, status, caller, reason), data in pending.items():
             numbers = np.frombuffer(data).reshape(-1, len(self._phases) + 1).T
             requests = numbers.shape[1]

@@ -10,6 +10,8 @@ from app.errors import RequestError
 
 logger = logging.getLogger("scorebox")
 
+# Observers get requests in batches of at most this many. After a full batch the next one is near.
+MAX_BATCH = 64
 # The caller of a request that does not say who sent it.
 ANONYMOUS = "anonymous"
 # Nginx's status for a client that closed its connection before the response; it is never sent.
@@ -24,6 +26,7 @@ class RequestRecord:
 
     Attributes:
         id: its `x-request-id`.
+        status: that of the response; 499 until there is one.
         started: when its headers were read.
         route: the path of its route, with placeholders; a label of the metrics.
         duration: seconds from its headers to its response.

@@ -10,6 +10,7 @@ from werkzeug.exceptions import HTTPException, NotFound
 from app.errors import RequestError
 from app.observability.logging import logger
 from app.observability.request_record import RequestRecord
+from app.routes.score import is_asgi
 from app.scoring.request_ids import REQUEST_ID, read_ids
 from app.service import Service
 
@@ -24,20 +25,18 @@ def init_app(app: Flask, service: Service) -> None:
         # The method becomes a label of the HTTP metrics, and clients could invent one for every request.
         if request.method not in METHODS:
             request.method = "OTHER"
-        path = request.environ["PATH_INFO"]
-        if path in service.routes and request.method == "POST":
+        path = _requested_path()
+        if path in service.routes and request.method == "POST" and not is_asgi():
             return
         # Werkzeug removes leading slashes; `//score` must not be taken for `/score`.
         if path != request.path:
-            request.url_rule = None
+            request.url_rule, request.routing_exception = None, NotFound()
         g.ids, id_error = read_ids(cast(Mapping[str, str], request.headers))
         rule = request.url_rule.rule if request.url_rule else "unknown"
         g.record = RequestRecord(g.ids[REQUEST_ID], monotonic(), rule)
         g.record.traceparent = request.headers.get("traceparent", "")
         if id_error:
             raise id_error
-        if path != request.path:
-            raise NotFound
 
     @app.after_request
     def finish_record(response: Response) -> Response:
@@ -57,7 +56,7 @@ def init_app(app: Flask, service: Service) -> None:
     def on_http_exception(error: HTTPException) -> Response:
         status = error.code or 500
         messages = {
-            404: f"no such route: {request.path[:100]}",
+            404: f"no such route: {_requested_path()[:100]}",
             405: f"{request.path[:100]} does not support {request.method}",
         }
         headers = {k.lower(): v for k, v in error.get_headers() if k.lower() in ("allow", "location")}
@@ -67,6 +66,11 @@ def init_app(app: Flask, service: Service) -> None:
     def on_exception(error: Exception) -> Response:
         logger.error("unexpected error", exc_info=error)
         return _response(service, 500, "internal error; see the log for details", {})
+
+
+def _requested_path() -> str:
+    """Return the decoded path, with all its leading slashes; Werkzeug's has one."""
+    return request.environ.get("PATH_INFO", "").encode("latin-1").decode(errors="replace") or "/"
 
 
 def _response(service: Service, status: int, message: str, headers: Mapping[str, str]) -> Response:

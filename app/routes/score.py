@@ -1,6 +1,6 @@
 """Scoring through Flask alone, for Flask's test client and any WSGI server.
 
-Under `app.serving.asgi` the view `score` gets no request, since the ASGI application answers its paths.
+Under `app.serving.asgi` the ASGI application answers these paths, and this view refuses every request.
 """
 
 from collections.abc import Awaitable, Coroutine, Mapping
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 
 from flask import Blueprint, Response, request
 from prometheus_flask_exporter import PrometheusMetrics
-from werkzeug.exceptions import ClientDisconnected
+from werkzeug.exceptions import NotFound
 
 from app.errors import DeadlineExceeded, InvalidRequest, ModelNotFound
 from app.scoring.scorer import Route
@@ -27,18 +27,15 @@ class WsgiRequest(NamedTuple):
     headers: Mapping[str, str]
 
     async def body(self, max_bytes: int, deadline: float) -> bytes:
-        """Read the body, or its first bytes. The WSGI server ends a read that stalls."""
+        """Read the body, or its first bytes.
+
+        A read blocks as long as the WSGI server lets it; the deadline is checked between reads.
+        """
         body = bytearray()
-        try:
-            while len(body) < max_bytes:
-                chunk = request.stream.read(min(CHUNK_BYTES, max_bytes - len(body)))
-                if not chunk:
-                    break
-                body += chunk
-                if monotonic() > deadline:
-                    raise DeadlineExceeded("the body did not arrive before the request's deadline")
-        except (OSError, ClientDisconnected) as exc:
-            raise InvalidRequest("the body ended early, or its chunks are malformed") from exc
+        while len(body) < max_bytes and (chunk := _read(min(CHUNK_BYTES, max_bytes - len(body)))):
+            body += chunk
+            if monotonic() > deadline:
+                raise DeadlineExceeded("the body did not arrive before the request's deadline")
         return bytes(body)
 
     def wait(self, future: Future[T]) -> Awaitable[T]:
@@ -56,6 +53,8 @@ def blueprint(service: Service, exporter: PrometheusMetrics) -> Blueprint:
 
     @exporter.do_not_track()  # type: ignore[untyped-decorator]
     def score() -> Response:
+        if is_asgi():
+            raise NotFound
         route = service.routes[request.path]
         response = run(service.scorer.answer(WsgiRequest(route, cast(Mapping[str, str], request.headers))))
         return Response(response.body, response.status, response.headers)
@@ -72,6 +71,11 @@ def blueprint(service: Service, exporter: PrometheusMetrics) -> Blueprint:
     return routes
 
 
+def is_asgi() -> bool:
+    """Return whether the current request comes from the ASGI application, by a2wsgi's mark."""
+    return "asgi.scope" in request.environ
+
+
 def run(coroutine: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine whose awaits block instead of yielding to an event loop."""
     try:
@@ -79,7 +83,15 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
     except StopIteration as end:
         result: T = end.value
         return result
+    coroutine.close()
     raise RuntimeError("the coroutine waits for an event loop")
+
+
+def _read(size: int) -> bytes:
+    try:
+        return request.stream.read(size)
+    except Exception as exc:  # each WSGI server has exceptions of its own for a malformed body
+        raise InvalidRequest("the body ended early, or its chunks are malformed") from exc
 
 
 async def _result(future: Future[T]) -> T:

@@ -162,9 +162,11 @@ class Scorer:
             response_headers.update(own_headers)
             return Response(200, response_headers, encoded)
         except RequestError as exc:
-            # Drop the traceback: it references this frame, and so the request body, in a cycle that only the
-            # garbage collector would free.
+            # Drop the tracebacks: they reference this frame, and so the request body, in a cycle that only
+            # the garbage collector would free. The log needs the cause of a failure.
             record.error = exc.with_traceback(None)
+            if exc.status != 500:
+                exc.__cause__ = exc.__context__ = None
             record.status = exc.status
             return self.error_response(exc.status, str(exc), ids, exc.headers)
         except Exception:

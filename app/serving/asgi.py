@@ -45,8 +45,9 @@ class BufferedRequest(_EventLoopRequest):
     content: Body
 
     async def body(self, _max_bytes: int, _deadline: float) -> Body:
-        """Return the body."""
-        return self.content
+        """Return the body, and release it: the request may wait long after it is decoded."""
+        content, self.content = self.content, b""
+        return content
 
 
 @dataclass(slots=True)
@@ -77,8 +78,8 @@ class StreamedRequest(_EventLoopRequest):
 class AsgiApp:
     """The ASGI application of a service.
 
-    A path is matched exactly as it stands after percent-decoding, here and in Flask. So the scoring view of
-    Flask, `app.routes.score`, gets no request: `//score` is a 404 of `app.routes.errors`.
+    A path is matched exactly as it stands after percent-decoding: `//score` is a 404 of `app.routes.errors`.
+    Flask's own scoring view, `app.routes.score`, refuses a request that comes from here.
 
     Attributes:
         in_flight: requests that have started and are not answered.
@@ -104,7 +105,7 @@ class AsgiApp:
             send = _closing(send)
         self.in_flight += 1
         try:
-            route = self.service.routes.get(scope["path"])
+            route = self.service.routes.get(scope["path"].removeprefix(scope.get("root_path", "")))
             if route and scope["method"] == "POST":
                 headers = {
                     name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]

@@ -112,6 +112,7 @@ def _finish(worker: Any, deadline: float) -> None:
 def flush_observers(worker: Any) -> None:
     """Count and log the requests that are buffered."""
     worker.asgi.buffer.flush()
+    worker.asgi.service.metrics.flush()
 
 
 def announce(service: Service, port: int) -> None:

@@ -5,11 +5,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from app.observability.request_record import Observer, RequestRecord, notify
+from app.observability.request_record import MAX_BATCH, Observer, RequestRecord, notify
 
-# Flush after this many records, bytes or seconds, whichever comes first. Small batches evict the request path
-# from the CPU cache more often; large ones block the event loop longer.
-FLUSH_RECORDS = 64
+# Flush after MAX_BATCH records, this many bytes or seconds, whichever comes first. Small batches evict the
+# request path from the CPU cache more often; large ones block the event loop longer.
 FLUSH_BYTES = 2**20
 FLUSH_S = 0.02
 
@@ -40,7 +39,7 @@ class ObserverBuffer:
             self._bytes += _size(record)
         else:
             record.inputs = record.outputs = None
-        if len(self._records) == FLUSH_RECORDS or self._bytes >= FLUSH_BYTES:
+        if len(self._records) == MAX_BATCH or self._bytes >= FLUSH_BYTES:
             self._bytes = 0
             asyncio.get_running_loop().call_soon(self.flush)
 

@@ -56,7 +56,8 @@ def seen(client: Any, **request: Any) -> tuple[int, dict[str, str], bytes]:
             "json": {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [1, 2]}]},
         },
         {"path": "/v2/models/other/infer", "json": {}},
-        {"path": "//score", "json": {"inputs": [[1, 2]]}},
+        {"path": "/", "json": {"inputs": [[1, 2]]}, "environ_overrides": {"PATH_INFO": "//score"}},
+        {"path": "/", "json": {}, "environ_overrides": {"PATH_INFO": "/v2/models/mod\xc3\xa8le/infer"}},
         {"path": "/score", "method": "GET"},
         {"path": "/score", "method": "MADEUP"},
         {"path": "/model", "method": "GET"},
@@ -89,6 +90,14 @@ def test_authentication(settings: Settings, tmp_path: Any) -> None:
     response = app.test_client().post("/score", input_stream=body, content_length=2)
     assert response.status_code == 401
     assert body.tell() == 0
+
+
+def test_counted_at_once(app: Flask) -> None:
+    """Requests are counted without another one following them: this process may not answer /metrics."""
+    for _ in range(50):
+        assert app.test_client().post("/score", json={"inputs": [[1, 2]]}).status_code == 200
+    value = app.extensions["scorebox"].metrics.registry.get_sample_value
+    assert value("model_requests_total", {"status": "200", "caller": "anonymous"}) == 50
 
 
 def test_several_at_once(serve: MakeClient) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import threading
 from concurrent.futures import Future
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,10 @@ from flask import Flask
 from app import create_app
 from app.errors import DeadlineExceeded, InferenceFailed, RequestError
 from app.model.batcher import Result
-from app.observability.request_record import RequestRecord
+from app.observability.request_record import MAX_BATCH, RequestRecord
 from app.scoring.scorer import Response
-from app.serving.asgi import AsgiApp
+from app.serving.asgi import AsgiApp, BufferedRequest
+from app.serving.lifecycle import flush_observers
 from app.serving.observer_buffer import FLUSH_S, ObserverBuffer
 from app.settings import Settings
 from tests import models
@@ -79,6 +81,31 @@ def test_flask_scores_nothing(
         assert client.open(path, method=method).status_code == 405
 
 
+@pytest.mark.parametrize(
+    ("scope", "status"),
+    [
+        ({"method": "post"}, 404),
+        ({"path": "/api/score", "root_path": "/api"}, 415),
+        ({"path": "/api/score"}, 404),
+    ],
+)
+def test_unusual_scope(app: Flask, scope: dict[str, Any], status: int) -> None:
+    """Other ASGI servers may pass a method in lower case or a root path; Flask scores nothing then either."""
+    messages: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        raise AssertionError("the body is read")
+
+    async def send(message: Any) -> None:
+        messages.append(message)
+
+    usual = {"type": "http", "http_version": "1.1", "method": "POST", "path": "/score", "query_string": b""}
+    headers = [(b"content-type", b"text/plain")]
+    asyncio.run(AsgiApp(app)(usual | {"headers": headers} | scope, receive, send))
+    assert messages[0]["status"] == status
+    assert dict(messages[0]["headers"])[b"x-request-id"]
+
+
 class Waiting:
     """A service with a slow model that is busy, and the records of its finished requests."""
 
@@ -111,6 +138,28 @@ def test_answer_at_once(app: Flask) -> None:
         assert (response.status, asgi.in_flight) == (200, 0)
 
     asyncio.run(run())
+
+
+def test_body_is_released(app: Flask) -> None:
+    """A request does not keep its body: it may wait for the model long after it is decoded."""
+    request = BufferedRequest(app.extensions["scorebox"].routes["/score"], {}, BODY)
+    assert asyncio.run(request.body(100, 0.0)) == BODY
+    assert request.content == b""
+
+
+def test_late_counts(app: Flask) -> None:
+    """At the end of a worker everything is counted, also a full batch that waits for the next one."""
+
+    async def run() -> None:
+        asgi = AsgiApp(app)
+        for _ in range(MAX_BATCH + 1):
+            asgi.answer(asgi.service.routes["/score"], {}, BODY)
+        await asyncio.sleep(0)
+        flush_observers(SimpleNamespace(asgi=asgi))
+
+    asyncio.run(run())
+    value = app.extensions["scorebox"].metrics.registry.get_sample_value
+    assert value("model_requests_total", {"status": "200", "caller": "anonymous"}) == MAX_BATCH + 1
 
 
 def test_answer_later(waiting: Waiting) -> None:
@@ -148,7 +197,7 @@ def test_failure_later(waiting: Waiting, error: RequestError) -> None:
 
 @pytest.mark.parametrize("started", [True, False])
 def test_client_leaves(waiting: Waiting, started: bool) -> None:
-    """If the client disconnects its place in the queue is given up, and the record has status 499."""
+    """If the client disconnects, the record has status 499, and the queued request is cancelled."""
 
     async def run() -> None:
         task = asyncio.create_task(waiting.answer())

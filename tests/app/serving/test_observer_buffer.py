@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from app.observability.request_record import RequestRecord
-from app.serving.observer_buffer import FLUSH_BYTES, FLUSH_RECORDS, FLUSH_S, ObserverBuffer
+from app.observability.request_record import MAX_BATCH, RequestRecord
+from app.serving.observer_buffer import FLUSH_BYTES, FLUSH_S, ObserverBuffer
 
 
 class Recorder:
@@ -53,11 +53,11 @@ def test_when_many() -> None:
     async def run() -> None:
         buffer = ObserverBuffer([seen], always)
         for turn in range(1, 4):
-            for number in range(FLUSH_RECORDS):
+            for number in range(MAX_BATCH):
                 assert len(seen.batches) == turn - 1
                 buffer.append(record(number))
             await asyncio.sleep(0)
-            assert [len(batch) for batch in seen.batches] == turn * [FLUSH_RECORDS]
+            assert [len(batch) for batch in seen.batches] == turn * [MAX_BATCH]
 
     asyncio.run(run())
 
@@ -92,12 +92,12 @@ def test_tensors() -> None:
     async def run() -> None:
         buffer = ObserverBuffer([observe], lambda: next(needs))
         for _ in range(3):
-            for number in range(FLUSH_RECORDS):
-                buffer.append(record(number, FLUSH_BYTES // FLUSH_RECORDS // 2))
+            for number in range(MAX_BATCH):
+                buffer.append(record(number, FLUSH_BYTES // MAX_BATCH // 2))
             await asyncio.sleep(0)
 
     asyncio.run(run())
-    assert kept == [[value] * FLUSH_RECORDS for value in (True, False, True)]
+    assert kept == [[value] * MAX_BATCH for value in (True, False, True)]
 
 
 def test_flush() -> None:
