@@ -75,8 +75,8 @@ BAD_FILES: list[tuple[str, Any, str]] = [
     ("model.onnx", "nonsense", r"ONNX Runtime cannot load draft/model.onnx: .*Protobuf parsing failed"),
     ("a\\b.bin", "", r"path 'a\\\\b.bin' is outside of the package directory or cannot be stored"),
     ("C:b.bin", "", r"path 'C:b.bin' is outside of the package directory or cannot be stored"),
-    (".DS_Store", "", r"draft/.DS_Store is hidden: a package holds only what the model needs"),
-    (".git/config", "", r"draft/.git is hidden: a package holds only what the model needs"),
+    (".DS_Store", "", r"draft/.DS_Store is hidden: a package has only what the model needs"),
+    (".git/config", "", r"draft/.git is hidden: a package has only what the model needs"),
 ]
 
 
