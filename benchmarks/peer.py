@@ -121,8 +121,6 @@ _SCOREBOX = Peer(
         "WEB_CONCURRENCY": "{workers}",
         # No load balancer needs time to notice that it stops.
         "DRAIN_DELAY_S": "0",
-        # As in the Dockerfile.
-        "GLIBC_TUNABLES": "glibc.malloc.tcache_count=512",
     },
     directory="{root}",
     packages=("onnxruntime", "numpy", "gunicorn", "flask", "orjson"),
