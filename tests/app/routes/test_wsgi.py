@@ -30,7 +30,7 @@ def seen(client: Any, **request: Any) -> tuple[int, dict[str, str], bytes]:
     headers = {
         name.lower(): value
         for name, value in response.headers.items()
-        if name.lower() not in ("x-request-id", "x-ms-request-id", "x-ms-run-fn-exec-ms")
+        if name.lower() not in ("date", "x-request-id", "x-ms-request-id", "x-ms-run-fn-exec-ms")
     }
     body = response.data
     if headers.get("content-encoding") == "gzip":
