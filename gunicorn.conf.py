@@ -24,6 +24,7 @@ bind = f"{host}:{settings.port}"
 worker_class = "app.serving.worker.Worker"
 # `app.serving.fast_http` reads the state of this parser, to tell whether a request begins.
 http_parser = "python"
+asgi_loop = "asyncio"
 workers = settings.web_concurrency
 keepalive = settings.keepalive_s
 graceful_timeout = settings.graceful_timeout_s

@@ -119,6 +119,9 @@ class QueueFull(RequestError):
     headers: ClassVar[Mapping[str, str]] = {"retry-after": "1"}
 
 
+MISSED_DEADLINE = "the request was not answered before its deadline"
+
+
 class DeadlineExceeded(RequestError):
     """The request was not answered before its deadline."""
 

@@ -3,7 +3,7 @@
 Under `app.serving.asgi` the ASGI application answers these paths, and this view refuses every request.
 """
 
-from collections.abc import Awaitable, Coroutine, Mapping
+from collections.abc import Coroutine, Mapping
 from concurrent.futures import Future
 from time import monotonic
 from typing import Any, NamedTuple, TypeVar, cast
@@ -12,7 +12,7 @@ from flask import Blueprint, Response, request
 from prometheus_flask_exporter import PrometheusMetrics
 from werkzeug.exceptions import NotFound
 
-from app.errors import DeadlineExceeded, InvalidRequest, ModelNotFound
+from app.errors import MISSED_DEADLINE, DeadlineExceeded, InvalidRequest, ModelNotFound
 from app.scoring.scorer import Route
 from app.service import Service
 
@@ -25,6 +25,7 @@ class WsgiRequest(NamedTuple):
 
     route: Route
     headers: Mapping[str, str]
+    address: str
 
     async def body(self, max_bytes: int, deadline: float) -> bytes:
         """Read the body, or its first bytes.
@@ -38,9 +39,13 @@ class WsgiRequest(NamedTuple):
                 raise DeadlineExceeded("the body did not arrive before the request's deadline")
         return bytes(body)
 
-    def wait(self, future: Future[T]) -> Awaitable[T]:
-        """Wait for a future."""
-        return _result(future)
+    async def wait(self, future: Future[T], deadline: float) -> T:
+        """Wait for a future; see `app.scoring.scorer.Request`."""
+        try:
+            return future.result(deadline - monotonic())
+        except TimeoutError as exc:
+            future.cancel()
+            raise DeadlineExceeded(MISSED_DEADLINE) from exc
 
 
 def blueprint(service: Service, exporter: PrometheusMetrics) -> Blueprint:
@@ -56,7 +61,8 @@ def blueprint(service: Service, exporter: PrometheusMetrics) -> Blueprint:
         if is_asgi():
             raise NotFound
         route = service.routes[request.path]
-        response = run(service.scorer.answer(WsgiRequest(route, cast(Mapping[str, str], request.headers))))
+        headers = cast(Mapping[str, str], request.headers)
+        response = run(service.scorer.answer(WsgiRequest(route, headers, request.remote_addr or "")))
         return Response(response.body, response.status, response.headers)
 
     def other_model(**_names: str) -> Response:
@@ -92,7 +98,3 @@ def _read(size: int) -> bytes:
         return request.stream.read(size)
     except Exception as exc:  # each WSGI server has exceptions of its own for a malformed body
         raise InvalidRequest("the body ended early, or its chunks are malformed") from exc
-
-
-async def _result(future: Future[T]) -> T:
-    return future.result()

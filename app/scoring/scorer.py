@@ -4,7 +4,7 @@ It depends on neither Flask nor a server nor an event loop: the caller passes a 
 coroutine `Scorer.answer`. So authentication, limits, errors, ids and observers exist once.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from time import monotonic
@@ -58,12 +58,15 @@ class Request(Protocol):
 
     Attributes:
         headers: by lower-case name.
+        address: the client's network address; empty if it is unknown.
     """
 
     @property
     def route(self) -> Route: ...
     @property
     def headers(self) -> Mapping[str, str]: ...
+    @property
+    def address(self) -> str: ...
 
     async def body(self, max_bytes: int, deadline: float) -> Body:
         """Read the body, or its first bytes.
@@ -77,8 +80,15 @@ class Request(Protocol):
             DeadlineExceeded: the body is not complete at the deadline.
         """
 
-    def wait(self, future: Future[T]) -> Awaitable[T]:
-        """Wait for a future, and return its result."""
+    async def wait(self, future: Future[T], deadline: float) -> T:
+        """Wait for a future, and return its result; cancel it at the deadline.
+
+        Args:
+            deadline: in seconds of the monotonic clock.
+
+        Raises:
+            DeadlineExceeded: the future is not done at the deadline.
+        """
 
 
 class Response(NamedTuple):
@@ -136,7 +146,7 @@ class Scorer:
             inputs = decoded.inputs
             if self.model.before:
                 inputs = await request.wait(
-                    self.transform_executor.before(self.model.before, inputs, deadline)
+                    self.transform_executor.before(self.model.before, inputs, deadline), deadline
                 )
             record.inputs = inputs
             record.rows = _rows(inputs)
@@ -144,14 +154,16 @@ class Scorer:
 
             result = self.batcher.run(inputs, record.rows)
             if result is None:
-                result = await request.wait(self.batcher.submit(inputs, record.rows, deadline))
+                result = await request.wait(self.batcher.submit(inputs, record.rows, deadline), deadline)
             record.inferred = monotonic()
             outputs = record.outputs = result.outputs
             record.queue_duration, record.infer_duration = result.queue_duration, result.infer_duration
             record.batch_rows, record.is_batch_leader = result.batch_rows, result.is_batch_leader
 
             if self.model.after:
-                outputs = await request.wait(self.transform_executor.after(self.model.after, outputs))
+                outputs = await request.wait(
+                    self.transform_executor.after(self.model.after, outputs), deadline
+                )
             own_headers, encoded = decoded.encode(outputs, self._about(record.id))
             # Triton's client accepts one coding; HTTP libraries list every coding they support.
             if (wanted := headers.get("accept-encoding")) in CODINGS:

@@ -6,6 +6,7 @@ https://asgi.readthedocs.io/en/latest/specs/www.html, HTTP connection scope
 import asyncio
 import types
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, MutableMapping
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Any, TypeAlias, TypeVar, cast
@@ -14,7 +15,7 @@ import numpy as np
 from a2wsgi import WSGIMiddleware
 from flask import Flask
 
-from app.errors import DeadlineExceeded, InvalidRequest
+from app.errors import MISSED_DEADLINE, DeadlineExceeded, InvalidRequest
 from app.protocols.codec import Body
 from app.scoring.scorer import Response, Route
 from app.service import Service
@@ -33,7 +34,19 @@ class _EventLoopRequest:
     """A request that waits in the event loop."""
 
     __slots__ = ()
-    wait = staticmethod(asyncio.wrap_future)
+
+    async def wait(self, future: Future[T], deadline: float) -> T:
+        """Wait for a future; see `app.scoring.scorer.Request`."""
+        waiter = asyncio.wrap_future(future)
+        timer = asyncio.get_running_loop().call_later(deadline - monotonic(), waiter.cancel, MISSED_DEADLINE)
+        try:
+            return await waiter
+        except asyncio.CancelledError as exc:
+            if exc.args == (MISSED_DEADLINE,):
+                raise DeadlineExceeded(MISSED_DEADLINE) from exc
+            raise
+        finally:
+            timer.cancel()
 
 
 @dataclass(slots=True)
@@ -42,6 +55,7 @@ class BufferedRequest(_EventLoopRequest):
 
     route: Route
     headers: Mapping[str, str]
+    address: str
     content: Body
 
     async def body(self, _max_bytes: int, _deadline: float) -> Body:
@@ -56,6 +70,7 @@ class StreamedRequest(_EventLoopRequest):
 
     route: Route
     headers: Mapping[str, str]
+    address: str
     receive: Receive
 
     async def body(self, max_bytes: int, deadline: float) -> Body:
@@ -110,21 +125,24 @@ class AsgiApp:
                 headers = {
                     name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
                 }
-                await _send(await self._scorer.answer(StreamedRequest(route, headers, receive)), send)
+                address = (scope.get("client") or ("",))[0]
+                await _send(
+                    await self._scorer.answer(StreamedRequest(route, headers, address, receive)), send
+                )
             else:
                 await self._flask(scope, receive, send)  # type: ignore[arg-type]
         finally:
             self.in_flight -= 1
 
     def answer(
-        self, route: Route, headers: Mapping[str, str], body: Body
+        self, route: Route, headers: Mapping[str, str], address: str, body: Body
     ) -> "Response | types.CoroutineType[Any, Any, Response]":
         """Answer a scoring request whose body has been read.
 
         Returns:
             the response, or a coroutine that returns it if the model does not answer at once.
         """
-        answer = self._scorer.answer(BufferedRequest(route, headers, body))
+        answer = self._scorer.answer(BufferedRequest(route, headers, address, body))
         try:
             awaited = answer.send(None)
         except StopIteration as end:

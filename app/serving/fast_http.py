@@ -184,7 +184,7 @@ class ScoringProtocol(ASGIProtocol, asyncio.BufferedProtocol):  # type: ignore[m
 
     def _answer(self, route: "Route", headers: dict[str, str], body: "Body") -> None:
         self.worker.nr += 1
-        answer = self._app.answer(route, headers, body)
+        answer = self._app.answer(route, headers, "", body)
         if isinstance(answer, CoroutineType):
             self._answering = self.worker.loop.create_task(answer)
             self._answering.add_done_callback(self._on_answered)

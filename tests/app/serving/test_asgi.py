@@ -120,7 +120,7 @@ class Waiting:
         monkeypatch.setattr(batcher, "submit", lambda *_: self.future)
 
     def answer(self) -> Any:
-        return self.app.answer(self.app.service.routes["/score"], {}, BODY)
+        return self.app.answer(self.app.service.routes["/score"], {}, "", BODY)
 
 
 @pytest.fixture
@@ -133,7 +133,7 @@ def test_answer_at_once(app: Flask) -> None:
 
     async def run() -> None:
         asgi = AsgiApp(app)
-        response = asgi.answer(asgi.service.routes["/score"], {}, BODY)
+        response = asgi.answer(asgi.service.routes["/score"], {}, "", BODY)
         assert isinstance(response, Response)
         assert (response.status, asgi.in_flight) == (200, 0)
 
@@ -142,7 +142,7 @@ def test_answer_at_once(app: Flask) -> None:
 
 def test_body_is_released(app: Flask) -> None:
     """A request does not keep its body: it may wait for the model long after it is decoded."""
-    request = BufferedRequest(app.extensions["scorebox"].routes["/score"], {}, BODY)
+    request = BufferedRequest(app.extensions["scorebox"].routes["/score"], {}, "", BODY)
     assert asyncio.run(request.body(100, 0.0)) == BODY
     assert request.content == b""
 
@@ -153,7 +153,7 @@ def test_late_counts(app: Flask) -> None:
     async def run() -> None:
         asgi = AsgiApp(app)
         for _ in range(MAX_BATCH + 1):
-            asgi.answer(asgi.service.routes["/score"], {}, BODY)
+            asgi.answer(asgi.service.routes["/score"], {}, "", BODY)
         await asyncio.sleep(0)
         flush_observers(SimpleNamespace(asgi=asgi))
 
