@@ -22,12 +22,10 @@ wsgi_app = "app.serving.lifecycle:application()"
 host = f"[{settings.host}]" if ":" in settings.host else settings.host
 bind = f"{host}:{settings.port}"
 worker_class = "app.serving.worker.Worker"
-# `app.serving.fast_http` reads the state of this parser, to tell whether a request begins.
-http_parser = "python"
-asgi_loop = "asyncio"
 workers = settings.web_concurrency
 keepalive = settings.keepalive_s
 graceful_timeout = settings.graceful_timeout_s
+timeout = settings.worker_timeout_s
 loglevel = "warning"
 # Its socket would need a writable directory, and nothing here is controlled through it.
 control_socket_disable = True

@@ -11,6 +11,7 @@ ScoreboxError
     ├── BodyTooLarge          413
     ├── UnsupportedMediaType  415
     ├── HeaderTooLarge        431
+    ├── MalformedHttp         400, 431 or 503: the connection ends
     ├── InferenceFailed       500
     ├── NotReady              503
     ├── QueueFull             503
@@ -96,6 +97,13 @@ class HeaderTooLarge(RequestError):
     reason = "header"
 
 
+class MalformedHttp(RequestError):
+    """The request is not HTTP/1.1, or its head is too large; the connection is closed."""
+
+    status = 400
+    reason = "http"
+
+
 class InferenceFailed(RequestError):
     """The model or its pre- or post-processing failed."""
 
@@ -119,6 +127,8 @@ class QueueFull(RequestError):
     headers: ClassVar[Mapping[str, str]] = {"retry-after": "1"}
 
 
+MALFORMED_BODY = "the body ended early, or its chunks are malformed"
+LATE_BODY = "the body did not arrive before the request's deadline"
 MISSED_DEADLINE = "the request was not answered before its deadline"
 
 

@@ -110,8 +110,26 @@ class Settings:
     drain_delay_s: int = _setting(
         5, _count(0), "Time after SIGTERM in which new connections are still accepted, while readiness fails."
     )
+    worker_timeout_s: int = _setting(
+        60, _count(1), "Time after which a worker whose event loop hangs is replaced."
+    )
     keepalive_s: int = _setting(
         80, _count(1), "Idle timeout of a connection; keep it above the ingress's, which is usually 75 s."
+    )
+    write_timeout_s: int = _setting(
+        30, _count(1), "Time after which a connection is ended whose client does not read its response."
+    )
+    max_connections: int = _setting(
+        0,
+        _count(0),
+        "Maximum number of connections of a worker; beyond it only probes are answered; 0: as many as the "
+        "limit of open files allows.",
+    )
+    fast_http: str = _setting(
+        "on",
+        _choice("on", "off"),
+        "Whether scoring requests are answered in the callbacks of the HTTP parser; `off`: by the plain ASGI "
+        "application, with the same answers at a lower rate.",
     )
     api_keys_file: Path | None = _setting(
         None, Path, "File with a line `caller:sha256-of-key` for each key; unset: no authentication."

@@ -22,6 +22,9 @@ ORDER = ("serving", "__init__ create_app", "routes", "service openapi commands",
 ONLY_IN = {
     "asyncio": {"serving"},
     "gunicorn": {"serving"},
+    "uvicorn": {"serving"},
+    "httptools": {"serving"},
+    "uvloop": {"serving"},
     "a2wsgi": {"serving"},
     "flask": {"__init__", "routes", "serving", "observability"},
     "werkzeug": {"routes"},
@@ -29,8 +32,6 @@ ONLY_IN = {
 }
 # File → why it uses a private name of a dependency.
 PRIVATE_NAMES = {
-    "app/serving/fast_http.py": "gunicorn's ASGI protocol has no public base class",
-    "app/serving/worker.py": "gunicorn's ASGI worker has no public hook around accepting connections",
     "app/observability/histograms.py": "prometheus_client observes one value at a time",
 }
 PUBLIC = {"_fields", "_asdict", "_replace"}  # of namedtuples, and documented

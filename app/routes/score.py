@@ -12,7 +12,14 @@ from flask import Blueprint, Response, request
 from prometheus_flask_exporter import PrometheusMetrics
 from werkzeug.exceptions import NotFound
 
-from app.errors import MISSED_DEADLINE, DeadlineExceeded, InvalidRequest, ModelNotFound
+from app.errors import (
+    LATE_BODY,
+    MALFORMED_BODY,
+    MISSED_DEADLINE,
+    DeadlineExceeded,
+    InvalidRequest,
+    ModelNotFound,
+)
 from app.scoring.scorer import Route
 from app.service import Service
 
@@ -36,7 +43,7 @@ class WsgiRequest(NamedTuple):
         while len(body) < max_bytes and (chunk := _read(min(CHUNK_BYTES, max_bytes - len(body)))):
             body += chunk
             if monotonic() > deadline:
-                raise DeadlineExceeded("the body did not arrive before the request's deadline")
+                raise DeadlineExceeded(LATE_BODY)
         return bytes(body)
 
     async def wait(self, future: Future[T], deadline: float) -> T:
@@ -97,4 +104,4 @@ def _read(size: int) -> bytes:
     try:
         return request.stream.read(size)
     except Exception as exc:  # each WSGI server has exceptions of its own for a malformed body
-        raise InvalidRequest("the body ended early, or its chunks are malformed") from exc
+        raise InvalidRequest(MALFORMED_BODY) from exc

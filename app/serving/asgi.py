@@ -9,14 +9,22 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, 
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from time import monotonic
-from typing import Any, TypeAlias, TypeVar, cast
+from typing import Any, TypeAlias, TypeVar
 
-import numpy as np
 from a2wsgi import WSGIMiddleware
 from flask import Flask
 
-from app.errors import MISSED_DEADLINE, DeadlineExceeded, InvalidRequest
+from app.errors import (
+    LATE_BODY,
+    MALFORMED_BODY,
+    MISSED_DEADLINE,
+    DeadlineExceeded,
+    InvalidRequest,
+    MalformedHttp,
+)
+from app.observability.request_record import RequestRecord
 from app.protocols.codec import Body
+from app.scoring.request_ids import REQUEST_ID, read_ids
 from app.scoring.scorer import Response, Route
 from app.service import Service
 from app.serving.observer_buffer import ObserverBuffer
@@ -26,8 +34,11 @@ Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 T = TypeVar("T")
 
-# Threads for the routes of Flask: probes, metrics, the model's description.
-FLASK_THREADS = 4
+# Threads for the routes of Flask.
+FLASK_THREADS = 2
+# Routes that nothing else may delay: they have threads of their own.
+PROBES = {"/healthz", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"}
+PROBE_THREADS = 2
 
 
 class _EventLoopRequest:
@@ -50,18 +61,46 @@ class _EventLoopRequest:
 
 
 @dataclass(slots=True)
-class BufferedRequest(_EventLoopRequest):
-    """A `Request` whose body has been read."""
+class PushedRequest(_EventLoopRequest):
+    """A `Request` whose body an HTTP protocol passes in while it is received.
+
+    Attributes:
+        content: the body so far.
+        is_complete: whether it is the whole body.
+        max_bytes, deadline: see `app.scoring.scorer.Request.body`.
+    """
 
     route: Route
     headers: Mapping[str, str]
     address: str
-    content: Body
+    content: bytes | bytearray = b""
+    is_complete: bool = False
+    max_bytes: int = 0
+    deadline: float = 0.0
 
-    async def body(self, _max_bytes: int, _deadline: float) -> Body:
+    def append(self, part: bytes) -> bool:
+        """Add a part of the body; return whether it has all bytes that are read."""
+        if not self.content:
+            self.content = part
+        elif isinstance(self.content, bytes):
+            self.content = bytearray(self.content) + part
+        else:
+            self.content += part
+        return len(self.content) >= self.max_bytes
+
+    async def body(self, max_bytes: int, deadline: float) -> Body:
         """Return the body, and release it: the request may wait long after it is decoded."""
+        self.max_bytes, self.deadline = max_bytes, deadline
+        if not self.is_complete:
+            await _received()
         content, self.content = self.content, b""
-        return content
+        return content if isinstance(content, bytes) else memoryview(content)
+
+
+@types.coroutine
+def _received() -> Generator[None, None, None]:
+    """Wait for the body; the HTTP protocol continues the coroutine."""
+    yield
 
 
 @dataclass(slots=True)
@@ -81,12 +120,12 @@ class StreamedRequest(_EventLoopRequest):
                 while len(parts) < max_bytes:
                     message = await self.receive()
                     if message["type"] == "http.disconnect":
-                        raise InvalidRequest("the body ended early, or its chunks are malformed")
+                        raise InvalidRequest(MALFORMED_BODY)
                     parts += message["body"]
                     if not message.get("more_body"):
                         break
         except TimeoutError as exc:
-            raise DeadlineExceeded("the body did not arrive before the request's deadline") from exc
+            raise DeadlineExceeded(LATE_BODY) from exc
         return bytes(parts)
 
 
@@ -97,7 +136,7 @@ class AsgiApp:
     Flask's own scoring view, `app.routes.score`, refuses a request that comes from here.
 
     Attributes:
-        in_flight: requests that have started and are not answered.
+        routes_by_url: scoring routes by the request's target as it is usually sent.
         buffer: finished requests of which the observers have not been notified.
     """
 
@@ -107,81 +146,73 @@ class AsgiApp:
             buffer: of the service's observers; by default a new one.
         """
         self.service: Service = flask.extensions["scorebox"]
-        self.in_flight = 0
+        self.routes_by_url = {path.encode(): route for path, route in self.service.routes.items()}
         self.buffer = buffer or ObserverBuffer(self.service.observers, self.service.needs_tensors)
         self._scorer = replace(self.service.scorer, notify=self.buffer.append)
         self._flask = WSGIMiddleware(flask, workers=FLASK_THREADS)  # type: ignore[arg-type]
+        self._probes = WSGIMiddleware(flask, workers=PROBE_THREADS)  # type: ignore[arg-type]
 
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] != "http":
-            return await self._flask(scope, receive, send)  # type: ignore[arg-type]
+            await self._flask(scope, receive, send)  # type: ignore[arg-type]
+            return
         if self.service.draining.is_set():
             send = _closing(send)
-        self.in_flight += 1
-        try:
-            route = self.service.routes.get(scope["path"].removeprefix(scope.get("root_path", "")))
-            if route and scope["method"] == "POST":
-                headers = {
-                    name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
-                }
-                address = (scope.get("client") or ("",))[0]
-                await _send(
-                    await self._scorer.answer(StreamedRequest(route, headers, address, receive)), send
-                )
-            else:
-                await self._flask(scope, receive, send)  # type: ignore[arg-type]
-        finally:
-            self.in_flight -= 1
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        route = self.service.routes.get(path)
+        if route and scope["method"] == "POST":
+            headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+            address = (scope.get("client") or ("",))[0]
+            await _send(await self._scorer.answer(StreamedRequest(route, headers, address, receive)), send)
+        else:
+            flask = self._probes if self.is_probe(path) else self._flask
+            await flask(scope, _receive_nothing, send)  # type: ignore[arg-type]
 
-    def answer(
-        self, route: Route, headers: Mapping[str, str], address: str, body: Body
-    ) -> "Response | types.CoroutineType[Any, Any, Response]":
-        """Answer a scoring request whose body has been read.
+    def start(
+        self, route: Route, headers: Mapping[str, str], address: str
+    ) -> tuple[PushedRequest, Coroutine[Any, Any, Response]]:
+        """Return a scoring request and its answer, which the HTTP protocol runs.
 
-        Returns:
-            the response, or a coroutine that returns it if the model does not answer at once.
+        The answer yields None while it waits for the body, then futures; see `resume`.
         """
-        answer = self._scorer.answer(BufferedRequest(route, headers, address, body))
-        try:
-            awaited = answer.send(None)
-        except StopIteration as end:
-            response: Response = end.value
-            return response
-        return cast("types.CoroutineType[Any, Any, Response]", self._finish(answer, awaited))
+        request = PushedRequest(route, headers, address)
+        return request, self._scorer.answer(request)
 
-    async def _finish(self, answer: Coroutine[Any, Any, Response], awaited: Any) -> Response:
-        self.in_flight += 1
-        try:
-            return await _resume(answer, awaited)
-        finally:
-            self.in_flight -= 1
+    def refuse(self, status: int, message: str) -> Response:
+        """Log a malformed request, and return its response."""
+        ids, _ = read_ids({})
+        record = RequestRecord(ids[REQUEST_ID], monotonic(), "unknown", status=status)
+        record.error = MalformedHttp(message)
+        self.service.request_log([record])
+        response: Response = self._scorer.error_response(status, message, ids, {})
+        return response
 
     @staticmethod
-    def allocate_body(size: int) -> memoryview:
-        """Return uninitialized memory; its pages cost nothing until they are written to."""
-        return np.empty(size, np.uint8).data
+    def is_probe(path: str) -> bool:
+        """Return whether a path is one of a probe or of the metrics."""
+        return path in PROBES
 
+    @staticmethod
+    @types.coroutine
+    def resume(coroutine: Coroutine[Any, Any, T], awaited: Any) -> Generator[Any, Any, T]:
+        """Continue a coroutine in a task that was started outside of one.
 
-@types.coroutine
-def _resume(coroutine: Coroutine[Any, Any, T], awaited: Any) -> Generator[Any, Any, T]:
-    """Continue a coroutine in a task that was started outside of one.
+        Python 3.12 has `asyncio.Task(…, eager_start=True)` for it.
 
-    Python 3.12 has `asyncio.Task(…, eager_start=True)` for it.
-
-    Args:
-        awaited: the future that the coroutine waits for.
-    """
-    try:
-        while True:
-            try:
-                yield awaited
-            except BaseException as exc:  # noqa: BLE001 (the future's exception, or the task's cancellation)
-                awaited = coroutine.throw(exc)
-            else:
-                awaited = coroutine.send(None)
-    except StopIteration as end:
-        result: T = end.value
+        Args:
+            awaited: the future that the coroutine waits for.
+        """
+        try:
+            while True:
+                try:
+                    yield awaited
+                except BaseException as exc:  # noqa: BLE001 (the future's exception, or the task's cancellation)
+                    awaited = coroutine.throw(exc)
+                else:
+                    awaited = coroutine.send(None)
+        except StopIteration as end:
+            result: T = end.value
         return result
 
 
@@ -190,6 +221,11 @@ async def _send(response: Response, send: Send) -> None:
     headers.append((b"content-length", b"%d" % len(response.body)))
     await send({"type": "http.response.start", "status": response.status, "headers": headers})
     await send({"type": "http.response.body", "body": response.body})
+
+
+async def _receive_nothing() -> Message:
+    """Pass no body to Flask: none of its routes has one, and a slow body would occupy a thread."""
+    return {"type": "http.request", "body": b"", "more_body": False}
 
 
 def _closing(send: Send) -> Send:

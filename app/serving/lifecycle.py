@@ -4,6 +4,7 @@ import gc
 import os
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -52,6 +53,7 @@ def abort_startup(message: str) -> NoReturn:
 
 def post_worker_init(worker: Any) -> None:
     """Log what is served, once for all workers, and make SIGTERM drain this one."""
+    worker.on_signal(signal.SIGTERM, partial(drain, worker))
     service: Service = worker.asgi.service
     package = str(service.model.package)
     if is_first_worker("serving", package):
@@ -66,7 +68,6 @@ def post_worker_init(worker: Any) -> None:
     # Objects allocated so far live as long as the worker; exclude them from garbage collection.
     gc.collect()
     gc.freeze()
-    worker.loop.add_signal_handler(signal.SIGTERM, drain, worker)
 
 
 def _refresh_gauges(worker: Any) -> None:
@@ -80,8 +81,7 @@ def drain(worker: Any) -> None:
     """End the worker without failing a request, on SIGTERM, SIGHUP and Kubernetes' preStop.
 
     From now on readiness fails and every response announces the end of its connection, while new connections
-    are still answered, until their senders have noticed; then the requests in flight are finished. gunicorn's
-    own stop closes kept-alive connections without announcement, and waits for idle ones.
+    are still answered, until their senders have noticed; then the requests in flight are finished.
     """
     app: AsgiApp = worker.asgi
     if app.service.draining.is_set():
@@ -93,26 +93,26 @@ def drain(worker: Any) -> None:
 
 
 def _stop(worker: Any) -> None:
-    """Stop accepting, and let the requests in flight finish; gunicorn's own stop would cut them off."""
-    worker.accept_pending()
+    """Refuse new connections, and let the requests in flight finish."""
     worker.stop_accepting()
     worker.loop.call_later(ACCEPTED_GRACE_S, _finish, worker, worker.loop.time() + SILENCE_S)
 
 
 def _finish(worker: Any, deadline: float) -> None:
-    if worker.asgi.in_flight or (worker.silent and worker.loop.time() < deadline):
+    if worker.connections.are_answering() or (
+        worker.connections.are_silent() and worker.loop.time() < deadline
+    ):
         worker.loop.call_later(POLL_S, _finish, worker, deadline)
     else:
-        flush_observers(worker)
-        if tracing := worker.asgi.service.tracing:
-            tracing.close()
-        worker.handle_quit_signal()
+        worker.stop()
 
 
 def flush_observers(worker: Any) -> None:
-    """Count and log the requests that are buffered."""
+    """Count, log and export the requests that are buffered."""
     worker.asgi.buffer.flush()
     worker.asgi.service.metrics.flush()
+    if tracing := worker.asgi.service.tracing:
+        tracing.close()
 
 
 def announce(service: Service, port: int) -> None:

@@ -1,30 +1,46 @@
-"""gunicorn's ASGI worker, with our own connections, balanced over the workers."""
+"""gunicorn's worker: an event loop of uvloop, and connections balanced over the workers.
+
+https://docs.gunicorn.org/en/stable/custom.html, and `gunicorn.workers.base`
+"""
 
 import asyncio
 import errno
 import os
+import resource
+import signal
 import socket
+from collections.abc import Callable
 from typing import Any
 
-from gunicorn.workers import gasgi
+import uvloop
+from gunicorn.sock import ssl_context
+from gunicorn.workers import base
 
 from app.serving.accept_balancing import UNAVAILABLE, assign_slot, may_accept, publish
-from app.serving.fast_http import READ_BYTES, ScoringProtocol
+from app.serving.connections import Connections
+from app.serving.http_protocol import HttpProtocol
 
 # How long to wait for a worker with fewer connections to accept the next one.
 YIELD_S = 0.001
 # How long to wait before accepting again if the system is out of descriptors or memory.
 RETRY_S = 1.0
+# How often the date, the timeouts of connections, and gunicorn's own check of the worker are refreshed.
+TICK_S = 1.0
+# How long to wait at the end for the last bytes of responses to be sent.
+CLOSE_S = 1.0
 OUT_OF_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+# Descriptors left to files, and to the probes that come when there are too many connections.
+RESERVED_DESCRIPTORS = 64
 
 
-class Worker(gasgi.ASGIWorker):  # type: ignore[misc]
-    """gunicorn's ASGI worker, which accepts connections itself.
+class Worker(base.Worker):  # type: ignore[misc]
+    """A worker process.
 
     Attributes:
         slot: see `app.serving.accept_balancing`.
-        silent: connections that have not sent anything.
-        read_buffer: memory for reads, shared by all connections.
+        loop: the event loop.
+        asgi: the application.
+        connections: those that were accepted.
     """
 
     def __init__(self, *args: Any) -> None:
@@ -34,26 +50,62 @@ class Worker(gasgi.ASGIWorker):  # type: ignore[misc]
 
     def init_process(self) -> None:
         """Called after the fork; see `gunicorn.workers.base`."""
-        self.silent: set[ScoringProtocol] = set()
-        self.read_buffer = memoryview(bytearray(READ_BYTES))
-        self._connections: set[ScoringProtocol] = set()
+        self.loop = uvloop.new_event_loop()
+        asyncio.set_event_loop(self.loop)
         self._attaching: set[asyncio.Task[None]] = set()
         self._yielding: set[socket.socket] = set()
         self._is_accepting = self._is_available = False
-        self._tls = self._get_ssl_context()
+        self._stopped = asyncio.Event()
+        self._tls = ssl_context(self.cfg) if self.cfg.is_ssl else None
         super().init_process()
 
+    def init_signals(self) -> None:
+        """Leave signals to the event loop, except those that gunicorn sends when it hangs."""
+        super().init_signals()
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+            signal.signal(number, signal.SIG_DFL)
+
+    def load_wsgi(self) -> None:
+        """Load the ASGI application."""
+        super().load_wsgi()
+        self.asgi = self.wsgi
+        self.connections = Connections(self.asgi, self.loop, self._publish)
+        limit = self.asgi.service.settings.max_connections
+        descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        self._max_connections = min(limit or descriptors, descriptors - RESERVED_DESCRIPTORS)
+
+    def run(self) -> None:
+        """Serve until `stop` is called; see `gunicorn.workers.base`."""
+        for number in (signal.SIGINT, signal.SIGQUIT):
+            self.on_signal(number, self.stop)
+        try:
+            self.loop.run_until_complete(self._serve())
+        finally:
+            self.loop.close()
+
+    def on_signal(self, number: int, function: Callable[[], None]) -> None:
+        """Call a function in the event loop on a signal, also on one that comes before the loop runs."""
+        signal.signal(number, lambda *_: self.loop.call_soon_threadsafe(function))
+
+    def stop(self) -> None:
+        """End the worker now."""
+        self._stopped.set()
+
     async def _serve(self) -> None:
-        """Serve until the worker is stopped; as gunicorn's, but accepts connections itself."""
         self._is_accepting = self._is_available = True
         self._publish()
         for listener in self.sockets:
             self._listen(listener.sock)
-        while self.alive and self.ppid == os.getppid():
+        while not self._stopped.is_set() and self.ppid == os.getppid():
             self.notify()
-            await asyncio.sleep(1)
+            self.connections.refresh()
+            try:
+                await asyncio.wait_for(self._stopped.wait(), TICK_S)
+            except TimeoutError:
+                continue
         self.stop_accepting()
-        await self._shutdown()
+        await self.connections.close(CLOSE_S)
 
     def pause_accepting(self) -> None:
         """Leave new connections to other workers, if there are any."""
@@ -68,20 +120,22 @@ class Worker(gasgi.ASGIWorker):  # type: ignore[misc]
                     break
 
     def stop_accepting(self) -> None:
-        """Accept no more connections; the existing ones stay open."""
+        """Close the listeners; the existing connections stay open.
+
+        When the last process closes a listener, the connections that wait in it are reset, so they are
+        accepted first. One that comes later is refused.
+        """
+        if not self._is_accepting:
+            return
+        self.accept_pending()
         self._is_accepting = False
         self.pause_accepting()
         for listener in self.sockets:
             self.loop.remove_reader(listener.sock)
-
-    def on_connection_closed(self, connection: ScoringProtocol) -> None:
-        """Remove a closed connection from the count."""
-        self.silent.discard(connection)
-        self._connections.discard(connection)
-        self._publish()
+            listener.close()
 
     def _publish(self) -> None:
-        publish(self.slot, len(self._connections) if self._is_available else UNAVAILABLE)
+        publish(self.slot, len(self.connections) if self._is_available else UNAVAILABLE)
 
     def _listen(self, listener: socket.socket) -> None:
         if self._is_accepting:
@@ -119,17 +173,14 @@ class Worker(gasgi.ASGIWorker):  # type: ignore[misc]
             self.loop.call_later(RETRY_S, self._listen, listener)
             return False
         accepted.setblocking(False)
-        connection = ScoringProtocol(self)
-        self.silent.add(connection)
-        self._connections.add(connection)
-        self._publish()
+        connection = self.connections.new(is_surplus=len(self.connections) >= self._max_connections)
         task = self.loop.create_task(self._attach(connection, accepted))
         self._attaching.add(task)
         task.add_done_callback(self._attaching.discard)
         return True
 
-    async def _attach(self, connection: ScoringProtocol, accepted: socket.socket) -> None:
+    async def _attach(self, connection: HttpProtocol, accepted: socket.socket) -> None:
         try:
             await self.loop.connect_accepted_socket(lambda: connection, accepted, ssl=self._tls)
         except OSError:  # the TLS handshake failed, so there is no client to answer
-            self.on_connection_closed(connection)
+            self.connections.on_closed(connection)

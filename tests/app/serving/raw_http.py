@@ -4,9 +4,12 @@ import re
 import socket
 import time
 
-from app.serving.fast_http import READ_BYTES
 from tests.app.conftest import Server
 
+# Rows of a request that takes several reads.
+LARGE_ROWS = 65536
+# Pause between the parts of a request, so that each is a read of its own.
+PAUSE_S = 0.1
 BODY = b'{"inputs": [[1, 2]]}'
 HEAD = b"POST /score HTTP/1.1\r\nHost: a\r\nContent-Length: 20\r\n"
 POST = HEAD + b"\r\n" + BODY
@@ -33,7 +36,7 @@ def receive(connection: socket.socket, responses: int) -> bytes:
 
 
 def large_request(id_: str) -> bytes:
-    """Return a request that takes several reads, with READ_BYTES rows."""
-    rows = b",".join([b"[1,2]"] * READ_BYTES)
+    """Return a request that takes several reads, with LARGE_ROWS rows."""
+    rows = b",".join([b"[1,2]"] * LARGE_ROWS)
     head = b"POST /score HTTP/1.1\r\nHost: a\r\nX-Request-Id: %b\r\nContent-Length: %d\r\n\r\n"
     return head % (id_.encode(), len(rows) + 13) + b'{"inputs":[%b]}' % rows

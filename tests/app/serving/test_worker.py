@@ -193,7 +193,7 @@ def test_reload_moves_new_connections(package: Path, start_server: StartServer) 
         time.sleep(0.1)
         with ExitStack() as opened:
             responses = [connection.recv(4096) for connection in send_many(server, opened, 40)]
-        closing_count = sum(b"Connection: close" in response for response in responses)
+        closing_count = sum(b"connection: close" in response for response in responses)
     assert closing_count <= 2
     assert len(server.workers()) == 4  # the old ones still run
 

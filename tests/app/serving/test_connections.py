@@ -1,4 +1,4 @@
-"""Connections with the fast path: a client cannot tell whether it or gunicorn's parser handled a request."""
+"""Connections: a request gets the same response however it is divided into reads."""
 
 import os
 import re
@@ -12,10 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from app.serving.fast_http import BODY_TIMEOUT_S, READ_BYTES
 from tests import models
 from tests.app.conftest import Server, StartServer
-from tests.app.serving.raw_http import BODY, HEAD, POST, exchange, large_request, receive
+from tests.app.serving.raw_http import BODY, HEAD, LARGE_ROWS, PAUSE_S, POST, exchange, large_request, receive
 
 
 @pytest.fixture
@@ -44,31 +43,29 @@ def test_same_response(server: Server, body: bytes, line: bytes) -> None:
     head = b"POST /score HTTP/1.1\r\nHost: a\r\n%bContent-Length: %d\r\n\r\n" % (line, len(body))
     expected = exchange(server, head + body)
     assert expected.startswith((b"HTTP/1.1 200", b"HTTP/1.1 400", b"HTTP/1.1 415"))
-    assert exchange(server, head, body, pause_s=BODY_TIMEOUT_S / 4) == expected
-    assert exchange(server, head[:30], head[30:], body, pause_s=2 * BODY_TIMEOUT_S) == expected
+    assert exchange(server, head, body, pause_s=PAUSE_S / 4) == expected
+    assert exchange(server, head[:30], head[30:], body, pause_s=2 * PAUSE_S) == expected
 
 
 def test_late_body(server: Server) -> None:
     """A body that arrives late and in parts is answered."""
     head = HEAD + b"\r\n"
-    assert b"[[3.0,5.0]]" in exchange(server, head, BODY[:5], BODY[5:], pause_s=2 * BODY_TIMEOUT_S)
-    assert b"[[3.0,5.0]]" in exchange(
-        server, head + BODY[:3], BODY[3:9], BODY[9:], pause_s=BODY_TIMEOUT_S / 4
-    )
+    assert b"[[3.0,5.0]]" in exchange(server, head, BODY[:5], BODY[5:], pause_s=2 * PAUSE_S)
+    assert b"[[3.0,5.0]]" in exchange(server, head + BODY[:3], BODY[3:9], BODY[9:], pause_s=PAUSE_S / 4)
 
 
 def test_large_body(server: Server) -> None:
     """A body of several reads is complete, however it is divided, and the next request can follow it."""
     request = large_request("large")
     expected = exchange(server, request)
-    assert expected.count(b"[3.0,5.0]") == READ_BYTES
+    assert expected.count(b"[3.0,5.0]") == LARGE_ROWS
     cuts = (20, len(request) // 2, len(request) - 1)
     parts = [request[low:high] for low, high in pairwise((0, *cuts, len(request)))]
-    assert exchange(server, *parts, pause_s=BODY_TIMEOUT_S / 10) == expected
-    assert exchange(server, *parts, pause_s=2 * BODY_TIMEOUT_S) == expected
+    assert exchange(server, *parts, pause_s=PAUSE_S / 10) == expected
+    assert exchange(server, *parts, pause_s=2 * PAUSE_S) == expected
     responses = exchange(server, request + large_request("next") + POST, responses=3)
     assert responses.startswith(expected)
-    assert responses.count(b"[3.0,5.0]") == 2 * READ_BYTES + 1
+    assert responses.count(b"[3.0,5.0]") == 2 * LARGE_ROWS + 1
 
 
 def test_announced_length(server: Server) -> None:
@@ -92,21 +89,21 @@ def test_drain_awaits_body(server: Server) -> None:
     """A request whose body is incomplete at SIGTERM is answered."""
     request = large_request("late")
     with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
-        connection.sendall(request[:READ_BYTES])
-        time.sleep(BODY_TIMEOUT_S / 5)
+        connection.sendall(request[:LARGE_ROWS])
+        time.sleep(PAUSE_S / 5)
         server.process.terminate()
-        time.sleep(BODY_TIMEOUT_S / 5)
-        connection.sendall(request[READ_BYTES:])
+        time.sleep(PAUSE_S / 5)
+        connection.sendall(request[LARGE_ROWS:])
         response = receive(connection, 1)
-    assert response.count(b"[3.0,5.0]") == READ_BYTES
-    assert b"Connection: close" in response
+    assert response.count(b"[3.0,5.0]") == LARGE_ROWS
+    assert b"connection: close" in response
 
 
 def test_disconnect_within_body(server: Server) -> None:
     """A client that disconnects within its body does not delay the shutdown."""
     with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
-        connection.sendall(large_request("disconnected")[:READ_BYTES])
-        time.sleep(BODY_TIMEOUT_S / 5)
+        connection.sendall(large_request("disconnected")[:LARGE_ROWS])
+        time.sleep(PAUSE_S / 5)
     started = time.monotonic()
     assert server.stop() == 0
     assert time.monotonic() - started < 5
@@ -117,7 +114,7 @@ def test_request_in_body(server: Server) -> None:
     head = b"POST /score HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n" % len(POST)
     for cut in (head + b"\r\n", head, head[:-2], head + b"\r", head[:25]):
         request = head + b"\r\n" + POST
-        response = exchange(server, cut, request[len(cut) :], POST, pause_s=2 * BODY_TIMEOUT_S, responses=2)
+        response = exchange(server, cut, request[len(cut) :], POST, pause_s=2 * PAUSE_S, responses=2)
         assert response.startswith(b"HTTP/1.1 400")
         assert response.count(b"HTTP/1.1") == 2
         assert response.endswith(b'"model_name":"tiny","model_version":"3"}')
