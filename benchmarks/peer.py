@@ -123,7 +123,7 @@ _SCOREBOX = Peer(
         "DRAIN_DELAY_S": "0",
     },
     directory="{root}",
-    packages=("onnxruntime", "numpy", "gunicorn", "flask", "orjson"),
+    packages=("onnxruntime", "numpy", "gunicorn", "uvicorn", "httptools", "uvloop", "flask", "orjson"),
 )
 
 PEERS: Mapping[str, Peer] = {
@@ -170,6 +170,12 @@ PEERS: Mapping[str, Peer] = {
         formats={"json": Format("/predict", _inputs_json, _outputs)},
         environ={"MODEL_DIR": "{source}", "PORT": "{port}", "WORKERS": "{workers}"},
     ),
+    "mosec": Peer(
+        title="mosec",
+        start=("{python}", "{here}/server.py", "--address", "127.0.0.1", "--port", "{port}"),
+        formats={"json": Format("/inference", _inputs_json, _outputs)},
+        environ={"MODEL_DIR": "{source}", "WORKERS": "{workers}"},
+    ),
     "bentoml": Peer(
         title="BentoML",
         start=(
@@ -209,14 +215,14 @@ PEERS: Mapping[str, Peer] = {
         start=("{bin}/gunicorn", "benchmarks.switched:application()"),
     ),
     "bare": Peer(
-        title="A bare ASGI callable under gunicorn",
+        title="A bare ASGI callable under uvicorn",
         start=(
-            *("{bin}/gunicorn", "server:application", "--chdir", "{here}", "--bind", "127.0.0.1:{port}"),
-            *("--worker-class", "asgi", "--workers", "{workers}"),
+            *("{bin}/uvicorn", "server:application", "--app-dir", "{here}", "--port", "{port}"),
+            *("--loop", "uvloop", "--http", "httptools", "--workers", "{workers}", "--no-access-log"),
         ),
         formats={"json": Format("/score", _inputs_json, _outputs)},
         environ={"MODEL_DIR": "{source}"},
-        packages=("gunicorn",),
+        packages=("uvicorn", "httptools", "uvloop"),
     ),
 }
 # Not compared with the others: they measure what a part of Scorebox costs.

@@ -5,19 +5,17 @@ Both halves run in one process, because two processes differ by as much just by 
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from time import monotonic
-from types import CoroutineType
 from typing import Any
 
 from flask import Flask
 
 from app.observability import drift
 from app.observability.request_record import RequestRecord
-from app.protocols.codec import Body
 from app.scoring.scorer import Response, Route
 from app.service import Service
-from app.serving.asgi import AsgiApp, Receive, Send
+from app.serving.asgi import AsgiApp, PushedRequest, Receive, Send
 from app.serving.lifecycle import load
 from app.serving.observer_buffer import ObserverBuffer
 from benchmarks.peer import TURNS_PATH
@@ -48,15 +46,15 @@ class Switched(AsgiApp):
         self._requests = 0
         self._started = 0.0
 
-    def answer(
-        self, route: Route, headers: Mapping[str, str], body: Body
-    ) -> "Response | CoroutineType[Any, Any, Response]":
+    def start(
+        self, route: Route, headers: Mapping[str, str], address: str
+    ) -> tuple[PushedRequest, Coroutine[Any, Any, Response]]:
         """Count a request, in turns of both kinds."""
         if not self._started:
             self._started = monotonic()
             asyncio.get_running_loop().call_later(TURN_S, self._switch)
         self._requests += 1
-        return super().answer(route, headers, body)
+        return super().start(route, headers, address)
 
     def _switch(self) -> None:
         self._buffer.flush()  # within the turn that these requests belong to
