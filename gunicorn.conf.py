@@ -3,9 +3,13 @@
 import atexit
 import os
 import shutil
+import signal
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
+from queue import Empty
+from threading import Event
 from typing import Any
 
 from gunicorn.errors import HaltServer
@@ -50,6 +54,7 @@ os.environ["PROMETHEUS_MULTIPROC_DIR"] = os.environ.get("PROMETHEUS_MULTIPROC_DI
     run_directory / "metrics"
 )
 metrics_directory = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
+terminated = Event()
 
 
 def on_starting(_server: Any) -> None:
@@ -62,8 +67,23 @@ def on_starting(_server: Any) -> None:
             file.unlink()
 
 
+def when_ready(server: Any) -> None:
+    """Act on SIGTERM before the signals that are queued: each queued SIGHUP would first start new workers."""
+
+    def terminate(number: int, _frame: Any) -> None:
+        terminated.set()
+        with suppress(Empty):
+            while True:
+                server.SIG_QUEUE.get_nowait()
+        server.SIG_QUEUE.put_nowait(number)
+
+    signal.signal(signal.SIGTERM, terminate)
+
+
 def on_reload(_server: Any) -> None:
     """Let the new workers announce what they serve; it may be another model."""
+    if terminated.is_set():
+        raise HaltServer("SIGTERM", 0)
     (run_directory / "serving").unlink(missing_ok=True)
 
 
@@ -79,7 +99,7 @@ def worker_exit(_server: Any, worker: Any) -> None:
     if getattr(worker, "asgi", None):
         from app.serving import lifecycle
 
-        lifecycle.flush_observers(worker)
+        lifecycle.end(worker)
 
 
 def child_exit(server: Any, worker: Any) -> None:

@@ -1,6 +1,7 @@
 """The application of a worker, its start and its shutdown; called by gunicorn."""
 
 import gc
+import logging
 import os
 import signal
 import sys
@@ -113,6 +114,17 @@ def flush_observers(worker: Any) -> None:
     worker.asgi.service.metrics.flush()
     if tracing := worker.asgi.service.tracing:
         tracing.close()
+
+
+def end(worker: Any) -> NoReturn:
+    """End the process of a worker.
+
+    Threads that run the model or a hook cannot be stopped, and the process would abort if the interpreter
+    ended under them.
+    """
+    flush_observers(worker)
+    logging.shutdown()
+    os._exit(0)
 
 
 def announce(service: Service, port: int) -> None:

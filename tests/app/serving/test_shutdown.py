@@ -1,6 +1,7 @@
 """Shutdown and reload: no request is lost."""
 
 import http.client
+import json
 import signal
 import threading
 import time
@@ -149,3 +150,32 @@ def test_reload(package: Path, start_server: StartServer) -> None:
     # A draining worker may answer some of these requests.
     assert 200 in {server.request("GET", "/readyz")[0] for _ in range(100)}
     assert server.stop() == 0
+
+
+def test_sigterm_behind_reloads(package: Path, start_server: StartServer) -> None:
+    """SIGTERM is not kept behind queued SIGHUPs, each of which would start new workers first."""
+    server = start_server(package, WEB_CONCURRENCY="1").wait_until_ready()
+    for _ in range(20):
+        server.process.send_signal(signal.SIGHUP)
+        time.sleep(0.005)
+    assert server.stop() == 0
+    assert sum(line["message"].startswith("serving ") for line in server.lines()) < 10
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT])
+def test_quick_stop_during_inference(
+    tmp_path: Path, start_server: StartServer, number: signal.Signals
+) -> None:
+    """SIGINT and SIGQUIT end the service at once, without an abort while the model runs."""
+    path = tmp_path / "slow.onnx"
+    path.write_bytes(models.slow())
+    server = start_server(path, WEB_CONCURRENCY="1").wait_until_ready()
+    with closing(server.connect()) as connection:
+        connection.request("POST", "/score", json.dumps({"inputs": [[0.5] * 1000] * 500}), HEADERS)
+        time.sleep(0.3)
+        started = time.monotonic()
+        assert server.stop(number) == 0
+        assert time.monotonic() - started < 5
+    log = server.log.read_text()
+    assert "terminate called" not in log
+    assert "SIGABRT" not in log
