@@ -13,6 +13,7 @@ from app.settings import Settings
 from model_loader.package import MODEL_FILE
 from tests import models
 from tests.app.conftest import StartServer
+from tests.app.serving.test_worker import wait_for_workers
 from tests.conftest import write_package
 
 BODY = '{"inputs": [[1, 2]]}'
@@ -86,3 +87,19 @@ def test_given_run_directory(package: Path, tmp_path: Path, start_server: StartS
         assert server.stop() == 0
         (directory / "serving").write_text("other/1@sha256:0")
         (directory / "refused").write_text("an earlier reason")
+
+
+def test_hanging_worker_is_replaced(package: Path, start_server: StartServer) -> None:
+    """A worker whose event loop hangs for WORKER_TIMEOUT_S is killed and replaced, and the log names it."""
+    server = start_server(package, WEB_CONCURRENCY="2", WORKER_TIMEOUT_S="2").wait_until_ready()
+    wait_for_workers(server, 2)
+    hanging, other = server.workers()
+    os.kill(hanging, signal.SIGSTOP)
+    deadline = time.monotonic() + 20
+    while hanging in server.workers() or len(server.workers()) < 2:
+        assert server.request("POST", "/score", {"inputs": [[1, 2]]})[0] == 200
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert other in server.workers()
+    assert f"WORKER TIMEOUT (pid:{hanging})" in server.log.read_text()
+    assert server.stop() == 0
