@@ -1,8 +1,8 @@
 """A test client of the ASGI application with the interface of Flask's test client."""
 
-import asyncio
 from typing import Any
 
+import uvloop
 from flask import Flask
 from werkzeug.test import EnvironBuilder
 from werkzeug.wrappers import Response
@@ -38,7 +38,7 @@ class AsgiClient:
         """Send any request, described as for werkzeug's EnvironBuilder."""
         builder = EnvironBuilder(path, **request)
         try:
-            return asyncio.run(self._send(builder.get_environ()))
+            return uvloop.run(self._send(builder.get_environ()))
         finally:
             builder.close()
 

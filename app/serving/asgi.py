@@ -34,11 +34,11 @@ Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 T = TypeVar("T")
 
-# Threads for the routes of Flask.
+# Probes and the metrics have a thread each that no other route can occupy.
+PROBES = {"/healthz", "/readyz", "/v2/health/live", "/v2/health/ready"}
+METRICS = "/metrics"
+# Threads for the other routes of Flask.
 FLASK_THREADS = 2
-# Routes that nothing else may delay: they have threads of their own.
-PROBES = {"/healthz", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"}
-PROBE_THREADS = 2
 
 
 class _EventLoopRequest:
@@ -150,7 +150,8 @@ class AsgiApp:
         self.buffer = buffer or ObserverBuffer(self.service.observers, self.service.needs_tensors)
         self._scorer = replace(self.service.scorer, notify=self.buffer.append)
         self._flask = WSGIMiddleware(flask, workers=FLASK_THREADS)  # type: ignore[arg-type]
-        self._probes = WSGIMiddleware(flask, workers=PROBE_THREADS)  # type: ignore[arg-type]
+        probes, metrics = (WSGIMiddleware(flask, workers=1) for _ in range(2))  # type: ignore[arg-type]
+        self._own_threads = {METRICS: metrics} | dict.fromkeys(PROBES, probes)
 
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -166,7 +167,7 @@ class AsgiApp:
             address = (scope.get("client") or ("",))[0]
             await _send(await self._scorer.answer(StreamedRequest(route, headers, address, receive)), send)
         else:
-            flask = self._probes if self.is_probe(path) else self._flask
+            flask = self._own_threads.get(path, self._flask)
             await flask(scope, _receive_nothing, send)  # type: ignore[arg-type]
 
     def start(
@@ -191,7 +192,7 @@ class AsgiApp:
     @staticmethod
     def is_probe(path: str) -> bool:
         """Return whether a path is one of a probe or of the metrics."""
-        return path in PROBES
+        return path in PROBES or path == METRICS
 
     @staticmethod
     @types.coroutine

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import uvloop
 from flask import Flask
 
 from app import create_app
@@ -57,7 +58,7 @@ def test_path_that_is_not_canonical(app: Flask, method: str, path: str) -> None:
     path = path.replace("%2F", "/")
     scope = {"type": "http", "http_version": "1.1", "method": method, "path": path, "query_string": b""}
     scope["headers"] = [(b"content-length", b"20"), (b"content-type", b"application/json")]
-    asyncio.run(AsgiApp(app)(scope, receive, send))
+    uvloop.run(AsgiApp(app)(scope, receive, send))
     assert messages[0]["status"] == 404
     assert b"no such route" in messages[1]["body"]
     text = app.test_client().get("/metrics").text
@@ -102,7 +103,7 @@ def test_unusual_scope(app: Flask, scope: dict[str, Any], status: int) -> None:
 
     usual = {"type": "http", "http_version": "1.1", "method": "POST", "path": "/score", "query_string": b""}
     headers = [(b"content-type", b"text/plain")]
-    asyncio.run(AsgiApp(app)(usual | {"headers": headers} | scope, receive, send))
+    uvloop.run(AsgiApp(app)(usual | {"headers": headers} | scope, receive, send))
     assert messages[0]["status"] == status
     assert dict(messages[0]["headers"])[b"x-request-id"]
 
@@ -151,13 +152,13 @@ def test_answer_at_once(app: Flask) -> None:
     async def run() -> None:
         assert answer_at_once(AsgiApp(app)).status == 200
 
-    asyncio.run(run())
+    uvloop.run(run())
 
 
 def test_body_is_released(app: Flask) -> None:
     """A request does not keep its body: it may wait for the model long after it is decoded."""
     request = PushedRequest(app.extensions["scorebox"].routes["/score"], {}, "", BODY, is_complete=True)
-    assert asyncio.run(request.body(100, 0.0)) == BODY
+    assert uvloop.run(request.body(100, 0.0)) == BODY
     assert request.content == b""
 
 
@@ -171,7 +172,7 @@ def test_late_counts(app: Flask) -> None:
         await asyncio.sleep(0)
         flush_observers(SimpleNamespace(asgi=asgi))
 
-    asyncio.run(run())
+    uvloop.run(run())
     value = app.extensions["scorebox"].metrics.registry.get_sample_value
     assert value("model_requests_total", {"status": "200", "caller": "anonymous"}) == MAX_BATCH + 1
 
@@ -187,7 +188,7 @@ def test_answer_later(waiting: Waiting) -> None:
         response: Response = await task
         return response
 
-    assert b'"y":[[0.0,0.0]]' in asyncio.run(run()).body
+    assert b'"y":[[0.0,0.0]]' in uvloop.run(run()).body
 
 
 @pytest.mark.parametrize("error", [DeadlineExceeded("late"), InferenceFailed("failed")])
@@ -202,7 +203,7 @@ def test_failure_later(waiting: Waiting, error: RequestError) -> None:
         await asyncio.sleep(4 * FLUSH_S)
         return response
 
-    assert asyncio.run(run()).status == error.status
+    assert uvloop.run(run()).status == error.status
     assert [record.status for record in waiting.records] == [error.status]
 
 
@@ -220,6 +221,6 @@ def test_client_leaves(waiting: Waiting, started: bool) -> None:
         del task
         await asyncio.sleep(4 * FLUSH_S)
 
-    asyncio.run(run())
+    uvloop.run(run())
     assert [record.status for record in waiting.records] == [499]
     assert waiting.future.cancelled() is started

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+import uvloop
 
 from app.observability.request_record import MAX_BATCH, RequestRecord
 from app.serving.observer_buffer import FLUSH_BYTES, FLUSH_S, ObserverBuffer
@@ -43,7 +44,7 @@ def test_after_a_moment() -> None:
         await asyncio.sleep(4 * FLUSH_S)
         assert seen.batches[1:] == [["3"]]
 
-    asyncio.run(run())
+    uvloop.run(run())
 
 
 def test_when_many() -> None:
@@ -59,7 +60,7 @@ def test_when_many() -> None:
             await asyncio.sleep(0)
             assert [len(batch) for batch in seen.batches] == turn * [MAX_BATCH]
 
-    asyncio.run(run())
+    uvloop.run(run())
 
 
 @pytest.mark.parametrize("part", ["body", "outputs"])
@@ -77,7 +78,7 @@ def test_when_large(part: str) -> None:
             await asyncio.sleep(0)
             assert len(seen.batches) == number
 
-    asyncio.run(run())
+    uvloop.run(run())
 
 
 def test_tensors() -> None:
@@ -96,7 +97,7 @@ def test_tensors() -> None:
                 buffer.append(record(number, FLUSH_BYTES // MAX_BATCH // 2))
             await asyncio.sleep(0)
 
-    asyncio.run(run())
+    uvloop.run(run())
     assert kept == [[value] * MAX_BATCH for value in (True, False, True)]
 
 
@@ -111,7 +112,7 @@ def test_flush() -> None:
         await asyncio.sleep(4 * FLUSH_S)
         return buffer
 
-    buffer = asyncio.run(run())
+    buffer = uvloop.run(run())
     buffer.flush()
     assert seen.batches == [["0"]]
 
@@ -129,6 +130,6 @@ def test_failing_observer(caplog: pytest.LogCaptureFixture) -> None:
             buffer.append(record(number))
             await asyncio.sleep(4 * FLUSH_S)
 
-    asyncio.run(run())
+    uvloop.run(run())
     assert seen.batches == [["0"], ["1"]]
     assert caplog.messages == ["1 finished requests were not observed"] * 2
