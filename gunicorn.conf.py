@@ -10,17 +10,37 @@ from contextlib import suppress
 from pathlib import Path
 from queue import Empty
 from threading import Event
-from typing import Any
+from typing import Any, NoReturn
 
+from gunicorn.config import Config
 from gunicorn.errors import HaltServer
+from gunicorn.glogging import Logger
 
 from app.errors import SettingsError
+from app.observability.logging import configure, logger
 from app.settings import Settings
 
+
+def _refuse(message: str) -> NoReturn:
+    """Log why the service cannot start, and end it."""
+    logger.critical(message)
+    sys.exit(1)
+
+
+class ScoreboxLogger(Logger):  # type: ignore[misc]
+    """gunicorn's logger, whose lines are written like ours."""
+
+    def setup(self, cfg: Config) -> None:
+        """Replace the handlers that gunicorn adds, at the start and at a reload."""
+        super().setup(cfg)
+        configure(settings)
+
+
+configure(Settings())  # for the line of a setting that is invalid
 try:
     settings = Settings.from_environ(os.environ).resolved()
 except SettingsError as error:
-    sys.exit(f"scorebox: {error}")
+    _refuse(str(error))
 
 wsgi_app = "app.serving.lifecycle:application()"
 host = f"[{settings.host}]" if ":" in settings.host else settings.host
@@ -30,6 +50,7 @@ workers = settings.web_concurrency
 keepalive = settings.keepalive_s
 graceful_timeout = settings.graceful_timeout_s
 timeout = settings.worker_timeout_s
+logger_class = ScoreboxLogger
 loglevel = "warning"
 # Its socket would need a writable directory, and nothing here is controlled through it.
 control_socket_disable = True
@@ -41,14 +62,14 @@ def _remove(directory: str, master: int) -> None:
 
 
 # A directory that the workers share. A reload runs this file again, when the variable is set already.
-if not os.environ.get("SCOREBOX_RUN_DIRECTORY"):
-    try:
+try:
+    if not os.environ.get("SCOREBOX_RUN_DIRECTORY"):
         os.environ["SCOREBOX_RUN_DIRECTORY"] = tempfile.mkdtemp(prefix="scorebox-")
-    except OSError as error:
-        sys.exit(f"scorebox: no directory to write to ({error}): mount one, such as --tmpfs /tmp")
-    atexit.register(_remove, os.environ["SCOREBOX_RUN_DIRECTORY"], os.getpid())
-run_directory = Path(os.environ["SCOREBOX_RUN_DIRECTORY"])
-run_directory.mkdir(parents=True, exist_ok=True)
+        atexit.register(_remove, os.environ["SCOREBOX_RUN_DIRECTORY"], os.getpid())
+    run_directory = Path(os.environ["SCOREBOX_RUN_DIRECTORY"])
+    run_directory.mkdir(parents=True, exist_ok=True)
+except OSError as error:
+    _refuse(f"no directory to write to ({error}): mount one, such as --tmpfs /tmp")
 # prometheus_client reads this when it is imported.
 os.environ["PROMETHEUS_MULTIPROC_DIR"] = os.environ.get("PROMETHEUS_MULTIPROC_DIR") or str(
     run_directory / "metrics"

@@ -23,7 +23,11 @@ from model_loader.package.custom_ops import explain, register_extensions
 from model_loader.package.optimized import find_optimized
 from model_loader.package.ort_errors import ORT_ERRORS
 
+# ONNX Runtime writes lines of its own to standard error, without regard to our log. What fails raises an
+# exception that has the same message.
+LOG_SEVERITY_FATAL = 4
 OPTIMIZED_PROVIDERS = ("CPUExecutionProvider",)
+ort.set_default_logger_severity(LOG_SEVERITY_FATAL)
 # glibc keeps freed memory until it is asked to return it to the system; other C libraries lack the function.
 _malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
 
@@ -169,7 +173,7 @@ def _create_session(
     register_extensions(options)
     options.intra_op_num_threads = settings.intra_op_num_threads
     options.inter_op_num_threads = 1
-    options.log_severity_level = 3
+    options.log_severity_level = LOG_SEVERITY_FATAL
     if is_optimized:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:

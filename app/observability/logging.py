@@ -2,14 +2,39 @@
 
 import logging
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 
+from app.observability.log_writer import writer
 from app.settings import Settings
 
 logger = logging.getLogger("scorebox")
+
+
+def to_line(fields: Mapping[str, Any]) -> bytes:
+    """Return the members of a line as JSON."""
+    try:
+        return orjson.dumps(fields, option=orjson.OPT_APPEND_NEWLINE)
+    except orjson.JSONEncodeError:
+        # A lone surrogate, which UTF-8 cannot express.
+        texts = {name: to_utf8(value).decode() for name, value in fields.items() if isinstance(value, str)}
+        return orjson.dumps({**fields, **texts}, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def to_utf8(text: str) -> bytes:
+    """Return a text in UTF-8, in which lone surrogates are escaped."""
+    return text.encode(errors="backslashreplace")
+
+
+class _Output:
+    """Standard output for a `logging.StreamHandler`."""
+
+    def write(self, text: str) -> None:
+        """Write whole lines."""
+        writer.write(to_utf8(text))
 
 
 class JsonFormatter(logging.Formatter):
@@ -24,7 +49,7 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             entry["traceback"] = self.formatException(record.exc_info)
-        return orjson.dumps(entry).decode()
+        return to_line(entry).decode().rstrip()
 
 
 class TextFormatter(logging.Formatter):
@@ -44,11 +69,11 @@ def is_json(settings: Settings) -> bool:
 
 
 def configure(settings: Settings) -> None:
-    """Send our log lines, and the warnings of gunicorn and OpenTelemetry, to standard output."""
-    handler = logging.StreamHandler(sys.stdout)
+    """Send all log lines to standard output: ours, and the warnings of gunicorn and of all libraries."""
+    handler = logging.StreamHandler(_Output())
     handler.setFormatter(JsonFormatter() if is_json(settings) else TextFormatter())
-    for name in ("scorebox", "gunicorn.error", "opentelemetry"):
-        target = logging.getLogger(name)
-        target.handlers = [handler]
-        target.propagate = False
+    # gunicorn gives its logger a handler of its own, and its lines do not reach the root logger.
+    for name in (None, "gunicorn.error"):
+        logging.getLogger(name).handlers = [handler]
+    logging.captureWarnings(True)
     logger.setLevel(settings.log_level.upper())

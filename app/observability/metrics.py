@@ -24,6 +24,7 @@ from prometheus_flask_exporter import PrometheusMetrics
 from app.model.batcher import Batcher
 from app.model.self_test import VerifiedModel
 from app.observability.histograms import BatchHistogram, find_collector
+from app.observability.log_writer import writer
 from app.observability.request_record import MAX_BATCH, RequestRecord
 
 # From 10 µs: tree models answer in tens of microseconds, large networks in seconds.
@@ -80,6 +81,7 @@ class Metrics:
         # The minimum covers workers that have ended, since their counts are kept too.
         started = self._gauge("process_start_time_seconds", "Start time of the first worker.", mode="min")
         started.set_to_current_time()
+        self._dropped = self._counter("log_lines_dropped", "Log lines dropped because nobody read the log.")
         self._set_model(verified)
 
     def _set_model(self, verified: VerifiedModel) -> None:
@@ -153,7 +155,8 @@ class Metrics:
         return exporter
 
     def flush(self) -> None:
-        """Count pending requests."""
+        """Count pending requests, and the log lines that were dropped."""
+        self._dropped.inc(writer.take_dropped())
         with self._lock:
             self._count()
 

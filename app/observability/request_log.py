@@ -1,21 +1,18 @@
 """The request log: one line a request, as JSON for machines or as text for people."""
 
 import logging
-import os
 import re
-import sys
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from datetime import UTC, datetime
 from random import random
-from select import PIPE_BUF
 from time import monotonic, time
 from traceback import format_exception
 from typing import Any
 
 import orjson
 
-from app.observability.logging import is_json, logger
+from app.observability.log_writer import LogWriter, writer
+from app.observability.logging import is_json, logger, to_line, to_utf8
 from app.observability.request_record import RequestRecord
 from app.settings import Settings
 from app.tensors.to_json import to_json
@@ -33,11 +30,17 @@ LEVELS = {logging.DEBUG: "debug", logging.INFO: "info", logging.ERROR: "error"}
 class RequestLog:
     """An observer that logs requests. It writes by itself: `logging` costs as much as scoring a row."""
 
-    def __init__(self, settings: Settings, model_version: str) -> None:
+    def __init__(self, settings: Settings, model_version: str, writer: LogWriter = writer) -> None:
+        """
+        Args:
+            writer: of the lines; it writes from a thread from now on.
+        """
         self._success_ratio = settings.log_success_ratio
         self._has_payloads = settings.log_payloads == "on"
         self._model_version = model_version
         self._is_json = is_json(settings)
+        self._writer = writer
+        writer.start()
 
     def __call__(self, records: Sequence[RequestRecord]) -> None:
         """Log requests: every failure, and the configured share of the successes."""
@@ -65,11 +68,9 @@ class RequestLog:
                 fields["batch_rows"] = record.batch_rows
             if record.traceparent or record.error or self._has_payloads:
                 fields |= self._rare_fields(record)
-            if self._is_json:
-                lines += orjson.dumps(fields, option=orjson.OPT_APPEND_NEWLINE)
-            else:
-                lines += _text(fields)
-        _write(lines)
+            lines += to_line(fields) if self._is_json else _text(fields)
+        if lines:
+            self._writer.write(lines)
 
     def _is_sampled(self, status: int) -> bool:
         return self._success_ratio == 1 or status >= 400 or random() < self._success_ratio  # noqa: S311
@@ -103,26 +104,14 @@ def _text(fields: dict[str, Any]) -> bytes:
     level = f"{fields.pop('level').upper()} ".replace("INFO ", "")
     traceback = fields.pop("traceback", "")
     line = " ".join((f"{moment} {level}{fields.pop('message')}", *(f"{k}={v}" for k, v in fields.items())))
-    return f"{line}\n{traceback}".encode()
+    return to_utf8(f"{line}\n{traceback}")
 
 
 def _payload(values: Mapping[str, Any]) -> str:
     """Return named values as JSON, truncated."""
     document = {name: to_json(value) for name, value in values.items()}
-    encoded = orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
+    try:
+        encoded = orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
+    except orjson.JSONEncodeError:  # a hook's lone surrogate, see `to_line`
+        encoded = to_utf8(str(document))
     return encoded[:MAX_PAYLOAD_CHARACTERS].decode(errors="ignore")
-
-
-def _write(lines: bytearray) -> None:
-    """Write lines to standard output, at most PIPE_BUF bytes at a time.
-
-    Workers share the pipe to the log collector, and a pipe does not interleave writes up to this size.
-    """
-    output, begin = sys.stdout.fileno(), 0
-    # A full disk, or a collector that has gone, must not fail a request.
-    with suppress(OSError):
-        while begin < len(lines):
-            end = len(lines)
-            if end - begin > PIPE_BUF:
-                end = lines.rfind(b"\n", begin, begin + PIPE_BUF) + 1 or lines.find(b"\n", begin) + 1
-            begin += os.write(output, lines[begin:end])

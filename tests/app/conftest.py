@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from app.observability.log_writer import writer
 from app.observability.logging import logger
 
 ROOT = Path(__file__).parents[2]
@@ -88,8 +89,13 @@ ReadLog = Callable[[], list[Any]]
 @pytest.fixture
 def log(capfd: pytest.CaptureFixture[str]) -> Iterator[ReadLog]:
     """Return a function that returns the new log lines of requests, of every level."""
+
+    def lines() -> list[Any]:
+        writer.flush()
+        return [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+
     logger.setLevel(logging.DEBUG)
-    yield lambda: [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    yield lines
     logger.setLevel(logging.NOTSET)
 
 
@@ -97,12 +103,14 @@ def log(capfd: pytest.CaptureFixture[str]) -> Iterator[ReadLog]:
 def starting(directory: Path) -> Iterator[StartServer]:
     """Provide a function that starts gunicorn, and kill what still runs at the end.
 
-    Its arguments are the model's path, optionally an application other than the service's, and settings as
-    environment variables.
+    Its arguments are the model's path, optionally an application other than the service's, a file descriptor
+    for the output instead of the log, and settings as environment variables.
     """
     servers: list[Server] = []
 
-    def start(model_path: Path, application: str | None = None, **variables: str) -> Server:
+    def start(
+        model_path: Path, application: str | None = None, output: int | None = None, **variables: str
+    ) -> Server:
         log = directory / f"server-{len(servers)}.log"
         environ = os.environ | {
             "HOST": "127.0.0.1",
@@ -113,12 +121,12 @@ def starting(directory: Path) -> Iterator[StartServer]:
             "DRAIN_DELAY_S": "1",
             **variables,
         }
-        with log.open("w") as output:
+        with log.open("w") as file:
             process = subprocess.Popen(
                 [sys.executable, "-m", "gunicorn", *([application] if application else [])],
                 cwd=ROOT,
                 env=environ,
-                stdout=output,
+                stdout=file if output is None else output,
                 stderr=subprocess.STDOUT,
                 text=True,
             )
