@@ -4,10 +4,12 @@ prometheus-flask-exporter counts all other requests.
 
 With several workers PROMETHEUS_MULTIPROC_DIR names a directory that they share, and any worker's /metrics
 covers all of them: counters and histograms are summed, gauges are merged by their mode.
+`app.observability.shared_values` has the files.
 https://prometheus.github.io/client_python/multiprocess/
 """
 
 import collections
+import os
 from collections.abc import Sequence
 from math import nan
 from pathlib import Path
@@ -19,13 +21,14 @@ from typing import Any, TypeAlias
 import numpy as np
 from flask import Flask, request
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_flask_exporter import PrometheusMetrics
 
 from app.model.batcher import Batcher
 from app.model.self_test import VerifiedModel
+from app.observability.exporter import DIRECTORY, Exporter
 from app.observability.histograms import BatchHistogram, find_collector
 from app.observability.log_writer import writer
 from app.observability.request_record import MAX_BATCH, RequestRecord
+from app.observability.shared_values import share_values
 
 # From 10 µs: tree models answer in tens of microseconds, large networks in seconds.
 SECONDS = (
@@ -55,6 +58,8 @@ class Metrics:
     """
 
     def __init__(self, verified: VerifiedModel, batcher: Batcher) -> None:
+        if directory := os.environ.get(DIRECTORY):
+            share_values(Path(directory))
         self.registry = CollectorRegistry()
         self._batcher = batcher
         self._lock = Lock()
@@ -78,9 +83,10 @@ class Metrics:
             self._gauge("worker_resident_memory_bytes", "Resident memory of a worker.", mode="liveall"),
             self._gauge("worker_cpu_seconds", "CPU time used by a worker.", mode="liveall"),
         ]
-        # The minimum covers workers that have ended, since their counts are kept too.
+        # A worker that continues the counts of one that has ended keeps its start time too.
         started = self._gauge("process_start_time_seconds", "Start time of the first worker.", mode="min")
-        started.set_to_current_time()
+        if not self.registry.get_sample_value("process_start_time_seconds"):
+            started.set_to_current_time()
         self._dropped = self._counter("log_lines_dropped", "Log lines dropped because nobody read the log.")
         self._set_model(verified)
 
@@ -137,7 +143,7 @@ class Metrics:
             for phase, values in zip(self._phases, numbers[1:], strict=True):
                 phase.observe(values)
 
-    def init_app(self, app: Flask) -> PrometheusMetrics:
+    def init_app(self, app: Flask) -> Exporter:
         """Add `/metrics` and the HTTP metrics to the application.
 
         Returns:
@@ -149,7 +155,7 @@ class Metrics:
             if request.path == "/metrics":
                 self.refresh_gauges()
 
-        exporter = PrometheusMetrics(app, registry=self.registry, group_by="url_rule")
+        exporter = Exporter(app, registry=self.registry, group_by="url_rule")
         self._http_duration = find_collector(self.registry, "flask_http_request_duration_seconds")
         self._http_total = find_collector(self.registry, "flask_http_request_total")
         return exporter

@@ -1,10 +1,10 @@
 """The application of a worker, its start and its shutdown; called by gunicorn."""
 
 import gc
-import logging
 import os
 import signal
 import sys
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -13,6 +13,7 @@ from flask import Flask
 
 from app import create_app
 from app.errors import StartupError
+from app.observability.log_writer import writer
 from app.observability.logging import configure, logger
 from app.openapi.examples import curl
 from app.service import Service
@@ -111,6 +112,7 @@ def _finish(worker: Any, deadline: float) -> None:
 def flush_observers(worker: Any) -> None:
     """Count, log and export the requests that are buffered."""
     worker.asgi.buffer.flush()
+    writer.flush()
     worker.asgi.service.metrics.flush()
     if tracing := worker.asgi.service.tracing:
         tracing.close()
@@ -123,7 +125,7 @@ def end(worker: Any) -> NoReturn:
     ended under them.
     """
     flush_observers(worker)
-    logging.shutdown()
+
     os._exit(0)
 
 
@@ -158,7 +160,9 @@ def is_first_worker(event: str, text: str) -> bool:
     if RUN_DIRECTORY not in os.environ:
         return True
     note = _path(f"{event}.{os.getpid()}")
-    note.write_text(text)
+    # On a full file system the note remains empty.
+    with suppress(OSError):
+        note.write_text(text)
     try:
         _path(event).hardlink_to(note)
     except FileExistsError:
