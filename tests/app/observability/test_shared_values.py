@@ -52,10 +52,10 @@ def replaced(server: Server, pid: int) -> None:
 
 
 def has_all_gauges(server: Server) -> bool:
-    """Return whether every worker has started to export its metrics."""
+    """Return whether every worker has started to refresh its gauges, after which it creates no more files."""
     with suppress(OSError):
-        text = server.request("GET", "/metrics")[1]
-        return all(f'worker_cpu_seconds{{pid="{pid}"}}' in text for pid in server.workers())
+        times = [server.metric(f'worker_cpu_seconds{{pid="{pid}"}}') for pid in server.workers()]
+        return all(times)
     return False
 
 
