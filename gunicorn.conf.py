@@ -80,8 +80,9 @@ terminated = Event()
 
 def on_starting(_server: Any) -> None:
     """Remove what an earlier start left in directories that were given: counters begin at 0."""
-    for note in ("serving", "refused"):
-        (run_directory / note).unlink(missing_ok=True)
+    for file in run_directory.iterdir():
+        if file.name in ("serving", "refused") or file.name.startswith("caller_"):
+            file.unlink()
     metrics_directory.mkdir(parents=True, exist_ok=True)
     for kind in ("counter", "gauge_*", "histogram", "summary"):
         for file in metrics_directory.glob(f"{kind}_[0-9]*.db"):

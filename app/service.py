@@ -1,9 +1,11 @@
 """The parts of a running service, created in the order of their dependencies."""
 
+import os
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.model.self_test import VerifiedModel, load_and_verify
@@ -85,12 +87,17 @@ def start(settings: Settings) -> Service:
         tracing = Tracing(model)
         observers.append(tracing)
 
-    api_keys = ApiKeys(settings.api_keys_file) if settings.api_keys_file else None
+    run_directory = os.environ.get("SCOREBOX_RUN_DIRECTORY")  # set by gunicorn.conf.py
+    callers = Callers(
+        ApiKeys(settings.api_keys_file) if settings.api_keys_file else None,
+        settings.caller_header,
+        Path(run_directory) if run_directory else None,
+    )
     scorer = Scorer(
         model=model,
         settings=settings,
         batcher=batcher,
-        callers=Callers(api_keys, settings.caller_header),
+        callers=callers,
         transform_executor=TransformExecutor(settings.inference_concurrency, settings.max_queue_rows),
         notify=partial(_notify_at_once, observers),
     )
