@@ -90,6 +90,14 @@ def test_canary_thresholds() -> None:
         assert documented[f"`{check}`"] == defaults
 
 
+def test_faults() -> None:
+    """Every test that the table of faults names exists."""
+    named = [test for row in rows("operations.md") for test in re.findall(r"`(\S+\.py)::(\w+)`", row[-1])]
+    assert len(named) > 10
+    for file, test in named:
+        assert f"def {test}(" in (ROOT / "tests/app" / file).read_text()
+
+
 def test_dependencies() -> None:
     """Every direct dependency has its reason, and there are no others."""
     files = (
