@@ -17,12 +17,15 @@ LINE = b"x" * 99 + b"\n"
 
 @pytest.fixture
 def pipe() -> Iterator[tuple[int, int]]:
-    """Provide the two ends of a pipe."""
-    ends = os.pipe()
-    yield ends
-    for end in ends:
-        with suppress(OSError):
-            os.close(end)
+    """Provide the two ends of a pipe.
+
+    The end that is written to stays open: the thread of a writer may still use it, and must not write to a
+    later file with the same descriptor.
+    """
+    reader, output = os.pipe()
+    yield reader, output
+    with suppress(OSError):
+        os.close(reader)
 
 
 def read_all(end: int) -> bytes:
