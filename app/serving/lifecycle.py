@@ -125,7 +125,6 @@ def end(worker: Any) -> NoReturn:
     ended under them.
     """
     flush_observers(worker)
-
     os._exit(0)
 
 
