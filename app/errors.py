@@ -10,11 +10,14 @@ ScoreboxError
     ├── ModelNotFound         404
     ├── BodyTooLarge          413
     ├── UnsupportedMediaType  415
+    ├── UnsupportedCoding     415
     ├── HeaderTooLarge        431
     ├── MalformedHttp         400, 431 or 503: the connection ends
     ├── InferenceFailed       500
+    ├── InternalError         500
     ├── NotReady              503
     ├── QueueFull             503
+    ├── MemoryExhausted       503
     └── DeadlineExceeded      504
 
 A RequestError's docstring is also the description of its response in the OpenAPI document.
@@ -77,17 +80,25 @@ class ModelNotFound(RequestError):
 
 
 class BodyTooLarge(RequestError):
-    """The body is larger than the limit."""
+    """The body, decompressed or not, is larger than the limit, or has more JSON values."""
 
     status = 413
     reason = "too_large"
 
 
 class UnsupportedMediaType(RequestError):
-    """The route does not support the body's media type or content encoding."""
+    """The body's media type is missing, or not supported by the route."""
 
     status = 415
     reason = "media_type"
+
+
+class UnsupportedCoding(RequestError):
+    """The body's content coding is not supported."""
+
+    status = 415
+    reason = "coding"
+    headers: ClassVar[Mapping[str, str]] = {"accept-encoding": "gzip, deflate"}
 
 
 class HeaderTooLarge(RequestError):
@@ -111,6 +122,16 @@ class InferenceFailed(RequestError):
     reason = "inference"
 
 
+class InternalError(RequestError):
+    """The service has a defect."""
+
+    status = 500
+    reason = "internal"
+
+    def __init__(self) -> None:
+        super().__init__("internal error; see the log for details")
+
+
 class NotReady(RequestError):
     """The process is shutting down and drains."""
 
@@ -124,6 +145,14 @@ class QueueFull(RequestError):
 
     status = 503
     reason = "queue_full"
+    headers: ClassVar[Mapping[str, str]] = {"retry-after": "1"}
+
+
+class MemoryExhausted(RequestError):
+    """The bodies of other requests fill the memory that is set aside for them."""
+
+    status = 503
+    reason = "memory"
     headers: ClassVar[Mapping[str, str]] = {"retry-after": "1"}
 
 

@@ -3,11 +3,13 @@
 import os
 import threading
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from app.memory import return_large_blocks
 from app.model.self_test import VerifiedModel, load_and_verify
 from app.model.served_model import ServedModel
 from app.model.transform_executor import TransformExecutor
@@ -17,6 +19,7 @@ from app.observability.metrics import Metrics
 from app.observability.request_log import RequestLog
 from app.observability.request_record import Observer, RequestRecord, notify
 from app.scoring.api_keys import ApiKeys
+from app.scoring.body_budget import BodyBudget
 from app.scoring.callers import Callers
 from app.scoring.scorer import Route, Scorer, routes
 from app.settings import Settings
@@ -69,6 +72,7 @@ def start(settings: Settings) -> Service:
     Raises:
         StartupError: a setting, the package or the model is invalid.
     """
+    return_large_blocks()
     settings = settings.resolved()
     verified = load_and_verify(settings)
     model = verified.model
@@ -99,6 +103,9 @@ def start(settings: Settings) -> Service:
         batcher=batcher,
         callers=callers,
         transform_executor=TransformExecutor(settings.inference_concurrency, settings.max_queue_rows),
+        body_budget=BodyBudget(settings.max_in_flight_bytes),
+        decoding=ThreadPoolExecutor(1, "decoding"),
+        encoding=ThreadPoolExecutor(1, "encoding"),
         notify=partial(_notify_at_once, observers),
     )
     return Service(

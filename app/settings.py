@@ -11,7 +11,7 @@ from dataclasses import Field, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from app.cpu_quota import available_cpus
+from app.cgroup import available_cpus, available_memory
 from app.errors import SettingsError
 
 
@@ -89,6 +89,27 @@ class Settings:
         32 * 1024 * 1024,
         _count(1),
         "Maximum size of a request body; a larger one is rejected before it is read.",
+    )
+    max_inflated_bytes: int = _setting(
+        32 * 1024 * 1024, _count(1), "Maximum size of a request body after decompression."
+    )
+    max_json_values: int = _setting(
+        1_000_000,
+        _count(1),
+        "Maximum number of commas, colons and opening brackets in a JSON body, which bounds its values; "
+        "arrays of numbers that are read without a Python object for each number may have more.",
+    )
+    max_in_flight_bytes: int = _setting(
+        0,
+        _count(0, 2**48),
+        "Maximum size of all request bodies in a worker, received and decompressed; requests beyond it get "
+        "503. 0: a quarter of the memory of the cgroup, divided by the workers, or one body if that is more.",
+    )
+    require_content_type: str = _setting(
+        "on",
+        _choice("on", "off"),
+        "Whether a scoring request without `Content-Type` is rejected: the page of another site can make a "
+        "browser send one.",
     )
     batching: str = _setting(
         "on",
@@ -176,20 +197,33 @@ class Settings:
         }
         return cls(**values)
 
-    def resolved(self, cpus: float | None = None) -> "Settings":
-        """Replace the value 0 of workers, threads and concurrency by one derived from the CPU quota.
+    def resolved(self, cpus: float | None = None, memory: int | None = None) -> "Settings":
+        """Replace the value 0 of a setting by one that is derived from the CPUs or the memory of the cgroup.
 
         Args:
             cpus: CPUs of the quota; None: read from the cgroup.
+            memory: bytes that the limit allows; None: read from the cgroup.
+
+        Raises:
+            SettingsError: no body of the maximum size would fit into the memory for all bodies.
         """
         cpus = available_cpus() if cpus is None else cpus
+        memory = available_memory() if memory is None else memory
         workers = self.web_concurrency or max(1, math.floor(cpus))
         worker_cpus = max(1, math.floor(cpus / workers))
         intra_op_num_threads = self.intra_op_num_threads or worker_cpus
         concurrency = self.inference_concurrency or max(1, worker_cpus // intra_op_num_threads)
+        largest_bytes = self.max_body_bytes + self.max_inflated_bytes
+        in_flight_bytes = self.max_in_flight_bytes or max(memory // 4 // workers, largest_bytes)
+        if in_flight_bytes < self.max_body_bytes:
+            raise SettingsError(
+                f"MAX_IN_FLIGHT_BYTES has the value {in_flight_bytes}: expected at least MAX_BODY_BYTES, "
+                f"{self.max_body_bytes}"
+            )
         return replace(
             self,
             web_concurrency=workers,
+            max_in_flight_bytes=in_flight_bytes,
             intra_op_num_threads=intra_op_num_threads,
             inference_concurrency=concurrency,
         )

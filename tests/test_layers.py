@@ -17,7 +17,8 @@ MAY_IMPORT = {
 }
 # Within `app`, outermost first: a package imports only those after it. `app/__init__.py` has `create_app`.
 ORDER = ("serving", "__init__ create_app", "routes", "service openapi commands", "scoring",
-         "protocols observability", "model", "tensors", "transform settings", "errors cpu_quota")  # fmt: skip
+         "protocols observability", "model", "tensors", "transform settings",
+         "errors cgroup memory")  # fmt: skip
 # Library → the packages of `app` that may import it.
 ONLY_IN = {
     "asyncio": {"serving"},

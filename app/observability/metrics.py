@@ -21,15 +21,17 @@ from typing import Any, TypeAlias
 import numpy as np
 from flask import Flask, request
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_flask_exporter import PrometheusMetrics
 
 from app.model.batcher import Batcher
 from app.model.self_test import VerifiedModel
-from app.observability.exporter import DIRECTORY, Exporter
 from app.observability.histograms import BatchHistogram, find_collector
 from app.observability.log_writer import writer
 from app.observability.request_record import MAX_BATCH, RequestRecord
 from app.observability.shared_values import share_values
 
+# The variable with which prometheus_client shares metrics among processes.
+DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
 # From 10 µs: tree models answer in tens of microseconds, large networks in seconds.
 SECONDS = (
     *(1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3),
@@ -51,7 +53,7 @@ Key: TypeAlias = tuple[str, int, str, str | None]
 
 
 class Metrics:
-    """The model's metrics: an observer of scored requests, and the route `/metrics`.
+    """The model's metrics: an observer of scored requests.
 
     Attributes:
         registry: all metrics of the service.
@@ -143,8 +145,8 @@ class Metrics:
             for phase, values in zip(self._phases, numbers[1:], strict=True):
                 phase.observe(values)
 
-    def init_app(self, app: Flask) -> Exporter:
-        """Add `/metrics` and the HTTP metrics to the application.
+    def init_app(self, app: Flask) -> PrometheusMetrics:
+        """Add the HTTP metrics to the application.
 
         Returns:
             the exporter; scored requests are counted here, so their view has to opt out of it.
@@ -155,7 +157,7 @@ class Metrics:
             if request.path == "/metrics":
                 self.refresh_gauges()
 
-        exporter = Exporter(app, registry=self.registry, group_by="url_rule")
+        exporter = PrometheusMetrics(app, path=None, registry=self.registry, group_by="url_rule")
         self._http_duration = find_collector(self.registry, "flask_http_request_duration_seconds")
         self._http_total = find_collector(self.registry, "flask_http_request_total")
         return exporter

@@ -55,7 +55,7 @@ def by_form(model: ServedModel, samples: tuple[Sample, ...]) -> tuple[dict[str, 
         form = "columns" if "inputs" in body else "rows"
         data = orjson.dumps(body)
         try:
-            _, rows = decode_json(data, model.inputs, model.features)
+            _, rows = decode_json(data, model.inputs, model.features, max_values=len(data))
             response = _response(model, samples, rows)
         except InvalidRequest:
             continue  # the model does not support this form
@@ -77,7 +77,7 @@ def _bodies(model: ServedModel, samples: tuple[Sample, ...]) -> Iterable[dict[st
             yield {"instances": [dict(zip(inputs, row, strict=True)) for row in columns]}
 
 
-def _response(model: ServedModel, samples: tuple[Sample, ...], rows: int | None) -> bytes | None:
+def _response(model: ServedModel, samples: tuple[Sample, ...], rows: int | None) -> bytes | bytearray | None:
     """Return the response to the first sample; None if the sample does not have all outputs.
 
     Raises:

@@ -5,9 +5,9 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from app.model.served_model import ServedModel
 
-Body: TypeAlias = bytes | memoryview
+Body: TypeAlias = bytes | bytearray | memoryview
 # Additional headers and the body of a response.
-Encoded: TypeAlias = tuple[dict[str, str], bytes]
+Encoded: TypeAlias = tuple[dict[str, str], bytes | bytearray]
 
 
 class DecodedRequest(NamedTuple):
@@ -33,12 +33,16 @@ class Codec(Protocol):
 
     MEDIA_TYPES: tuple[str, ...]
 
-    def decode(self, body: Body, headers: Mapping[str, str], model: ServedModel) -> DecodedRequest:
+    def decode(
+        self, body: Body, headers: Mapping[str, str], model: ServedModel, max_json_values: int
+    ) -> DecodedRequest:
         """Decode a request's body.
 
         Args:
             headers: looked up by lower-case name.
+            max_json_values: see `app.tensors.json_document`.
 
         Raises:
             InvalidRequest: the body is malformed or does not fit the model's inputs.
+            BodyTooLarge: the body has too many JSON values.
         """

@@ -26,7 +26,7 @@ _HEADER = re.compile(
 _LENGTHS = {1: "<H", 2: "<I", 3: "<I"}
 
 
-def read(body: bytes | memoryview, spec: TensorSpec) -> Array:
+def read(body: bytes | bytearray | memoryview, spec: TensorSpec) -> Array:
     """Return the array in a file's bytes, without a copy if it is in C order.
 
     Raises:
@@ -53,7 +53,7 @@ def read(body: bytes | memoryview, spec: TensorSpec) -> Array:
     return array.astype(object) if is_text else np.asarray(array, order="C")
 
 
-def _parse_header(body: bytes | memoryview) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
+def _parse_header(body: bytes | bytearray | memoryview) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
     """Return the shape, whether the order is Fortran's, the dtype, and the offset of the data.
 
     Raises:

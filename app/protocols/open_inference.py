@@ -4,10 +4,11 @@ https://github.com/kserve/open-inference-protocol, specification/protocol/infere
 https://github.com/triton-inference-server/server, docs/protocol/extension_binary_data.md
 """
 
-import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
+from itertools import chain
+from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,10 @@ import orjson
 
 from app.errors import InvalidRequest
 from app.model.served_model import ServedModel
+from app.protocols.binary_tensors import from_bytes, to_bytes
 from app.protocols.codec import Body, DecodedRequest, Encoded
-from app.tensors.datatypes import DATATYPES, Array, elements_of
+from app.tensors import json_document
+from app.tensors.datatypes import DATATYPES, MAX_DIMENSIONS, Array, elements_of
 from app.tensors.from_json import from_json
 from app.tensors.io_spec import check_names, check_shapes, preview
 from app.tensors.to_json import to_json
@@ -24,11 +27,8 @@ from model_loader.package import TensorSpec
 
 MEDIA_TYPES: tuple[str, ...] = ("application/json", "application/octet-stream")
 HEADER_LENGTH = "inference-header-content-length"
+_NO_BYTES = memoryview(b"")
 EXTENSIONS = ("binary_tensor_data",)
-
-# Bytes, as NumPy aligns its own arrays. Kernels may round differently on data with another alignment, so the
-# outputs would depend on the length of the JSON before the data.
-ALIGNMENT = 16
 
 # Our datatype → the protocol's; the protocol does not support the others.
 NAMES = {
@@ -51,14 +51,15 @@ def datatype(spec: TensorSpec) -> str | None:
     return NAMES.get(spec.datatype)
 
 
-def decode(body: Body, headers: Mapping[str, str], model: ServedModel) -> DecodedRequest:
+def decode(
+    body: Body, headers: Mapping[str, str], model: ServedModel, max_json_values: int
+) -> DecodedRequest:
     """Decode a request's body; see `app.protocols.codec.Codec`."""
-    for spec in (*model.inputs.values(), *model.outputs.values()):
-        if not datatype(spec):
-            raise InvalidRequest(
-                f"'{spec.name}' is {spec.datatype}, which this protocol does not support: use /score"
-            )
-    document, binary = _split(body, headers)
+    if spec := _unsupported_spec(model):
+        raise InvalidRequest(
+            f"'{spec.name}' is {spec.datatype}, which this protocol does not support: use /score"
+        )
+    document, binary = _split(body, headers, max_json_values)
     inputs = _inputs(document, binary, model)
     check_names(inputs.keys(), model.inputs)
     check_shapes(inputs, model.inputs)
@@ -68,21 +69,33 @@ def decode(body: Body, headers: Mapping[str, str], model: ServedModel) -> Decode
     return DecodedRequest(inputs, partial(_encode, model, _requested_outputs(document, model), id_))
 
 
-def _split(body: Body, headers: Mapping[str, str]) -> tuple[Mapping[str, Any], memoryview]:
+# Like the next one, it depends on the model only, and one model is served.
+@lru_cache(maxsize=1)
+def _unsupported_spec(model: ServedModel) -> TensorSpec | None:
+    specs = (*model.inputs.values(), *model.outputs.values())
+    return next((spec for spec in specs if not datatype(spec)), None)
+
+
+@lru_cache(maxsize=2)
+def _all_outputs(model: ServedModel, is_binary: bool) -> Sequence[_RequestedOutput]:
+    return [_RequestedOutput(name, is_binary) for name in model.outputs]
+
+
+def _split(
+    body: Body, headers: Mapping[str, str], max_json_values: int
+) -> tuple[Mapping[str, Any], memoryview]:
     """Split the body into the JSON document and the binary data after it."""
     length = headers.get(HEADER_LENGTH)
-    size = len(body)
-    if length is not None:
-        if not length.isdecimal() or len(length) > len(str(size)) or int(length) > size:
-            raise InvalidRequest(f"expected {HEADER_LENGTH} from 0 to {size}, got {preview(length)}")
-        size = int(length)
-    try:
-        document = orjson.loads(memoryview(body)[:size])
-    except orjson.JSONDecodeError as exc:
-        raise InvalidRequest(f"the body is not JSON: {exc}") from exc
+    if length is None:
+        document, binary = json_document.loads(body, max_json_values), _NO_BYTES
+    else:
+        if not length.isdecimal() or len(length) > len(str(len(body))) or int(length) > len(body):
+            raise InvalidRequest(f"expected {HEADER_LENGTH} from 0 to {len(body)}, got {preview(length)}")
+        head, binary = memoryview(body)[: int(length)], memoryview(body)[int(length) :]
+        document = json_document.loads(head, max_json_values)
     if not isinstance(document, dict) or not isinstance(document.get("inputs"), list):
         raise InvalidRequest("expected a JSON object with 'inputs', an array")
-    return document, memoryview(body)[size:]
+    return document, binary
 
 
 def _inputs(document: Mapping[str, Any], binary: memoryview, model: ServedModel) -> dict[str, Any]:
@@ -129,7 +142,8 @@ def _shape(tensor: Mapping[str, Any], spec: TensorSpec) -> tuple[int, ...]:
     shape = tensor.get("shape")
     if (
         not isinstance(shape, list)
-        or not all(type(size) is int for size in shape)
+        or len(shape) > MAX_DIMENSIONS
+        or not {*map(type, shape)} <= {int}
         or elements_of(shape) is None
     ):
         raise InvalidRequest(f"input '{spec.name}': expected 'shape' to be an array of sizes")
@@ -147,80 +161,58 @@ def _from_data(tensor: Mapping[str, Any], spec: TensorSpec, shape: tuple[int, ..
     """Return the tensor in `data`, which is flat or nested like `shape`."""
     if "data" not in tensor:
         raise InvalidRequest(f"input '{spec.name}': expected 'data' or binary_data_size")
-    array: Array = from_json(tensor["data"], spec)
+    data = tensor["data"]
+    count = elements_of(shape) or 0
+    # Before an array is made of it: flat data have the shape's elements, nested data its first dimension.
+    if isinstance(data, list) and len(data) not in (count, *shape[:1]):
+        raise _wrong_size(spec, shape, f"{len(data)} elements")
+    array: Array = from_json(data, spec, all_numeric=_is_all_numeric(data))
     if array.shape == shape:
         return array
-    count = elements_of(shape) or 0
-    if array.ndim > 1 or array.size != count:
-        found = f"{array.size} elements" if array.ndim < 2 else f"nested data of shape {list(array.shape)}"
-        raise InvalidRequest(
-            f"input '{spec.name}': expected {count} elements for shape {list(shape)}, got {found}"
-        )
+    if array.ndim > 1:
+        raise _wrong_size(spec, shape, f"nested data of shape {list(array.shape)}")
+    if array.size != count:
+        raise _wrong_size(spec, shape, f"{array.size} elements")
     return array.reshape(shape)
 
 
-def from_bytes(data: memoryview, spec: TensorSpec, shape: tuple[int, ...]) -> Array:
-    """Return the tensor in its bytes, which are little-endian in C order.
-
-    Aligned bytes are not copied, except for strings.
-
-    Raises:
-        InvalidRequest: the number of bytes does not fit the shape, or a boolean is neither 0 nor 1.
-    """
+def _wrong_size(spec: TensorSpec, shape: tuple[int, ...], found: str) -> InvalidRequest:
     count = elements_of(shape) or 0
-    if spec.datatype == "STRING":
-        return np.array(_strings(data, spec, count), object).reshape(shape)
-    dtype = DATATYPES[spec.datatype]
-    if len(data) != count * dtype.itemsize:
-        raise InvalidRequest(
-            f"input '{spec.name}': expected {count * dtype.itemsize} bytes for shape {list(shape)}, "
-            f"got {len(data)}"
-        )
-    array: Array = np.frombuffer(data, np.uint8 if spec.datatype == "BOOL" else dtype)
-    if array.ctypes.data % ALIGNMENT:
-        array = array.copy()
-    if spec.datatype == "BOOL":
-        if (array > 1).any():
-            raise InvalidRequest(f"input '{spec.name}': expected booleans of 0 or 1, got {array.max()}")
-        array = array.view(np.bool_)
-    return array.reshape(shape)
+    return InvalidRequest(
+        f"input '{spec.name}': expected {count} elements for shape {list(shape)}, got {found}"
+    )
 
 
-def _strings(data: memoryview, spec: TensorSpec, count: int) -> list[str]:
-    """Return the elements, each of which follows its length in four bytes."""
-    elements: list[str] = []
-    begin = 0
-    while begin < len(data):
-        end = begin + 4
-        if end <= len(data):
-            begin, end = end, end + struct.unpack_from("<I", data, begin)[0]
-        if end > len(data):
-            raise InvalidRequest(f"input '{spec.name}': element {len(elements)} extends beyond the data")
-        try:
-            elements.append(str(data[begin:end], "utf-8"))
-        except UnicodeDecodeError as exc:
-            raise InvalidRequest(f"input '{spec.name}': element {len(elements)} is not UTF-8") from exc
-        begin = end
-    if len(elements) != count:
-        raise InvalidRequest(f"input '{spec.name}': expected {count} elements, got {len(elements)}")
-    return elements
+def _is_all_numeric(data: Any) -> bool:
+    """Return whether data, flat or nested once, certainly contain neither booleans nor strings."""
+    if not isinstance(data, list):
+        return False
+    types = {*map(type, data)}
+    if types == {list}:
+        types = {*map(type, chain.from_iterable(data))}
+    return types <= {int, float, NoneType}
 
 
-def _requested_outputs(document: Mapping[str, Any], model: ServedModel) -> list[_RequestedOutput]:
+def _requested_outputs(document: Mapping[str, Any], model: ServedModel) -> Sequence[_RequestedOutput]:
     """Return the requested outputs in the request's order; all of the model's outputs if it names none."""
     default = _flag(_parameters(document), "binary_data_output", default=False)
-    outputs = document.get("outputs") or [{"name": name} for name in model.outputs]
+    outputs = document.get("outputs")
+    if not outputs:
+        return _all_outputs(model, default)
     if not isinstance(outputs, list):
         raise InvalidRequest("expected 'outputs' to be an array")
-    requested: list[_RequestedOutput] = []
+    requested: dict[str, _RequestedOutput] = {}
     for output in outputs:
         name = output.get("name") if isinstance(output, dict) else None
         if not isinstance(name, str) or name not in model.outputs:
             raise InvalidRequest(
                 f"unknown output {preview(name)}; the model has {', '.join(map(repr, model.outputs))}"
             )
-        requested.append(_RequestedOutput(name, _flag(_parameters(output), "binary_data", default=default)))
-    return requested
+        if name in requested:
+            raise InvalidRequest(f"output '{name}' is requested more than once")
+        is_binary = _flag(_parameters(output), "binary_data", default=default)
+        requested[name] = _RequestedOutput(name, is_binary)
+    return list(requested.values())
 
 
 def _flag(parameters: Mapping[str, Any], name: str, *, default: bool) -> bool:
@@ -238,7 +230,31 @@ def _encode(
     about: Mapping[str, str],
 ) -> Encoded:
     """Encode the response; see `app.protocols.codec.DecodedRequest`."""
-    tensors, parts = [], []
+    parts = [
+        to_bytes(np.asarray(outputs[output.name], order="C")) for output in requested if output.is_binary
+    ]
+    about = about if id_ is None else {**about, "id": id_}
+    head = _head(model, requested, outputs, parts, about, finite=True)
+    if b"null" in head:  # a number may not be finite: check all of them
+        head = _head(model, requested, outputs, parts, about, finite=False)
+    if not parts:
+        return {}, head
+    own = {"content-type": "application/octet-stream", HEADER_LENGTH: str(len(head))}
+    return own, b"".join([head, *parts])
+
+
+def _head(
+    model: ServedModel,
+    requested: Sequence[_RequestedOutput],
+    outputs: Mapping[str, Any],
+    parts: Sequence[bytes],
+    about: Mapping[str, str],
+    *,
+    finite: bool,
+) -> bytes:
+    """Return the JSON of a response; `parts` are the binary outputs in order."""
+    tensors: list[dict[str, Any]] = []
+    sizes = iter(parts)
     for output in requested:
         array = np.asarray(outputs[output.name], order="C")
         tensor: dict[str, Any] = {
@@ -247,23 +263,8 @@ def _encode(
             "shape": array.shape,
         }
         if output.is_binary:
-            data = to_bytes(array)
-            tensor["parameters"] = {"binary_data_size": len(data)}
-            parts.append(data)
+            tensor["parameters"] = {"binary_data_size": len(next(sizes))}
         else:
-            tensor["data"] = to_json(array.reshape(-1))
+            tensor["data"] = to_json(array.reshape(-1), finite=finite)
         tensors.append(tensor)
-    response = {**about, "id": about["id"] if id_ is None else id_, "outputs": tensors}
-    head = orjson.dumps(response, option=orjson.OPT_SERIALIZE_NUMPY)
-    if not parts:
-        return {}, head
-    own = {"content-type": "application/octet-stream", HEADER_LENGTH: str(len(head))}
-    return own, b"".join([head, *parts])
-
-
-def to_bytes(array: Array) -> bytes:
-    """Return a tensor's elements as bytes; the reverse of `from_bytes`."""
-    if array.dtype.kind not in "OUS":
-        return array.tobytes()
-    encoded = [str(element).encode() for element in array.ravel()]
-    return b"".join(part for data in encoded for part in (struct.pack("<I", len(data)), data))
+    return orjson.dumps({**about, "outputs": tensors}, option=orjson.OPT_SERIALIZE_NUMPY)

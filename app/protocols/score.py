@@ -16,11 +16,11 @@ from app.errors import InvalidRequest
 from app.model.served_model import ServedModel
 from app.protocols import npy
 from app.protocols.codec import Body, DecodedRequest, Encoded
-from app.tensors import fast_json
+from app.tensors import fast_json, json_document
 from app.tensors.datatypes import DATATYPES
 from app.tensors.from_json import inputs_from_json
 from app.tensors.io_spec import check_shapes, preview, single_input
-from app.tensors.to_json import to_json
+from app.tensors.to_json import SLICE_ELEMENTS, append_json, is_larger, to_json
 from model_loader.package import TensorSpec
 
 MEDIA_TYPES: tuple[str, ...] = ("application/json", npy.MEDIA_TYPE)
@@ -29,7 +29,13 @@ MEDIA_TYPES: tuple[str, ...] = ("application/json", npy.MEDIA_TYPE)
 _MEMBERS = {"inputs", "instances", "signature_name"}
 
 
-def decode(body: Body, headers: Mapping[str, str], model: ServedModel) -> DecodedRequest:
+# Of a large response in the row form; each row takes half a kilobyte of Python objects.
+SLICE_ROWS = 4096
+
+
+def decode(
+    body: Body, headers: Mapping[str, str], model: ServedModel, max_json_values: int
+) -> DecodedRequest:
     """Decode a request's body; see `app.protocols.codec.Codec`."""
     accepts_npy = npy.MEDIA_TYPE in headers.get("accept", "")
     if headers.get("content-type", "").startswith(npy.MEDIA_TYPE):
@@ -39,12 +45,16 @@ def decode(body: Body, headers: Mapping[str, str], model: ServedModel) -> Decode
         inputs: Mapping[str, Any] = {spec.name: npy.read(body, spec)}
         check_shapes(inputs, model.inputs)
         return DecodedRequest(inputs, _encode_npy if accepts_npy else partial(encode, None))
-    inputs, rows = decode_json(bytes(body), model.inputs, model.features)
+    text = bytes(body) if isinstance(body, memoryview) else body
+    inputs, rows = decode_json(text, model.inputs, model.features, max_json_values)
     return DecodedRequest(inputs, _encode_npy if accepts_npy else partial(encode, rows))
 
 
 def decode_json(
-    body: bytes, specs: Mapping[str, TensorSpec], features: Sequence[str] | None
+    body: bytes | bytearray,
+    specs: Mapping[str, TensorSpec],
+    features: Sequence[str] | None,
+    max_values: int,
 ) -> tuple[Mapping[str, Any], int | None]:
     """Decode a JSON body.
 
@@ -52,12 +62,14 @@ def decode_json(
         body: JSON in UTF-8.
         specs: the model's inputs.
         features: column names of the single two-dimensional input, if the model has them.
+        max_values: see `app.tensors.json_document`; arrays that `app.tensors.fast_json` reads may have more.
 
     Returns:
         the inputs, and the number of instances; None if the request is columnar.
 
     Raises:
         InvalidRequest: the body is not JSON, not a request, or does not fit the inputs.
+        BodyTooLarge: the body has too many values.
     """
     if not body:
         raise InvalidRequest("the body is empty; expected a JSON object with 'inputs' or 'instances'")
@@ -66,10 +78,7 @@ def decode_json(
             return _inputs(document, specs, features, all_numeric=True)
         except InvalidRequest:
             pass  # decoded again below: the error then names the value as it was sent
-    try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError as exc:
-        raise InvalidRequest(f"the body is not JSON: {exc}") from exc
+    document = json_document.loads(body, max_values)
     if not isinstance(document, dict) or ("inputs" in document) == ("instances" in document):
         raise InvalidRequest("expected a JSON object with either 'inputs' or 'instances'")
     unknown = document.keys() - _MEMBERS
@@ -78,7 +87,7 @@ def decode_json(
     return _inputs(document, specs, features, all_numeric=_is_all_numeric(body, document))
 
 
-def _load_large(body: bytes, specs: Mapping[str, TensorSpec]) -> dict[str, Any] | None:
+def _load_large(body: bytes | bytearray, specs: Mapping[str, TensorSpec]) -> dict[str, Any] | None:
     """Return the document; None if `app.tensors.fast_json` does not support it."""
     dtypes = {name: DATATYPES[spec.datatype] for name, spec in specs.items() if spec.datatype in DATATYPES}
     single = single_input(specs)
@@ -99,7 +108,7 @@ def _inputs(
     return inputs_from_json(values, specs, all_numeric=all_numeric), rows
 
 
-def _is_all_numeric(body: bytes, document: Mapping[str, Any]) -> bool:
+def _is_all_numeric(body: bytes | bytearray, document: Mapping[str, Any]) -> bool:
     """Return whether the document certainly has no booleans, and no strings except names.
 
     Counting quotes in the bytes is faster than visiting the values.
@@ -176,22 +185,69 @@ def encode(rows: int | None, outputs: Mapping[str, Any], about: Mapping[str, str
     """
     response = _response(rows, outputs, about, finite=True)
     if b"null" in response:  # a number may not be finite: check all of them
+        del response
         response = _response(rows, outputs, about, finite=False)
     return {}, response
 
 
 def _response(
     rows: int | None, outputs: Mapping[str, Any], about: Mapping[str, str], *, finite: bool
-) -> bytes:
-    values = {name: to_json(value, finite=finite) for name, value in outputs.items()}
+) -> bytes | bytearray:
+    if is_larger(outputs.values(), SLICE_ELEMENTS):
+        return _large_response(rows, outputs, about, finite=finite)
     response: dict[str, Any]
     if rows is None:
+        values = {name: to_json(value, finite=finite) for name, value in outputs.items()}
         response = {"outputs": values, **about}
     else:
-        columns = [_per_instance(name, value, rows) for name, value in values.items()]
-        predictions = [dict(zip(values, row, strict=True)) for row in zip(*columns, strict=True)]
-        response = {"predictions": predictions, **about}
+        response = {"predictions": _predictions(rows, outputs, finite=finite), **about}
     return orjson.dumps(response, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def _large_response(
+    rows: int | None, outputs: Mapping[str, Any], about: Mapping[str, str], *, finite: bool
+) -> bytearray:
+    """Return the same as `_response`, written in slices to bound the memory for Python objects."""
+    if rows is None:
+        text = bytearray(b'{"outputs":{')
+        for name, value in outputs.items():
+            text += orjson.dumps(name) + b":"
+            append_json(text, value, finite=finite)
+            text += b","
+        text[-1:] = b"},"
+    else:
+        text = bytearray(b'{"predictions":[')
+        _check_rows(rows, outputs)
+        for begin in range(0, rows, SLICE_ROWS):
+            end = min(rows, begin + SLICE_ROWS)
+            part = {name: value[begin:end] for name, value in outputs.items()}
+            predictions = _predictions(end - begin, part, finite=finite)
+            text += orjson.dumps(predictions, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1] + b","
+        text[-1:] = b"],"
+    text += orjson.dumps(about)[1:]
+    return text
+
+
+def _predictions(rows: int, outputs: Mapping[str, Any], *, finite: bool) -> list[dict[str, Any]]:
+    """Return the outputs as one object for each instance."""
+    _check_rows(rows, outputs)
+    columns = [_per_instance(to_json(value, finite=finite)) for value in outputs.values()]
+    return [dict(zip(outputs, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+def _check_rows(rows: int, outputs: Mapping[str, Any]) -> None:
+    for name, value in outputs.items():
+        has_rows = value.ndim > 0 if isinstance(value, np.ndarray) else isinstance(value, list)
+        if not has_rows or len(value) != rows:
+            raise InvalidRequest(
+                f"output '{name}' does not have one element per instance: use 'inputs' instead"
+            )
+
+
+def _per_instance(value: Any) -> list[Any]:
+    """Return an output as a list with one element per instance."""
+    # Floats remain NumPy scalars: as Python's, a 32-bit float would be written with the digits of a double.
+    return value.tolist() if isinstance(value, np.ndarray) and value.dtype.kind != "f" else list(value)
 
 
 def _encode_npy(outputs: Mapping[str, Any], _about: Mapping[str, str]) -> Encoded:
@@ -199,11 +255,3 @@ def _encode_npy(outputs: Mapping[str, Any], _about: Mapping[str, str]) -> Encode
         case [np.ndarray() as array]:
             return {"content-type": npy.MEDIA_TYPE}, npy.write(array)
     raise InvalidRequest(f"{npy.MEDIA_TYPE} requires a model with one tensor output: accept JSON instead")
-
-
-def _per_instance(name: str, value: Any, rows: int) -> list[Any]:
-    """Return an output as a list with one element per instance."""
-    if not isinstance(value, list | np.ndarray) or len(value) != rows:
-        raise InvalidRequest(f"output '{name}' does not have one element per instance: use 'inputs' instead")
-    # Floats remain NumPy scalars: as Python's, a 32-bit float would be written with the digits of a double.
-    return value.tolist() if isinstance(value, np.ndarray) and value.dtype.kind != "f" else list(value)

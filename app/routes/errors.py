@@ -7,7 +7,7 @@ from typing import cast
 from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException, NotFound
 
-from app.errors import RequestError
+from app.errors import InternalError, RequestError
 from app.observability.logging import logger
 from app.observability.request_record import RequestRecord
 from app.routes.score import is_asgi
@@ -64,8 +64,9 @@ def init_app(app: Flask, service: Service) -> None:
 
     @app.errorhandler(Exception)
     def on_exception(error: Exception) -> Response:
-        logger.error("unexpected error", exc_info=error)
-        return _response(service, 500, "internal error; see the log for details", {})
+        response = _response(service, 500, str(InternalError()), {})
+        logger.error("request %s failed", response.headers[REQUEST_ID], exc_info=error)
+        return response
 
 
 def _requested_path() -> str:
@@ -76,4 +77,4 @@ def _requested_path() -> str:
 def _response(service: Service, status: int, message: str, headers: Mapping[str, str]) -> Response:
     ids = g.ids if "ids" in g else read_ids(cast(Mapping[str, str], request.headers))[0]
     response = service.scorer.error_response(status, message, ids, headers)
-    return Response(response.body, response.status, response.headers)
+    return Response(bytes(response.body), response.status, response.headers)

@@ -3,7 +3,7 @@
 Under `app.serving.asgi` the ASGI application answers these paths, and this view refuses every request.
 """
 
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import Future
 from time import monotonic
 from typing import Any, NamedTuple, TypeVar, cast
@@ -34,17 +34,19 @@ class WsgiRequest(NamedTuple):
     headers: Mapping[str, str]
     address: str
 
-    async def body(self, max_bytes: int, deadline: float) -> bytes:
+    async def body(self, max_bytes: int, deadline: float, reserve: Callable[[int], None] | None) -> bytearray:
         """Read the body, or its first bytes.
 
         A read blocks as long as the WSGI server lets it; the deadline is checked between reads.
         """
         body = bytearray()
         while len(body) < max_bytes and (chunk := _read(min(CHUNK_BYTES, max_bytes - len(body)))):
+            if reserve:
+                reserve(len(chunk))
             body += chunk
             if monotonic() > deadline:
                 raise DeadlineExceeded(LATE_BODY)
-        return bytes(body)
+        return body
 
     async def wait(self, future: Future[T], deadline: float) -> T:
         """Wait for a future; see `app.scoring.scorer.Request`."""
@@ -70,7 +72,7 @@ def blueprint(service: Service, exporter: PrometheusMetrics) -> Blueprint:
         route = service.routes[request.path]
         headers = cast(Mapping[str, str], request.headers)
         response = run(service.scorer.answer(WsgiRequest(route, headers, request.remote_addr or "")))
-        return Response(response.body, response.status, response.headers)
+        return Response(bytes(response.body), response.status, response.headers)
 
     def other_model(**_names: str) -> Response:
         raise ModelNotFound(

@@ -67,7 +67,7 @@ class PushedRequest(_EventLoopRequest):
     Attributes:
         content: the body so far.
         is_complete: whether it is the whole body.
-        max_bytes, deadline: see `app.scoring.scorer.Request.body`.
+        max_bytes, deadline, reserve: see `app.scoring.scorer.Request.body`.
     """
 
     route: Route
@@ -77,9 +77,16 @@ class PushedRequest(_EventLoopRequest):
     is_complete: bool = False
     max_bytes: int = 0
     deadline: float = 0.0
+    reserve: Callable[[int], None] | None = None
 
     def append(self, part: bytes) -> bool:
-        """Add a part of the body; return whether it has all bytes that are read."""
+        """Add a part of the body; return whether it has all bytes that are read.
+
+        Raises:
+            RequestError: there is no room for it.
+        """
+        if self.reserve:
+            self.reserve(len(part))
         if not self.content:
             self.content = part
         elif isinstance(self.content, bytes):
@@ -88,13 +95,13 @@ class PushedRequest(_EventLoopRequest):
             self.content += part
         return len(self.content) >= self.max_bytes
 
-    async def body(self, max_bytes: int, deadline: float) -> Body:
+    async def body(self, max_bytes: int, deadline: float, reserve: Callable[[int], None] | None) -> Body:
         """Return the body, and release it: the request may wait long after it is decoded."""
-        self.max_bytes, self.deadline = max_bytes, deadline
+        self.max_bytes, self.deadline, self.reserve = max_bytes, deadline, reserve
         if not self.is_complete:
             await _received()
         content, self.content = self.content, b""
-        return content if isinstance(content, bytes) else memoryview(content)
+        return content
 
 
 @types.coroutine
@@ -112,7 +119,7 @@ class StreamedRequest(_EventLoopRequest):
     address: str
     receive: Receive
 
-    async def body(self, max_bytes: int, deadline: float) -> Body:
+    async def body(self, max_bytes: int, deadline: float, reserve: Callable[[int], None] | None) -> Body:
         """Read the body, or its first bytes; see `app.scoring.scorer.Request`."""
         parts = bytearray()
         try:
@@ -121,12 +128,14 @@ class StreamedRequest(_EventLoopRequest):
                     message = await self.receive()
                     if message["type"] == "http.disconnect":
                         raise InvalidRequest(MALFORMED_BODY)
+                    if reserve:
+                        reserve(len(message["body"]))
                     parts += message["body"]
                     if not message.get("more_body"):
                         break
         except TimeoutError as exc:
             raise DeadlineExceeded(LATE_BODY) from exc
-        return bytes(parts)
+        return parts
 
 
 class AsgiApp:

@@ -11,7 +11,7 @@ from collections.abc import Coroutine
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from app.errors import LATE_BODY, MALFORMED_BODY, DeadlineExceeded, InvalidRequest
+from app.errors import LATE_BODY, MALFORMED_BODY, DeadlineExceeded, InvalidRequest, RequestError
 from app.serving.http_protocol import HttpProtocol
 
 if TYPE_CHECKING:  # the master imports this module, and must not import ONNX Runtime
@@ -79,8 +79,13 @@ class ScoringProtocol(HttpProtocol):
             super().on_body(body)
             return
         self.count_content(body)
-        if self._request.append(body) and self._answer:
-            self._advance(self._answer)  # too large: the rest is discarded
+        if not self._answer:
+            return
+        try:
+            if self._request.append(body):
+                self._advance(self._answer)  # too large: the rest is discarded
+        except RequestError as exc:
+            self._advance(self._answer, exc)
 
     def on_message_complete(self) -> None:
         """Answer a scoring request."""

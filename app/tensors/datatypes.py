@@ -47,10 +47,11 @@ INTEGERS = {
 
 def elements_of(shape: Sequence[int]) -> int | None:
     """Return how many elements a shape has; None for a shape that is invalid or too large."""
-    if len(shape) > MAX_DIMENSIONS or any(size < 0 for size in shape):
+    if len(shape) > MAX_DIMENSIONS or (shape and min(shape) < 0):
         return None
-    # Python's integers do not overflow. A 0 counts as 1 here: NumPy also rejects [0, 2**62, 2**62].
-    return prod(shape) if prod(size or 1 for size in shape) <= MAX_ELEMENTS else None
+    # Python's integers do not overflow. A 0 counts as 1 for the limit: NumPy also rejects [0, 2**62, 2**62].
+    count = prod(shape)
+    return count if (count or prod(size or 1 for size in shape)) <= MAX_ELEMENTS else None
 
 
 def all_finite(array: Array) -> bool:

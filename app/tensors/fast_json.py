@@ -22,6 +22,7 @@ from app.tensors.datatypes import MAX_DIMENSIONS, Array
 
 Dtype: TypeAlias = np.dtype[Any]
 Bytes: TypeAlias = npt.NDArray[np.uint8]
+Body: TypeAlias = bytes | bytearray
 Words: TypeAlias = npt.NDArray[np.uint64]
 
 # From this size on, a body is read faster by this module than by orjson and `np.array`.
@@ -31,6 +32,8 @@ LARGE_BYTES = 16 * 1024
 # a large body.
 _PIECE_BYTES = 128 * 1024
 _WINDOW_BYTES = 256 * 1024  # a multiple of 64
+# A tensor with more nested arrays is not supported: finding the shape takes 100 bytes for each of them.
+_MAX_ARRAYS = 1_500_000
 # simdjson's names of the types in which it returns numbers.
 _KINDS = {"i": np.int64, "d": np.float64}
 _COMMA, _OPEN = b",["
@@ -42,7 +45,7 @@ _NEXT = re.compile(rb"[ \t\n\r]*,[ \t\n\r]*")
 _END = re.compile(rb"[ \t\n\r]*\}[ \t\n\r]*")
 
 
-def loads(body: bytes, dtypes: Mapping[str, Dtype], single: str | None) -> dict[str, Any] | None:
+def loads(body: Body, dtypes: Mapping[str, Dtype], single: str | None) -> dict[str, Any] | None:
     """Parse a document that contains only numeric tensors into arrays of the model's types.
 
     Args:
@@ -68,7 +71,7 @@ def loads(body: bytes, dtypes: Mapping[str, Dtype], single: str | None) -> dict[
     return {begin[1].decode(): values} if _END.fullmatch(body, end) else None
 
 
-def _parse_members(body: bytes, at: int, dtypes: Mapping[str, Dtype]) -> tuple[dict[str, Array], int]:
+def _parse_members(body: Body, at: int, dtypes: Mapping[str, Dtype]) -> tuple[dict[str, Array], int]:
     """Parse the members of the `inputs` object; return them and the position after the object.
 
     Raises:
@@ -88,7 +91,7 @@ def _parse_members(body: bytes, at: int, dtypes: Mapping[str, Dtype]) -> tuple[d
     raise ValueError
 
 
-def _parse_value(body: bytes, start: int, dtype: Dtype) -> tuple[Array, int]:
+def _parse_value(body: Body, start: int, dtype: Dtype) -> tuple[Array, int]:
     """Parse the array at `start`; return it and the position after it. It ends before the next string.
 
     Raises:
@@ -109,7 +112,7 @@ def _parse_value(body: bytes, start: int, dtype: Dtype) -> tuple[Array, int]:
     return numbers.reshape(shape), end
 
 
-def _parse_structure(body: bytes, start: int, end: int) -> tuple[tuple[int, ...], list[tuple[int, int]]]:
+def _parse_structure(body: Body, start: int, end: int) -> tuple[tuple[int, ...], list[tuple[int, int]]]:
     """Derive the shape of a JSON array from its brackets and commas, and find commas at which to cut it.
 
     Checks that the brackets match the shape, in order, and that each innermost pair contains as many commas
@@ -120,10 +123,12 @@ def _parse_structure(body: bytes, start: int, end: int) -> tuple[tuple[int, ...]
         depth of brackets there.
 
     Raises:
-        ValueError: the array is ragged or has too many dimensions.
+        ValueError: the array is ragged, or has too many dimensions or nested arrays.
     """
     text = np.frombuffer(body, np.uint8, end - start, start)
     commas, bracket_mask = _pack_masks(text)
+    if np.bitwise_count(bracket_mask).sum() > 2 * _MAX_ARRAYS:
+        raise ValueError
     positions = _set_bits(bracket_mask)
     brackets = text[positions]
     is_open = brackets == _OPEN
@@ -179,7 +184,7 @@ def _set_bits(bits: Words) -> npt.NDArray[np.int64]:
     return np.asarray(words[within >> 6] * 64 + (within & 63))
 
 
-def _fill(numbers: Array, kind: str, body: bytes, cuts: Sequence[tuple[int, int]]) -> None:
+def _fill(numbers: Array, kind: str, body: Body, cuts: Sequence[tuple[int, int]]) -> None:
     """Parse the pieces between the cuts into `numbers`.
 
     Each piece gets the brackets that it lacks, so that simdjson can check it. simdjson cannot notice that a

@@ -1,10 +1,15 @@
 """Model outputs to JSON values."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+import orjson
 
 from app.tensors.datatypes import Array, all_finite
+
+# Larger arrays are written in slices: orjson needs 60 bytes for each row, and lets no other thread run.
+SLICE_ELEMENTS = 64 * 1024
 
 
 def to_json(value: Any, *, finite: bool = False) -> Any:
@@ -39,6 +44,34 @@ def _array_to_json(array: Array, *, finite: bool) -> Any:
     if array.ndim == 0:
         return array[()] if array.dtype.kind == "f" else array.item()
     return np.asarray(array, order="C")
+
+
+def is_larger(values: Iterable[Any], elements: int) -> bool:
+    """Return whether an output has more elements."""
+    for value in values:
+        if isinstance(value, np.ndarray):
+            if value.size > elements:
+                return True
+        elif isinstance(value, list) and len(value) > elements:
+            return True
+    return False
+
+
+def append_json(text: bytearray, value: Any, *, finite: bool = False) -> None:
+    """Append an output of ONNX Runtime as JSON.
+
+    Args:
+        finite: see `to_json`.
+    """
+    if not isinstance(value, np.ndarray) or value.ndim == 0 or value.size <= SLICE_ELEMENTS:
+        text += orjson.dumps(to_json(value, finite=finite), option=orjson.OPT_SERIALIZE_NUMPY)
+        return
+    rows = max(1, SLICE_ELEMENTS * len(value) // value.size)
+    for begin in range(0, len(value), rows):
+        part = to_json(value[begin : begin + rows], finite=finite)
+        text += b"," if begin else b"["
+        text += orjson.dumps(part, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1]
+    text += b"]"
 
 
 def _non_finite_name(element: Any) -> str:

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from app.cpu_quota import available_cpus
+from app.cgroup import available_cpus, available_memory
 from app.errors import SettingsError
 from app.settings import Settings
+
+MIB = 2**20
 
 
 def test_defaults() -> None:
@@ -100,6 +102,50 @@ def test_available_cpus(tmp_path: Path, files: dict[str, str], quota: float | No
     unlimited = available_cpus(tmp_path / "none")
     assert unlimited >= 1
     assert available_cpus(tmp_path) == (quota or unlimited)
+
+
+@pytest.mark.parametrize(
+    ("files", "limit"),
+    [
+        ({}, None),
+        ({"memory.max": "max\n"}, None),
+        ({"memory.max": "536870912\n"}, 2**29),
+        ({"memory/memory.limit_in_bytes": "9223372036854771712\n"}, None),
+        ({"memory/memory.limit_in_bytes": "268435456\n"}, 2**28),
+    ],
+)
+def test_available_memory(tmp_path: Path, files: dict[str, str], limit: int | None) -> None:
+    """The cgroup's limit bounds the memory, in both versions; without one, the machine's memory does."""
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    unlimited = available_memory(tmp_path / "none")
+    assert unlimited > 2**29
+    assert available_memory(tmp_path) == (limit or unlimited)
+
+
+@pytest.mark.parametrize(
+    ("memory", "given", "expected"),
+    [
+        (512 * MIB, {}, 128 * MIB),
+        (1024 * MIB, {"web_concurrency": 2}, 128 * MIB),
+        (512 * MIB, {"web_concurrency": 4}, 64 * MIB),
+        (512 * MIB, {"max_body_bytes": 100 * MIB}, 132 * MIB),
+        (512 * MIB, {"max_in_flight_bytes": 40 * MIB}, 40 * MIB),
+    ],
+)
+def test_in_flight_bytes(memory: int, given: dict[str, int], expected: int) -> None:
+    """A quarter of the memory is for bodies, shared by the workers; the largest body always fits."""
+    settings = Settings(**given).resolved(cpus=1, memory=memory)  # type: ignore[arg-type]
+    assert settings.max_in_flight_bytes == expected
+
+
+def test_in_flight_bytes_too_few() -> None:
+    """A limit in which not even one body fits stops the start."""
+    with pytest.raises(
+        SettingsError, match="MAX_IN_FLIGHT_BYTES has the value 99: expected at least MAX_BODY"
+    ):
+        Settings(max_in_flight_bytes=99, max_body_bytes=100).resolved()
 
 
 def test_help() -> None:

@@ -71,7 +71,9 @@ def load(server: Server, stop: threading.Event) -> None:
 def send_half(server: Server) -> None:
     """Send a request with an incomplete body, and wait for its deadline."""
     with closing(socket.create_connection(("127.0.0.1", server.port))) as connection:
-        connection.sendall(b"POST /score HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n{")
+        connection.sendall(
+            b"POST /score HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n{"
+        )
         assert connection.recv(100).startswith(b"HTTP/1.1 504")
 
 

@@ -14,7 +14,7 @@ from app.observability.request_record import RequestRecord
 def test_metrics(client: FlaskClient, app: Flask) -> None:
     """The model, its requests by status and caller, phases, and HTTP."""
     client.post("/score", json={"inputs": [[1, 2], [3, 4]]})
-    client.post("/score", data=b"{")
+    client.post("/score", data=b"{", headers={"content-type": "application/json"})
     text = client.get("/metrics").text
     digest = app.extensions["scorebox"].model.package.digest
     for line in (

@@ -48,6 +48,18 @@ from tests.conftest import MakeClient
         ({"inputs": [X], "outputs": [{}]}, "unknown output null; the model has 'y'"),
         ({"inputs": [X], "outputs": [{"name": "z"}]}, "unknown output 'z'"),
         ({"inputs": [X], "outputs": [1]}, "unknown output null"),
+        ({"inputs": [X], "outputs": [{"name": "y"}] * 2}, "output 'y' is requested more than once"),
+        (
+            {"inputs": [X | {"data": [1] * 50_000}]},
+            "expected 2 elements for shape [1, 2], got 50000 elements",
+        ),
+        ({"inputs": [X | {"data": [[1, 2]] * 50_000}]}, "got 50000 elements"),
+        ({"inputs": [X | {"data": []}]}, "got 0 elements"),
+        ({"inputs": [X | {"data": [1, [2]]}]}, "rows of different lengths"),
+        ({"inputs": [X | {"data": [[1, True]]}]}, "got true at [0, 1]"),
+        ({"inputs": [X | {"data": [[1, "2"]]}]}, "got '2' at [0, 1]"),
+        ({"inputs": [X | {"data": ["12", [1, 2]]}]}, "got '12' at [0]"),
+        ({"inputs": [X | {"shape": [1] * 50_000}]}, "expected 'shape' to be an array of sizes"),
         ({"inputs": [X], "parameters": {"binary_data_output": 1}}, "to be true or false, got 1"),
         (
             {"inputs": [X], "outputs": [{"name": "y", "parameters": {"binary_data": "y"}}]},

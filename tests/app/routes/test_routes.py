@@ -13,6 +13,7 @@ from flask.testing import FlaskClient
 from app import create_app
 from app.settings import Settings
 from model_loader.package import digest_of
+from tests.app.conftest import ReadLog
 
 BODY = {"inputs": [[1, 2]]}
 
@@ -66,6 +67,79 @@ def test_model_signed(settings: Settings, note: str | None) -> None:
     if note:
         (package / "verified.json").write_text(notes[note])
     assert create_app(settings).test_client().get("/model").get_json()["signed"] is (note == "own")
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "name[]=model_info",
+        "name%5B%5D=model_info&name[]=model_optimized",
+        "name[]=model_info&name[]=unknown",
+        "name[]=model_info&name[]=%ff&%zz&&==",
+    ],
+)
+@pytest.mark.parametrize("several_workers", [False, True])
+def test_some_metrics(
+    client: FlaskClient, query: str, several_workers: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Prometheus may ask for metrics by name; unknown names are ignored."""
+    if several_workers:  # this process has not written to the directory, so there is nothing to find
+        monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    reply = client.get(f"/metrics?{query}")
+    assert reply.status_code == 200
+    assert ("model_info{" in reply.text) is not several_workers
+    assert "model_trained" not in reply.text
+    assert client.get("/metrics?name[]=unknown").text == ""
+
+
+@pytest.mark.parametrize(
+    "accept",
+    [
+        "",
+        "*/*",
+        "application/json",
+        "application/openmetrics-text;version=1.0.0",
+        "application/openmetrics-text;version=x",
+        "application/openmetrics-text;version=1..0",
+        "text/plain;version=1.0.0;escaping=x",
+        "text/plain;version=" + "9" * 5000,
+        ",;=,;version=",
+    ],
+)
+def test_accept_of_metrics(client: FlaskClient, accept: str) -> None:
+    """Any `Accept` gets the metrics, if need be in the format that every version of Prometheus reads."""
+    reply = client.get("/metrics", headers={"accept": accept})
+    assert reply.status_code == 200
+    assert "model_info{" in reply.text
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/healthz", "/model", "/metrics", "/openapi.json", "/nowhere", "/score"]
+)
+def test_security_headers(client: FlaskClient, path: str) -> None:
+    """No response is kept by a cache, or taken for another media type."""
+    for reply in (client.get(path), client.post(path, json=BODY)):
+        assert reply.headers["x-content-type-options"] == "nosniff"
+        assert reply.headers["cache-control"] == "no-store"
+    page = client.get("/", headers={"accept": "text/html"})
+    assert page.headers["cache-control"] == "no-cache"
+
+
+def test_unexpected_scoring_error(client: FlaskClient, app: Flask, log: ReadLog) -> None:
+    """An unexpected error while scoring is a 500 with its id; the traceback is in the request's log line."""
+
+    def fail(*args: Any) -> None:
+        raise ZeroDivisionError("secret inside")
+
+    app.extensions["scorebox"].scorer.callers.caller = fail
+    reply = client.post("/score", json=BODY, headers={"x-request-id": "abc"})
+    assert reply.status_code == 500
+    assert reply.get_json()["error"] == "internal error; see the log for details"
+    assert reply.get_json()["id"] == reply.headers["x-request-id"] == "abc"
+    (line,) = log()
+    assert (line["id"], line["status"]) == ("abc", 500)
+    assert "ZeroDivisionError: secret inside" in line["traceback"]
+    assert 'model_rejected_total{reason="internal"} 1.0' in client.get("/metrics").text
 
 
 def test_unexpected_error(client: FlaskClient, app: Flask, caplog: pytest.LogCaptureFixture) -> None:

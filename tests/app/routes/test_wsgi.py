@@ -18,6 +18,7 @@ from tests import models
 from tests.asgi_client import AsgiClient
 from tests.conftest import MakeClient
 
+JSON = {"content-type": "application/json"}
 NPY = io.BytesIO()
 np.save(NPY, np.ones((2, 2), np.float32))
 GZIP = gzip.compress(b'{"inputs": [[1, 2]]}')
@@ -44,11 +45,12 @@ def seen(client: Any, **request: Any) -> tuple[int, dict[str, str], bytes]:
         {"path": "/score", "json": {"inputs": [[1, 2]]}},
         {"path": "/score", "json": {"instances": [{"a": 1, "b": 2}]}},
         {"path": "/score", "data": NPY.getvalue(), "content_type": "application/x-npy"},
-        {"path": "/score", "data": GZIP, "headers": {"content-encoding": "gzip"}},
+        {"path": "/score", "data": GZIP, "headers": JSON | {"content-encoding": "gzip"}},
         {"path": "/score", "json": {"inputs": [[1, 2]]}, "headers": {"accept-encoding": "gzip"}},
         {"path": "/score", "json": {"inputs": [[1, 2, 3]]}},
         {"path": "/score", "data": b"{"},
-        {"path": "/score", "data": b"1" * 2000},
+        {"path": "/score", "data": b"{", "headers": JSON},
+        {"path": "/score", "data": b"1" * 2000, "headers": JSON},
         {"path": "/score", "data": b"x", "content_type": "text/plain"},
         {"path": "/score", "json": {"inputs": [[1, 2]]}, "headers": {"x-request-id": "x" * 101}},
         {
@@ -133,14 +135,14 @@ def test_deadline(settings: Settings) -> None:
 
     app = create_app(Settings(model_path=settings.model_path, web_concurrency=1, request_timeout_ms=50))
     environ = {"wsgi.input": Slow(), "CONTENT_LENGTH": "1000"}
-    response = app.test_client().post("/score", environ_overrides=environ)
+    response = app.test_client().post("/score", environ_overrides=environ, content_type="application/json")
     assert response.status_code == 504
 
 
 def test_body_that_ends_early(app: Flask) -> None:
     """A client that disconnects amid its body is answered with 400."""
     environ = {"wsgi.input": io.BytesIO(b"{"), "CONTENT_LENGTH": "10"}
-    response = app.test_client().post("/score", environ_overrides=environ)
+    response = app.test_client().post("/score", environ_overrides=environ, content_type="application/json")
     assert response.status_code == 400
     assert "ended early" in response.get_json()["error"]
 

@@ -28,6 +28,8 @@ def raw_deflate(data: bytes) -> bytes:
     [
         ("gzip", gzip.compress(BODY)),
         ("GZIP", gzip.compress(BODY)),
+        ("x-gzip", gzip.compress(BODY)),
+        ("gzip", gzip.compress(BODY[:7]) + gzip.compress(b"") + gzip.compress(BODY[7:])),
         ("deflate", zlib.compress(BODY)),
         ("deflate", raw_deflate(BODY)),
         ("identity", BODY),
@@ -49,10 +51,14 @@ def test_coding(client: FlaskClient, coding: str, data: bytes) -> None:
         ("gzip", b"", "ends early"),
         ("gzip", gzip.compress(BODY)[:-9], "ends early"),
         ("gzip", gzip.compress(BODY)[:-1] + b"\xff", "is not gzip"),
-        ("gzip", gzip.compress(BODY) + b"x", "there is data after its end"),
+        ("gzip", gzip.compress(BODY) + b"x", "ends early"),
+        ("gzip", gzip.compress(BODY) + BODY, "is not gzip"),
+        ("gzip", gzip.compress(BODY) + gzip.compress(b" ")[:-1], "ends early"),
+        ("gzip", gzip.compress(BODY) + gzip.compress(b"") * 10_000, "it has too many members"),
         ("deflate", gzip.compress(BODY), "is not deflate"),
         ("deflate", zlib.compress(BODY)[:-1], "ends early"),
         ("deflate", b"", "ends early"),
+        ("deflate", zlib.compress(BODY) * 2, "there is data after its end"),
         ("deflate", b"\xff", "is not deflate"),
     ],
 )
@@ -68,7 +74,7 @@ def test_invalid_body(client: FlaskClient, coding: str, data: bytes, words: str)
 @pytest.mark.parametrize("coding", ["gzip", "deflate"])
 def test_zip_bomb(serve: MakeClient, coding: str) -> None:
     """A small body that would decompress to many megabytes is refused."""
-    client = serve(models.affine(), max_body_bytes=100_000)
+    client = serve(models.affine(), max_inflated_bytes=100_000)
     data = b" " * 50_000_000
     bomb = gzip.compress(data) if coding == "gzip" else zlib.compress(data)
     assert len(bomb) < 100_000
@@ -81,7 +87,7 @@ def test_zip_bomb(serve: MakeClient, coding: str) -> None:
 
 def test_refused_body_is_freed(serve: MakeClient) -> None:
     """The body of a refused request is freed with its response, without the garbage collector."""
-    client = serve(models.affine(), max_body_bytes=100_000)
+    client = serve(models.affine(), max_inflated_bytes=100_000)
     gc.collect()
     gc.disable()
     try:

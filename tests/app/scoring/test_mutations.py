@@ -18,6 +18,7 @@ COUNT = 20_000
 WARM_UP_COUNT = 2_000
 MAX_GROWTH_MB = 50
 LENGTH = "inference-header-content-length"
+JSON = {"content-type": "application/json"}
 TOKENS = (
     b"null",
     b"true",
@@ -57,11 +58,13 @@ def valid_requests() -> list[Case]:
     document = json.dumps({"inputs": {"x": array.tolist()}}).encode()
     return [
         Case(score, {"content-type": "application/json"}, document),
-        Case(score, {}, b'{"instances": [{"a": 1, "b": 2}, {"a": null, "b": "NaN"}]}'),
-        Case(score, {}, json.dumps({"inputs": np.ones((1500, 2)).tolist()}).encode()),
+        Case(score, dict(JSON), b'{"instances": [{"a": 1, "b": 2}, {"a": null, "b": "NaN"}]}'),
+        Case(score, dict(JSON), json.dumps({"inputs": np.ones((1500, 2)).tolist()}).encode()),
         Case(score, {"content-type": "application/x-npy", "accept": "application/x-npy"}, stream.getvalue()),
-        Case(score, {"content-encoding": "gzip"}, gzip.compress(document)),
-        Case(infer, {}, json.dumps({"inputs": [tensor | {"data": [1, 2, 3, 4]}], "id": "a"}).encode()),
+        Case(score, JSON | {"content-encoding": "gzip"}, gzip.compress(document)),
+        Case(
+            infer, dict(JSON), json.dumps({"inputs": [tensor | {"data": [1, 2, 3, 4]}], "id": "a"}).encode()
+        ),
         Case(infer, {LENGTH: str(len(head))}, head + array.tobytes()),
         Case(
             infer, {LENGTH: str(len(head)), "content-encoding": "gzip"}, gzip.compress(head + array.tobytes())
@@ -112,7 +115,7 @@ def test_mutations(package: Path, start_server: StartServer) -> None:
     server = start_server(package, WEB_CONCURRENCY="1").wait_until_ready()
     (worker,) = server.workers()
     rng, valid = random.Random(5), valid_requests()
-    bomb = Case("/score", {"content-encoding": "gzip"}, gzip.compress(b" " * 60_000_000, 1))
+    bomb = Case("/score", JSON | {"content-encoding": "gzip"}, gzip.compress(b" " * 60_000_000, 1))
     statuses: Counter[int] = Counter()
     baseline_mb = 0.0
     with closing(server.connect()) as connection:

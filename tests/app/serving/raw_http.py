@@ -11,7 +11,7 @@ LARGE_ROWS = 65536
 # Pause between the parts of a request, so that each is a read of its own.
 PAUSE_S = 0.1
 BODY = b'{"inputs": [[1, 2]]}'
-HEAD = b"POST /score HTTP/1.1\r\nHost: a\r\nContent-Length: 20\r\n"
+HEAD = b"POST /score HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 20\r\n"
 POST = HEAD + b"\r\n" + BODY
 
 
@@ -38,5 +38,6 @@ def receive(connection: socket.socket, responses: int) -> bytes:
 def large_request(id_: str) -> bytes:
     """Return a request that takes several reads, with LARGE_ROWS rows."""
     rows = b",".join([b"[1,2]"] * LARGE_ROWS)
-    head = b"POST /score HTTP/1.1\r\nHost: a\r\nX-Request-Id: %b\r\nContent-Length: %d\r\n\r\n"
+    head = b"POST /score HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+    head += b"X-Request-Id: %b\r\nContent-Length: %d\r\n\r\n"
     return head % (id_.encode(), len(rows) + 13) + b'{"inputs":[%b]}' % rows

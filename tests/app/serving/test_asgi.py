@@ -77,7 +77,7 @@ def test_flask_scores_nothing(
 
     monkeypatch.setitem(app.view_functions, "score.score", fail)
     client = make_client(app)
-    assert client.post(path, data=b"{").status_code == 400
+    assert client.post(path, data=b"{", headers=HEADERS).status_code == 400
     assert client.post("/v2/models/other/infer", data=b"{").status_code == 404
     for method in ("GET", "HEAD", "PUT", "OPTIONS", "MADEUP"):
         assert client.open(path, method=method).status_code == 405
@@ -158,7 +158,7 @@ def test_answer_at_once(app: Flask) -> None:
 def test_body_is_released(app: Flask) -> None:
     """A request does not keep its body: it may wait for the model long after it is decoded."""
     request = PushedRequest(app.extensions["scorebox"].routes["/score"], {}, "", BODY, is_complete=True)
-    assert uvloop.run(request.body(100, 0.0)) == BODY
+    assert uvloop.run(request.body(100, 0.0, None)) == BODY
     assert request.content == b""
 
 

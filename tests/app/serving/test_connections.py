@@ -40,6 +40,7 @@ def server(package: Path, start_server: StartServer) -> Iterator[Server]:
 @pytest.mark.parametrize("line", [b"", b"Content-Type: text/plain\r\n", b"Content-Encoding: gzip\r\n"])
 def test_same_response(server: Server, body: bytes, line: bytes) -> None:
     """The response is the same, byte for byte, however the request is divided into reads."""
+    line = line if b"Type" in line else b"Content-Type: application/json\r\n" + line
     head = b"POST /score HTTP/1.1\r\nHost: a\r\n%bContent-Length: %d\r\n\r\n" % (line, len(body))
     expected = exchange(server, head + body)
     assert expected.startswith((b"HTTP/1.1 200", b"HTTP/1.1 400", b"HTTP/1.1 415"))
@@ -111,7 +112,7 @@ def test_disconnect_within_body(server: Server) -> None:
 
 def test_request_in_body(server: Server) -> None:
     """A body that looks like a request gets one response, an error, however it is divided into reads."""
-    head = b"POST /score HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n" % len(POST)
+    head = HEAD.replace(b"20", b"%d" % len(POST))
     for cut in (head + b"\r\n", head, head[:-2], head + b"\r", head[:25]):
         request = head + b"\r\n" + POST
         response = exchange(server, cut, request[len(cut) :], POST, pause_s=2 * PAUSE_S, responses=2)
@@ -173,7 +174,8 @@ def slow_server(tmp_path: Path, start_server: StartServer) -> Server:
 def slow_request(rows: int, id_: str) -> bytes:
     """Return a request of several rows for the slow model."""
     body = b'{"inputs": [%b]}' % b",".join([b"[" + b",".join([b"0.5"] * 1000) + b"]"] * rows)
-    head = b"POST /score HTTP/1.1\r\nHost: a\r\nX-Request-Id: %b\r\nContent-Length: %d\r\n\r\n"
+    head = b"POST /score HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+    head += b"X-Request-Id: %b\r\nContent-Length: %d\r\n\r\n"
     return head % (id_.encode(), len(body)) + body
 
 

@@ -36,7 +36,9 @@ def test_overload(tmp_path: Path, start_server: StartServer) -> None:
 def test_stalled_bodies(package: Path, start_server: StartServer) -> None:
     """Clients that do not complete their bodies get 504 at the deadline; others are answered meanwhile."""
     server = start_server(package, WEB_CONCURRENCY="1", REQUEST_TIMEOUT_MS="1000").wait_until_ready()
-    head = b"POST /score HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n{"
+    head = (
+        b"POST /score HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
+    )
     stalled = [socket.create_connection(("127.0.0.1", server.port), timeout=10) for _ in range(40)]
     for connection in stalled:
         connection.sendall(head)
@@ -61,7 +63,8 @@ def test_malformed_chunks(package: Path, start_server: StartServer, body: bytes)
     """A request with malformed or incomplete chunks gets 400 or a closed connection."""
     server = start_server(package, WEB_CONCURRENCY="1").wait_until_ready()
     with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
-        head = b"POST /score HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+        head = b"POST /score HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+        head += b"Transfer-Encoding: chunked\r\n\r\n"
         connection.sendall(head + body)
         connection.shutdown(socket.SHUT_WR)
         response = connection.recv(4096)

@@ -20,7 +20,10 @@ from app.serving.worker import RETRY_S, Worker
 from tests.app.conftest import Server, StartServer
 
 BODY = b'{"inputs": [[1, 2]]}'
-REQUEST = b"POST /score HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%b" % (len(BODY), BODY)
+REQUEST = (
+    b"POST /score HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
+    % (len(BODY), BODY)
+)
 
 
 @pytest.fixture
@@ -266,7 +269,7 @@ def test_tls(package: Path, tmp_path: Path, start_server: StartServer) -> None:
         assert not connection.recv(4096).startswith(b"HTTP")
     context = ssl.create_default_context(cafile=str(certificate))
     with closing(HTTPSConnection("localhost", server.port, timeout=10, context=context)) as client:
-        client.request("POST", "/score", BODY)
+        client.request("POST", "/score", BODY, {"content-type": "application/json"})
         assert client.getresponse().status == 200
     started = time.monotonic()
     assert server.stop() == 0

@@ -104,7 +104,7 @@ def outcome(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     ) -> Any:
         monkeypatch.setattr(fast_json, "LARGE_BYTES", min_bytes)
         try:
-            inputs, rows = score.decode_json(body, {spec.name: spec for spec in specs}, features)
+            inputs, rows = score.decode_json(body, {spec.name: spec for spec in specs}, features, len(body))
         except InvalidRequest as exc:
             return str(exc)
         arrays = {
@@ -243,5 +243,5 @@ def test_large_body(datatype: str, shape: tuple[int, ...], monkeypatch: pytest.M
         json.dumps({"instances": array.tolist()}).encode(),
     ):
         assert score._load_large(body, {"x": spec}) is not None
-        (read,) = score.decode_json(body, {"x": spec}, None)[0].values()
+        (read,) = score.decode_json(body, {"x": spec}, None, len(body))[0].values()
         assert (read.dtype, read.shape, read.tobytes()) == (array.dtype, array.shape, array.tobytes())

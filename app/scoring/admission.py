@@ -1,0 +1,71 @@
+"""What the head of a request decides, before a byte of the body is read.
+
+https://www.rfc-editor.org/rfc/rfc9110, sections 8.3, 8.4, 8.6 and 15.5.16
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from app.errors import BodyTooLarge, UnsupportedCoding, UnsupportedMediaType
+from app.protocols.open_inference import HEADER_LENGTH
+from app.scoring.compression import CODINGS
+from app.settings import Settings
+from app.tensors.io_spec import preview
+
+# Among the digits of a valid length; more would only cost time.
+MAX_LENGTH_DIGITS = 19
+
+
+class Admission(NamedTuple):
+    """The body that a request announces.
+
+    Attributes:
+        length: in bytes; None if it is not announced.
+        coding: one of CODINGS; empty without one.
+    """
+
+    length: int | None
+    coding: str
+
+
+def admit(headers: Mapping[str, str], media_types: Sequence[str], settings: Settings) -> Admission:
+    """Check the headers that describe the body.
+
+    Args:
+        headers: looked up by lower-case name.
+        media_types: those that the route supports.
+
+    Raises:
+        UnsupportedMediaType: the body's media type is missing or not supported.
+        UnsupportedCoding: the body's coding is not supported.
+        BodyTooLarge: the announced length is above the limit.
+    """
+    media_type = headers.get("content-type", "")
+    if media_type not in media_types:
+        _check_media_type(headers, media_types, settings)
+    coding = headers.get("content-encoding", "")
+    if coding:
+        coding = coding.strip().lower().replace("identity", "")
+        if coding and coding not in CODINGS:
+            expected = " or ".join(CODINGS)
+            raise UnsupportedCoding(f"expected content-encoding {expected}, got {preview(coding)}")
+    length = headers.get("content-length", "")
+    if not length.isdecimal():
+        return Admission(None, coding)
+    digits = length if len(length) <= MAX_LENGTH_DIGITS else length.lstrip("0") or "0"
+    if len(digits) > MAX_LENGTH_DIGITS or int(digits) > settings.max_body_bytes:
+        got = digits if len(digits) <= MAX_LENGTH_DIGITS else f"a number of {len(digits)} digits"
+        raise BodyTooLarge(f"expected a body of at most {settings.max_body_bytes} bytes, got {got}")
+    return Admission(int(digits), coding)
+
+
+def _check_media_type(headers: Mapping[str, str], media_types: Sequence[str], settings: Settings) -> None:
+    media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type in media_types:
+        return
+    # A page of another site can make a browser send a POST without a content type unasked, but not one with a
+    # header of its own, and Triton's client sends no other.
+    if not media_type and (settings.require_content_type == "off" or HEADER_LENGTH in headers):
+        return
+    got = preview(media_type) if media_type else "none"
+    raise UnsupportedMediaType(f"expected content-type {' or '.join(media_types)}, got {got}")

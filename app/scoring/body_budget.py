@@ -1,0 +1,62 @@
+"""The memory that a worker spends on request bodies."""
+
+from threading import Lock
+
+from app.errors import MemoryExhausted
+
+# Smaller bodies of announced length are not counted: every open connection has a read buffer of this size.
+UNCOUNTED_BYTES = 16 * 1024
+
+
+class BodyBudget:
+    """Limit of the bytes of all bodies in flight in a worker, as received and as decompressed.
+
+    It is used from the event loop, from Flask's threads and from the thread that decompresses.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self._free = max_bytes
+        self._lock = Lock()
+
+    def reserve(self, size: int) -> None:
+        """Take bytes from the budget.
+
+        Raises:
+            MemoryExhausted: fewer are left.
+        """
+        with self._lock:
+            if size > self._free:
+                raise MemoryExhausted(
+                    "the bodies of other requests fill the memory that is set aside for them"
+                )
+            self._free -= size
+
+    def release(self, size: int) -> None:
+        """Return bytes to the budget."""
+        with self._lock:
+            self._free += size
+
+
+class Reservation:
+    """The part of the budget that one request has taken."""
+
+    __slots__ = ("_budget", "_size")
+
+    def __init__(self, budget: BodyBudget) -> None:
+        self._budget = budget
+        self._size = 0
+
+    def grow(self, size: int) -> None:
+        """Take more bytes from the budget.
+
+        Raises:
+            MemoryExhausted: fewer are left.
+        """
+        self._budget.reserve(size)
+        self._size += size
+
+    def release(self) -> None:
+        """Return everything to the budget."""
+        if self._size:
+            self._budget.release(self._size)
+            self._size = 0
