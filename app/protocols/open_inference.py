@@ -18,8 +18,9 @@ from app.errors import InvalidRequest
 from app.model.served_model import ServedModel
 from app.protocols.binary_tensors import from_bytes, to_bytes
 from app.protocols.codec import Body, DecodedRequest, Encoded
-from app.tensors import json_document
+from app.tensors import fast_json, json_document
 from app.tensors.datatypes import DATATYPES, MAX_DIMENSIONS, Array, elements_of
+from app.tensors.fast_json import NumberText
 from app.tensors.from_json import from_json
 from app.tensors.io_spec import check_names, check_shapes, preview
 from app.tensors.to_json import to_json
@@ -59,7 +60,17 @@ def decode(
         raise InvalidRequest(
             f"'{spec.name}' is {spec.datatype}, which this protocol does not support: use /score"
         )
-    document, binary = _split(body, headers, max_json_values)
+    if len(body) >= fast_json.LARGE_BYTES and HEADER_LENGTH not in headers:
+        body = bytes(body) if isinstance(body, memoryview) else body
+        if large := fast_json.load_tensors(body, max_json_values):
+            try:
+                return _decode(large, _NO_BYTES, model)
+            except InvalidRequest:
+                pass  # decoded again below: the error then names the value as it was sent
+    return _decode(*_split(body, headers, max_json_values), model)
+
+
+def _decode(document: Mapping[str, Any], binary: memoryview, model: ServedModel) -> DecodedRequest:
     inputs = _inputs(document, binary, model)
     check_names(inputs.keys(), model.inputs)
     check_shapes(inputs, model.inputs)
@@ -166,7 +177,11 @@ def _from_data(tensor: Mapping[str, Any], spec: TensorSpec, shape: tuple[int, ..
     # Before an array is made of it: flat data have the shape's elements, nested data its first dimension.
     if isinstance(data, list) and len(data) not in (count, *shape[:1]):
         raise _wrong_size(spec, shape, f"{len(data)} elements")
-    array: Array = from_json(data, spec, all_numeric=_is_all_numeric(data))
+    array: Array
+    if isinstance(data, NumberText):
+        array = data.parse(DATATYPES[spec.datatype], count)
+    else:
+        array = from_json(data, spec, all_numeric=_is_all_numeric(data))
     if array.shape == shape:
         return array
     if array.ndim > 1:

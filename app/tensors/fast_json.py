@@ -10,7 +10,9 @@ https://www.rfc-editor.org/rfc/rfc8259, sections 2 to 6: the grammar of the supp
 
 import math
 import re
+import secrets
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, TypeAlias
 
@@ -18,7 +20,9 @@ import numpy as np
 import numpy.typing as npt
 import simdjson
 
-from app.tensors.datatypes import MAX_DIMENSIONS, Array
+from app.errors import InvalidRequest
+from app.tensors import json_document
+from app.tensors.datatypes import MAX_DIMENSIONS, MAX_ELEMENTS, Array
 
 Dtype: TypeAlias = np.dtype[Any]
 Bytes: TypeAlias = npt.NDArray[np.uint8]
@@ -43,6 +47,12 @@ _BEGIN = re.compile(rb'[ \t\n\r]*\{[ \t\n\r]*"(inputs|instances)"[ \t\n\r]*:[ \t
 _NAME = re.compile(rb'"([ !#-\[\]-~]*)"[ \t\n\r]*:[ \t\n\r]*(?=\[)')
 _NEXT = re.compile(rb"[ \t\n\r]*,[ \t\n\r]*")
 _END = re.compile(rb"[ \t\n\r]*\}[ \t\n\r]*")
+# A member of a tensor of the Open Inference Protocol.
+_DATA = b'"data"'
+_VALUE = re.compile(rb"[ \t\n\r]*:[ \t\n\r]*(?=\[)")
+_MAX_TENSORS = 1000  # a document with more is not supported
+# Stands for an array in a document; no request can contain it by chance or by intention.
+_PLACEHOLDER = f"{secrets.token_hex(16)}-%d"
 
 
 def loads(body: Body, dtypes: Mapping[str, Dtype], single: str | None) -> dict[str, Any] | None:
@@ -71,6 +81,72 @@ def loads(body: Body, dtypes: Mapping[str, Dtype], single: str | None) -> dict[s
     return {begin[1].decode(): values} if _END.fullmatch(body, end) else None
 
 
+@dataclass(frozen=True, slots=True)
+class NumberText:
+    """An array of numbers that has not been parsed, by its position in a document."""
+
+    body: Body
+    begin: int
+
+    def parse(self, dtype: Dtype, max_size: int) -> Array:
+        """Return the array in a type.
+
+        Raises:
+            InvalidRequest: it is larger, not JSON, or not certain to equal what orjson and `np.array` return.
+        """
+        try:
+            return _parse_value(self.body, self.begin, dtype, max_size)[0]
+        except (TypeError, ValueError, RuntimeError) as exc:  # simdjson has no exception class of its own
+            raise InvalidRequest("the data are not an array of numbers") from exc
+
+
+def load_tensors(body: Body, max_values: int) -> dict[str, Any] | None:
+    """Parse a request of the Open Inference Protocol, but for the arrays of numbers in `data`.
+
+    Args:
+        max_values: see `app.tensors.json_document`; of the rest of the document.
+
+    Returns:
+        the document, with a `NumberText` for each such array; None if orjson has to read all of it.
+
+    Raises:
+        BodyTooLarge: the rest of the document has too many values.
+    """
+    found: dict[str, NumberText] = {}
+    parts: list[bytes | memoryview] = []
+    view, copied, at = memoryview(body), 0, body.find(_DATA)
+    while at >= 0 and len(found) <= _MAX_TENSORS:
+        value = _VALUE.match(body, at + len(_DATA))
+        end = _end_of_numbers(body, value.end()) if value and body[at - 1 : at] != b"\\" else 0
+        if value and end:
+            name = _PLACEHOLDER % len(found)
+            found[name] = NumberText(body, value.end())
+            parts += [view[copied : value.end()], b'"%b"' % name.encode()]
+            copied = end
+        at = body.find(_DATA, max(end, at + len(_DATA)))
+    if not 0 < len(found) <= _MAX_TENSORS:
+        return None
+    try:
+        document = json_document.loads(b"".join((*parts, view[copied:])), max_values)
+    except InvalidRequest:
+        return None
+    if not isinstance(document, dict) or not isinstance(document.get("inputs"), list):
+        return None
+    for tensor in document["inputs"]:
+        data = tensor.get("data") if isinstance(tensor, dict) else None
+        if isinstance(data, str) and data in found:
+            tensor["data"] = found.pop(data)
+    return None if found else document  # an array elsewhere would not be checked
+
+
+def _end_of_numbers(body: Body, start: int) -> int:
+    """Return the position after the array at `start`, which ends before the next string or brace (else 0)."""
+    string = body.find(b'"', start)
+    limit = len(body) if string < 0 else string
+    brace = body.find(b"}", start, limit)
+    return body.rfind(b"]", start, limit if brace < 0 else brace) + 1
+
+
 def _parse_members(body: Body, at: int, dtypes: Mapping[str, Dtype]) -> tuple[dict[str, Array], int]:
     """Parse the members of the `inputs` object; return them and the position after the object.
 
@@ -91,17 +167,18 @@ def _parse_members(body: Body, at: int, dtypes: Mapping[str, Dtype]) -> tuple[di
     raise ValueError
 
 
-def _parse_value(body: Body, start: int, dtype: Dtype) -> tuple[Array, int]:
-    """Parse the array at `start`; return it and the position after it. It ends before the next string.
+def _parse_value(body: Body, start: int, dtype: Dtype, max_size: int = MAX_ELEMENTS) -> tuple[Array, int]:
+    """Parse the array at `start`; return it and the position after it.
 
     Raises:
-        TypeError, ValueError, RuntimeError: it is not a supported tensor.
+        TypeError, ValueError, RuntimeError: it is not a supported tensor, or larger than `max_size`.
     """
-    string = body.find(b'"', start)
-    end = body.rfind(b"]", start, len(body) if string < 0 else string) + 1
+    end = _end_of_numbers(body, start)
     if body[start : start + 1] != b"[" or not end or dtype.kind not in "iuf":
         raise ValueError
     shape, cuts = _parse_structure(body, start, end)
+    if math.prod(shape) > max_size:
+        raise ValueError
     # A decimal point means that there is a float; then all numbers are read as floats, as `np.array` does.
     kind = "d" if dtype.kind == "f" and body.find(b".", start, end) >= 0 else "i"
     numbers = np.empty(math.prod(shape), dtype)
