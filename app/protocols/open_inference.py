@@ -18,11 +18,11 @@ from app.errors import InvalidRequest
 from app.model.served_model import ServedModel
 from app.protocols.binary_tensors import from_bytes, to_bytes
 from app.protocols.codec import Body, DecodedRequest, Encoded
-from app.tensors import fast_json, json_document
+from app.tensors import fast_json, json_document, tensor_document
 from app.tensors.datatypes import DATATYPES, MAX_DIMENSIONS, Array, elements_of
-from app.tensors.fast_json import NumberText
 from app.tensors.from_json import from_json
 from app.tensors.io_spec import check_names, check_shapes, preview
+from app.tensors.tensor_document import NumberText
 from app.tensors.to_json import to_json
 from model_loader.package import TensorSpec
 
@@ -62,7 +62,7 @@ def decode(
         )
     if len(body) >= fast_json.LARGE_BYTES and HEADER_LENGTH not in headers:
         body = bytes(body) if isinstance(body, memoryview) else body
-        if large := fast_json.load_tensors(body, max_json_values):
+        if large := tensor_document.loads(body, max_json_values):
             try:
                 return _decode(large, _NO_BYTES, model)
             except InvalidRequest:

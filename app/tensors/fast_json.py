@@ -10,9 +10,7 @@ https://www.rfc-editor.org/rfc/rfc8259, sections 2 to 6: the grammar of the supp
 
 import math
 import re
-import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, TypeAlias
 
@@ -20,8 +18,6 @@ import numpy as np
 import numpy.typing as npt
 import simdjson
 
-from app.errors import InvalidRequest
-from app.tensors import json_document
 from app.tensors.datatypes import MAX_DIMENSIONS, MAX_ELEMENTS, Array
 
 Dtype: TypeAlias = np.dtype[Any]
@@ -36,8 +32,8 @@ LARGE_BYTES = 16 * 1024
 # a large body.
 _PIECE_BYTES = 128 * 1024
 _WINDOW_BYTES = 256 * 1024  # a multiple of 64
-# A tensor with more nested arrays is not supported: finding the shape takes 100 bytes for each of them.
-_MAX_ARRAYS = 1_500_000
+# A tensor with more nested arrays is not supported: finding the shape takes 40 bytes for each of them.
+_MAX_ARRAYS = 4_000_000
 # simdjson's names of the types in which it returns numbers.
 _KINDS = {"i": np.int64, "d": np.float64}
 _COMMA, _OPEN = b",["
@@ -47,12 +43,6 @@ _BEGIN = re.compile(rb'[ \t\n\r]*\{[ \t\n\r]*"(inputs|instances)"[ \t\n\r]*:[ \t
 _NAME = re.compile(rb'"([ !#-\[\]-~]*)"[ \t\n\r]*:[ \t\n\r]*(?=\[)')
 _NEXT = re.compile(rb"[ \t\n\r]*,[ \t\n\r]*")
 _END = re.compile(rb"[ \t\n\r]*\}[ \t\n\r]*")
-# A member of a tensor of the Open Inference Protocol.
-_DATA = b'"data"'
-_VALUE = re.compile(rb"[ \t\n\r]*:[ \t\n\r]*(?=\[)")
-_MAX_TENSORS = 1000  # a document with more is not supported
-# Stands for an array in a document; no request can contain it by chance or by intention.
-_PLACEHOLDER = f"{secrets.token_hex(16)}-%d"
 
 
 def loads(body: Body, dtypes: Mapping[str, Dtype], single: str | None) -> dict[str, Any] | None:
@@ -75,71 +65,13 @@ def loads(body: Body, dtypes: Mapping[str, Dtype], single: str | None) -> dict[s
         if begin[2]:
             values, end = _parse_members(body, begin.end(), dtypes)
         else:
-            values, end = _parse_value(body, begin.end(), dtypes[single or ""])
+            values, end = parse_value(body, begin.end(), dtypes[single or ""])
     except (KeyError, TypeError, ValueError, RuntimeError):  # simdjson has no exception class of its own
         return None
     return {begin[1].decode(): values} if _END.fullmatch(body, end) else None
 
 
-@dataclass(frozen=True, slots=True)
-class NumberText:
-    """An array of numbers that has not been parsed, by its position in a document."""
-
-    body: Body
-    begin: int
-
-    def parse(self, dtype: Dtype, max_size: int) -> Array:
-        """Return the array in a type.
-
-        Raises:
-            InvalidRequest: it is larger, not JSON, or not certain to equal what orjson and `np.array` return.
-        """
-        try:
-            return _parse_value(self.body, self.begin, dtype, max_size)[0]
-        except (TypeError, ValueError, RuntimeError) as exc:  # simdjson has no exception class of its own
-            raise InvalidRequest("the data are not an array of numbers") from exc
-
-
-def load_tensors(body: Body, max_values: int) -> dict[str, Any] | None:
-    """Parse a request of the Open Inference Protocol, but for the arrays of numbers in `data`.
-
-    Args:
-        max_values: see `app.tensors.json_document`; of the rest of the document.
-
-    Returns:
-        the document, with a `NumberText` for each such array; None if orjson has to read all of it.
-
-    Raises:
-        BodyTooLarge: the rest of the document has too many values.
-    """
-    found: dict[str, NumberText] = {}
-    parts: list[bytes | memoryview] = []
-    view, copied, at = memoryview(body), 0, body.find(_DATA)
-    while at >= 0 and len(found) <= _MAX_TENSORS:
-        value = _VALUE.match(body, at + len(_DATA))
-        end = _end_of_numbers(body, value.end()) if value and body[at - 1 : at] != b"\\" else 0
-        if value and end:
-            name = _PLACEHOLDER % len(found)
-            found[name] = NumberText(body, value.end())
-            parts += [view[copied : value.end()], b'"%b"' % name.encode()]
-            copied = end
-        at = body.find(_DATA, max(end, at + len(_DATA)))
-    if not 0 < len(found) <= _MAX_TENSORS:
-        return None
-    try:
-        document = json_document.loads(b"".join((*parts, view[copied:])), max_values)
-    except InvalidRequest:
-        return None
-    if not isinstance(document, dict) or not isinstance(document.get("inputs"), list):
-        return None
-    for tensor in document["inputs"]:
-        data = tensor.get("data") if isinstance(tensor, dict) else None
-        if isinstance(data, str) and data in found:
-            tensor["data"] = found.pop(data)
-    return None if found else document  # an array elsewhere would not be checked
-
-
-def _end_of_numbers(body: Body, start: int) -> int:
+def end_of_numbers(body: Body, start: int) -> int:
     """Return the position after the array at `start`, which ends before the next string or brace (else 0)."""
     string = body.find(b'"', start)
     limit = len(body) if string < 0 else string
@@ -159,7 +91,7 @@ def _parse_members(body: Body, at: int, dtypes: Mapping[str, Dtype]) -> tuple[di
         # `app.protocols.score` does not treat a body that contains these words as all numeric.
         if name in values or "true" in name or "false" in name:
             raise ValueError
-        values[name], at = _parse_value(body, match.end(), dtypes[name])
+        values[name], at = parse_value(body, match.end(), dtypes[name])
         if following := _NEXT.match(body, at):
             at = following.end()
         elif closing := _END.match(body, at):
@@ -167,13 +99,13 @@ def _parse_members(body: Body, at: int, dtypes: Mapping[str, Dtype]) -> tuple[di
     raise ValueError
 
 
-def _parse_value(body: Body, start: int, dtype: Dtype, max_size: int = MAX_ELEMENTS) -> tuple[Array, int]:
+def parse_value(body: Body, start: int, dtype: Dtype, max_size: int = MAX_ELEMENTS) -> tuple[Array, int]:
     """Parse the array at `start`; return it and the position after it.
 
     Raises:
         TypeError, ValueError, RuntimeError: it is not a supported tensor, or larger than `max_size`.
     """
-    end = _end_of_numbers(body, start)
+    end = end_of_numbers(body, start)
     if body[start : start + 1] != b"[" or not end or dtype.kind not in "iuf":
         raise ValueError
     shape, cuts = _parse_structure(body, start, end)
@@ -202,53 +134,70 @@ def _parse_structure(body: Body, start: int, end: int) -> tuple[tuple[int, ...],
     Raises:
         ValueError: the array is ragged, or has too many dimensions or nested arrays.
     """
-    text = np.frombuffer(body, np.uint8, end - start, start)
-    commas, bracket_mask = _pack_masks(text)
-    if np.bitwise_count(bracket_mask).sum() > 2 * _MAX_ARRAYS:
-        raise ValueError
-    positions = _set_bits(bracket_mask)
-    brackets = text[positions]
-    is_open = brackets == _OPEN
-    depths = np.cumsum(np.where(is_open, 1, -1))
-    comma_counts = np.cumsum(np.bitwise_count(commas), dtype=np.int64)
-
-    size = int(comma_counts[-1]) + 1
-    counts = [*np.bincount(depths[is_open])[1:].tolist(), size]  # arrays at each depth, then numbers
+    brackets, commas_before, counts, cuts = _scan(body, start, end)
     shape = tuple(inner // outer for outer, inner in pairwise(counts))
     # Without this bound, a body of a million brackets would keep `expected` busy for minutes.
-    if len(shape) > MAX_DIMENSIONS or math.prod(shape) != size:
+    if len(shape) > MAX_DIMENSIONS or math.prod(shape) != counts[-1]:
         raise ValueError
     expected = b"[]"
     for length in reversed(shape[:-1]):
         expected = b"[%b]" % (expected * length)
-    if brackets.tobytes() != expected:
+    if not np.array_equal(brackets, np.frombuffer(expected, np.uint8)):
         raise ValueError
-    rows = np.flatnonzero(is_open[:-1] & ~is_open[1:])
+    rows = np.flatnonzero((brackets[:-1] == _OPEN) & (brackets[1:] != _OPEN))
     for bracket, first in ((rows, 0), (rows + 1, shape[-1] - 1)):
-        word, bit = np.divmod(positions[bracket].astype(np.uint64), np.uint64(64))
-        index = comma_counts[word] - np.bitwise_count(commas[word] >> bit)
-        if not np.array_equal(index, np.arange(first, size, shape[-1])[: len(rows)]):
+        index = np.arange(first, counts[-1], shape[-1], dtype=np.int32)[: len(rows)]
+        if not np.array_equal(commas_before[bracket], index):
             raise ValueError
-
-    cuts = [(start, 0)]
-    while (cut := body.find(b",", cuts[-1][0] + _PIECE_BYTES, end)) >= 0:
-        cuts.append((cut, int(depths[np.searchsorted(positions, cut - start) - 1])))
-    return shape, [*cuts, (end, 0)]
+    return shape, cuts
 
 
-def _pack_masks(text: Bytes) -> tuple[Words, Words]:
-    """Return two bit masks of a text: its commas, and its brackets (or the letters `Y` and `_`).
+def _scan(
+    body: Body, start: int, end: int
+) -> tuple[Bytes, npt.NDArray[np.int32], list[int], list[tuple[int, int]]]:
+    """Find the brackets of a JSON array, in windows of the text to bound the memory.
 
-    Each byte of the text is one bit, the first one the lowest bit of the first word.
+    Returns:
+        the brackets in order; the number of commas before each of them; the numbers of arrays at each depth,
+        and last of all elements; the cuts, see `_parse_structure`.
+
+    Raises:
+        ValueError: a bracket is closed that is not open, or there are too many.
     """
-    size = -(-len(text) // 64)
-    commas, brackets = np.zeros((2, size * 8), np.uint8)
-    for at in range(0, len(text), _WINDOW_BYTES):
-        window = text[at : at + _WINDOW_BYTES]
-        target = slice(at // 8, at // 8 + -(-len(window) // 8))
-        commas[target] = np.packbits(window == _COMMA, bitorder="little")
-        brackets[target] = np.packbits((window | 6) == (_OPEN | 6), bitorder="little")
-    return commas.view(np.uint64), brackets.view(np.uint64)
+    brackets, commas_before = [], []
+    at_depth = np.zeros(MAX_DIMENSIONS + 1, np.int64)
+    found = seen = depth = 0
+    cuts, cut = [(start, 0)], body.find(b",", start + _PIECE_BYTES, end)
+    for at in range(start, end, _WINDOW_BYTES):
+        text = np.frombuffer(body, np.uint8, min(_WINDOW_BYTES, end - at), at)
+        commas, positions = _pack(text == _COMMA), _set_bits(_pack((text | 6) == (_OPEN | 6)))
+        brackets.append(text[positions])
+        found += len(positions)
+        if found > 2 * _MAX_ARRAYS:
+            raise ValueError
+        word, bit = np.divmod(positions.astype(np.uint64), np.uint64(64))
+        counts = seen + np.cumsum(np.bitwise_count(commas), dtype=np.int32)
+        commas_before.append(counts[word] - np.bitwise_count(commas[word] >> bit))
+        seen = int(counts[-1])
+
+        is_open = brackets[-1] == _OPEN
+        depths = np.cumsum(np.where(is_open, 1, -1)) + depth
+        in_window = np.bincount(depths[is_open], minlength=len(at_depth))
+        at_depth += in_window  # fails if an array is nested deeper
+        while 0 <= cut < at + len(text):
+            before = int(np.searchsorted(positions, cut - at))
+            cuts.append((cut, int(depths[before - 1]) if before else depth))
+            cut = body.find(b",", cut + _PIECE_BYTES, end)
+        depth = int(depths[-1]) if len(depths) else depth
+    numbers = [*at_depth[1:][at_depth[1:] > 0].tolist(), seen + 1]
+    return np.concatenate(brackets), np.concatenate(commas_before), numbers, [*cuts, (end, 0)]
+
+
+def _pack(mask: npt.NDArray[np.bool_]) -> Words:
+    """Return a mask with one bit for each byte, the first one the lowest bit of the first word."""
+    packed = np.zeros(-(-len(mask) // 64) * 8, np.uint8)
+    packed[: -(-len(mask) // 8)] = np.packbits(mask, bitorder="little")
+    return packed.view(np.uint64)
 
 
 def _set_bits(bits: Words) -> npt.NDArray[np.int64]:
