@@ -4,7 +4,6 @@ https://www.rfc-editor.org/rfc/rfc9110, sections 8.3, 8.4, 8.6 and 15.5.16
 """
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 from app.errors import BodyTooLarge, UnsupportedCoding, UnsupportedMediaType
 from app.protocols.open_inference import HEADER_LENGTH
@@ -16,19 +15,9 @@ from app.tensors.io_spec import preview
 MAX_LENGTH_DIGITS = 19
 
 
-class Admission(NamedTuple):
-    """The body that a request announces.
-
-    Attributes:
-        length: in bytes; None if it is not announced.
-        coding: one of CODINGS; empty without one.
-    """
-
-    length: int | None
-    coding: str
-
-
-def admit(headers: Mapping[str, str], media_types: Sequence[str], settings: Settings) -> Admission:
+def admit(
+    headers: Mapping[str, str], media_types: Sequence[str], settings: Settings
+) -> tuple[int | None, str]:
     """Check the headers that describe the body.
 
     Args:
@@ -39,6 +28,9 @@ def admit(headers: Mapping[str, str], media_types: Sequence[str], settings: Sett
         UnsupportedMediaType: the body's media type is missing or not supported.
         UnsupportedCoding: the body's coding is not supported.
         BodyTooLarge: the announced length is above the limit.
+
+    Returns:
+        the body's length in bytes, None if it is not announced; its coding, empty if there is none.
     """
     media_type = headers.get("content-type", "")
     if media_type not in media_types:
@@ -51,12 +43,13 @@ def admit(headers: Mapping[str, str], media_types: Sequence[str], settings: Sett
             raise UnsupportedCoding(f"expected content-encoding {expected}, got {preview(coding)}")
     length = headers.get("content-length", "")
     if not length.isdecimal():
-        return Admission(None, coding)
-    digits = length if len(length) <= MAX_LENGTH_DIGITS else length.lstrip("0") or "0"
-    if len(digits) > MAX_LENGTH_DIGITS or int(digits) > settings.max_body_bytes:
-        got = digits if len(digits) <= MAX_LENGTH_DIGITS else f"a number of {len(digits)} digits"
+        return None, coding
+    if len(length) > MAX_LENGTH_DIGITS:
+        length = length.lstrip("0") or "0"
+    if len(length) > MAX_LENGTH_DIGITS or (size := int(length)) > settings.max_body_bytes:
+        got = length if len(length) <= MAX_LENGTH_DIGITS else f"a number of {len(length)} digits"
         raise BodyTooLarge(f"expected a body of at most {settings.max_body_bytes} bytes, got {got}")
-    return Admission(int(digits), coding)
+    return size, coding
 
 
 def _check_media_type(headers: Mapping[str, str], media_types: Sequence[str], settings: Settings) -> None:
