@@ -18,6 +18,7 @@ from app.errors import BodyTooLarge, InternalError, RequestError
 from app.model.batcher import Batcher
 from app.model.served_model import ServedModel
 from app.model.transform_executor import TransformExecutor
+from app.observability.logging import to_utf8
 from app.observability.request_record import RequestRecord
 from app.protocols import open_inference, score
 from app.protocols.codec import Body, Codec, DecodedRequest, Encoded
@@ -269,7 +270,8 @@ class Scorer:
         self, status: int, message: str, ids: Mapping[str, str], headers: Mapping[str, str]
     ) -> Response:
         """Return the response of a failed request."""
-        body = orjson.dumps({"error": message, **self._about(ids[REQUEST_ID])})
+        # A hook's message may be any string of Python, also one that is not UTF-8.
+        body = orjson.dumps({"error": to_utf8(message).decode(), **self._about(ids[REQUEST_ID])})
         return Response(status, self.headers(ids) | dict(headers), body)
 
     def _about(self, id_: str) -> dict[str, str]:

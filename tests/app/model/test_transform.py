@@ -285,3 +285,14 @@ def test_concurrent_requests(make: Callable[..., FlaskClient]) -> None:
 
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(score, range(1, 100))) == [[2.0 * number + 1] for number in range(1, 100)]
+
+
+def test_message_that_is_not_utf8(make: Callable[..., FlaskClient]) -> None:
+    """A hook's message may be any string of Python; what is not UTF-8 in it is escaped."""
+
+    class Refusing(Transform):
+        def after(self, outputs: NamedValues) -> NamedValues:
+            raise InvalidRequest(f"\ud800 in {len(outputs)} output")
+
+    reply = make(Refusing, samples=[]).post("/score", json={"inputs": [[1, 2]]})
+    assert (reply.status_code, reply.get_json()["error"]) == (400, "\\ud800 in 1 output")
