@@ -11,6 +11,7 @@ ScoreboxError
     ├── BodyTooLarge          413
     ├── UnsupportedMediaType  415
     ├── UnsupportedCoding     415
+    ├── TooManyRequests       429
     ├── HeaderTooLarge        431
     ├── MalformedHttp         400, 431 or 503: the connection ends
     ├── InferenceFailed       500
@@ -23,6 +24,7 @@ ScoreboxError
 A RequestError's docstring is also the description of its response in the OpenAPI document.
 """
 
+import math
 from collections.abc import Mapping
 from typing import ClassVar
 
@@ -54,7 +56,7 @@ class RequestError(ScoreboxError):
 
     status: ClassVar[int]
     reason: ClassVar[str]
-    headers: ClassVar[Mapping[str, str]] = {}
+    headers: Mapping[str, str] = {}
 
 
 class InvalidRequest(RequestError):
@@ -69,7 +71,7 @@ class Unauthorized(RequestError):
 
     status = 401
     reason = "unauthorized"
-    headers: ClassVar[Mapping[str, str]] = {"www-authenticate": "Bearer"}
+    headers: Mapping[str, str] = {"www-authenticate": "Bearer"}
 
 
 class ModelNotFound(RequestError):
@@ -98,7 +100,24 @@ class UnsupportedCoding(RequestError):
 
     status = 415
     reason = "coding"
-    headers: ClassVar[Mapping[str, str]] = {"accept-encoding": "gzip, deflate"}
+    headers: Mapping[str, str] = {"accept-encoding": "gzip, deflate"}
+
+
+class TooManyRequests(RequestError):
+    """The caller's own requests wait already, and take the time until the deadline."""
+
+    status = 429
+    reason = "over_share"
+    headers: Mapping[str, str] = {"retry-after": "1"}
+
+    def __init__(self, message: str, retry_after_s: float = 1.0) -> None:
+        """
+        Args:
+            message: the sentence for the client.
+            retry_after_s: when the request might be accepted, in seconds from now.
+        """
+        super().__init__(message)
+        self.headers = _retry_after(retry_after_s)
 
 
 class HeaderTooLarge(RequestError):
@@ -137,15 +156,29 @@ class NotReady(RequestError):
 
     status = 503
     reason = "not_ready"
-    headers: ClassVar[Mapping[str, str]] = {"retry-after": "1"}
+    headers: Mapping[str, str] = {"retry-after": "1"}
 
 
 class QueueFull(RequestError):
-    """Too many requests are waiting."""
+    """Too many requests are waiting: this one would not be answered before its deadline."""
 
     status = 503
     reason = "queue_full"
-    headers: ClassVar[Mapping[str, str]] = {"retry-after": "1"}
+    headers: Mapping[str, str] = {"retry-after": "1"}
+
+    def __init__(self, message: str, retry_after_s: float = 1.0) -> None:
+        """
+        Args:
+            message: the sentence for the client.
+            retry_after_s: when the request might be accepted, in seconds from now.
+        """
+        super().__init__(message)
+        self.headers = _retry_after(retry_after_s)
+
+
+def _retry_after(seconds: float) -> Mapping[str, str]:
+    """Return the header with whole seconds, https://www.rfc-editor.org/rfc/rfc9110#section-10.2.3."""
+    return {"retry-after": str(max(1, math.ceil(seconds)))}
 
 
 class MemoryExhausted(RequestError):
@@ -153,7 +186,7 @@ class MemoryExhausted(RequestError):
 
     status = 503
     reason = "memory"
-    headers: ClassVar[Mapping[str, str]] = {"retry-after": "1"}
+    headers: Mapping[str, str] = {"retry-after": "1"}
 
 
 MALFORMED_BODY = "the body ended early, or its chunks are malformed"

@@ -116,11 +116,16 @@ class Settings:
         _choice("on", "off"),
         "Whether waiting requests run as one batch, if the model passes the batching test at startup.",
     )
-    max_batch_rows: int = _setting(128, _count(1), "Maximum number of rows in a batch.")
+    max_batch_rows: int = _setting(
+        128,
+        _count(1),
+        "Maximum number of rows in a batch; larger requests run in slices, if batching is possible.",
+    )
     max_queue_rows: int = _setting(
         1024,
         _count(0),
-        "Maximum number of rows waiting for the model in a worker; requests beyond it get 503.",
+        "Maximum number of rows waiting for the model in a worker; requests beyond it get 503. A caller may "
+        "have no more of them than are left for others; beyond that, 429.",
     )
     request_timeout_ms: int = _setting(
         20_000, _count(1), "Deadline of a request, for its arrival and its wait for the model; after it, 504."

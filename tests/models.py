@@ -138,6 +138,21 @@ def gather() -> bytes:
     return model([node], [tensor("i", TensorProto.INT64, ["n"])], [tensor("y", FLOAT, ["n"])], [table])
 
 
+def quantized(size: int = 8) -> bytes:
+    """Return a model of y = x · w over FP32 [batch, size], quantized by the largest value in the batch."""
+    weights = helper.make_tensor(
+        "w", TensorProto.INT8, [size, size], [(7 * i) % 19 - 9 for i in range(size * size)]
+    )
+    nodes = [
+        helper.make_node("DynamicQuantizeLinear", ["x"], ["q", "scale", "zero"]),
+        helper.make_node("MatMulInteger", ["q", "w", "zero"], ["product"]),
+        helper.make_node("Cast", ["product"], ["float"], to=FLOAT),
+        helper.make_node("Mul", ["float", "scale"], ["y"]),
+    ]
+    ends = [tensor("x", shape=("batch", size))], [tensor("y", shape=("batch", size))]
+    return model(nodes, *ends, [weights])
+
+
 def slow(size: int = 1000, layers: int = 400) -> bytes:
     """Return a model of y = tanh(x·W·W·…) that runs long enough for requests to queue; W is all ones."""
     weights = helper.make_tensor("w", FLOAT, [1], [1.0])

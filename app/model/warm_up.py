@@ -1,23 +1,33 @@
-"""The warm-up: measure the model's latency, and test whether requests can share a batch."""
+"""The warm-up: measure how long the model takes, and configure the batcher for it."""
 
 from collections.abc import Sequence
+from math import inf
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 
 from app.errors import RequestError
-from app.model.batcher import INLINE_S, Batcher, Inputs, row_shapes
+from app.model.batcher import INLINE_S, Batcher
+from app.model.batching import batching_obstacle
+from app.model.cost_model import PAYING_RATIO, CostModel
+from app.model.job import Inputs
 from app.model.onnx_model import Model
-from app.model.samples import matches
 from app.model.served_model import ServedModel
 from app.settings import Settings
 from app.tensors.datatypes import DATATYPES
 from app.tensors.from_json import inputs_from_json
 from model_loader.package import TensorSpec
-from model_loader.package.samples import ATOL, RTOL, Sample
+from model_loader.package.samples import Sample
 
+# Bounds of the measurement: inferences of each number of rows, their time, and the time of all.
 REPEATS = 5
+REPEATS_S = 0.2
+MEASURE_S = 1.5
+# Share of a request's deadline that a batch may take: while one runs, the requests of the next one wait.
+BATCH_SHARE = 0.25
+# Assumed time of a row, until the first inference, if there are no inputs to measure it with.
+ROW_S = 0.01
 
 
 def warm_up(served: ServedModel, samples: Sequence[Sample], settings: Settings) -> Batcher:
@@ -32,15 +42,20 @@ def warm_up(served: ServedModel, samples: Sequence[Sample], settings: Settings) 
     """
     model = served.model
     requests = sample_inputs(served, samples) or _random_inputs(model)
-    rtol = max((sample.rtol for sample in samples), default=RTOL)
-    atol = max((sample.atol for sample in samples), default=ATOL)
-    can_batch = settings.batching == "on" and is_batchable(model, requests, rtol, atol)
+    obstacle = "BATCHING is off" if settings.batching == "off" else batching_obstacle(model, requests)
+    cost = measure(model, requests, settings.max_batch_rows)
+    inline_rows = cost.rows_within(INLINE_S) if requests else 0
+    # The largest batch that pays, or that takes no longer than a thread may be blocked anyway.
+    largest = min(settings.max_batch_rows, max(cost.paying_rows(settings.max_batch_rows), inline_rows))
     return Batcher(
         model,
         threads=settings.inference_concurrency,
         max_queue_rows=settings.max_queue_rows,
-        max_batch_rows=settings.max_batch_rows if can_batch else 1,
-        inline_rows=_inline_rows(model, requests),
+        cost=cost,
+        batch_rows=0 if obstacle else largest,
+        max_batch_s=BATCH_SHARE * settings.request_timeout_ms / 1000,
+        batching=f"every request runs by itself: {obstacle}" if obstacle else f"up to {largest} rows",
+        inline_rows=inline_rows,
     )
 
 
@@ -54,65 +69,59 @@ def sample_inputs(served: ServedModel, samples: Sequence[Sample]) -> list[Inputs
     return list(map(served.before, requests)) if served.before else requests
 
 
-def is_batchable(model: Model, requests: Sequence[Inputs], rtol: float, atol: float) -> bool:
-    """Test whether requests get the same outputs in a batch as they get separately.
+def measure(model: Model, requests: Sequence[Inputs], max_rows: int) -> CostModel:
+    """Measure how long the model takes for one row and for batches, twice as large each time.
 
-    A free first dimension may be a batch, but also a sequence or a set whose rows depend on each other. The
-    graph does not distinguish them, so the model is run with rows that differ: with equal rows, a mean over
-    the batch would go unnoticed.
-    """
-    if not requests or not model.has_batched_outputs:
-        return False
-    if not all(inputs and model.batched_inputs >= inputs.keys() for inputs in requests):
-        return False
-    groups: dict[Any, list[Inputs]] = {}
-    for inputs in requests:
-        groups.setdefault(row_shapes(inputs), []).append(inputs)
-    try:
-        verdicts = [_is_same_in_batch(model, group, rtol, atol) for group in groups.values()]
-    except RequestError:
-        return False
-    return True in verdicts and False not in verdicts
-
-
-def _is_same_in_batch(model: Model, requests: Sequence[Inputs], rtol: float, atol: float) -> bool | None:
-    """Compare the outputs of a batch with those of its requests; return None if all rows are equal.
+    It ends when more rows take their time, or MEASURE_S have passed: what is not measured is extrapolated.
 
     Args:
-        requests: with equal row shapes.
-
-    Raises:
-        RequestError: the model failed.
+        requests: inputs to measure with; if their rows cannot be repeated, the first one is used as it is.
+        max_rows: maximum number of rows if more do not run in the caller's thread.
     """
-    batch = {name: np.concatenate([inputs[name] for inputs in requests]) for name in requests[0]}
-    if all((array == array[:1]).all() for array in batch.values()):
-        return None
-    batch_outputs, low = model.infer(batch), 0
-    for inputs in requests:
-        high = low + len(next(iter(inputs.values())))
-        for name, output in model.infer(inputs).items():
-            if not matches(batch_outputs[name][low:high], output, rtol, atol):
-                return False
-        low = high
-    return True
-
-
-def _inline_rows(model: Model, requests: Sequence[Inputs]) -> int:
-    """Return how many rows the model answers within INLINE_S, estimated from the first request; may be 0."""
     if not requests:
-        return 0
-    times = []
+        return CostModel({1: ROW_S})
+    first, began = requests[0], perf_counter()
+    is_batch = bool(first) and model.batched_inputs >= first.keys() and _rows(first) > 0
+    rows = 1 if is_batch else max(1, _rows(first))
+    measured: dict[int, float] = {}
     try:
-        for _ in range(REPEATS):
-            began = perf_counter()
-            model.infer(requests[0])
-            times.append(perf_counter() - began)
+        while True:
+            inputs = _repeat(first, rows) if is_batch else first
+            measured[rows] = seconds = _fastest(model, inputs)
+            # Four times the rows in four times the time: larger batches do not pay.
+            is_linear = seconds >= PAYING_RATIO * 4 * measured.get(rows // 4, inf)
+            is_over = perf_counter() - began + 2 * seconds > MEASURE_S
+            if not is_batch or is_over or (seconds > INLINE_S and (is_linear or rows >= max_rows)):
+                break
+            rows *= 2
+        # Another process may have slowed down the first inferences.
+        first_rows = min(measured)
+        inputs = _repeat(first, first_rows) if is_batch else first
+        measured[first_rows] = min(measured[first_rows], _fastest(model, inputs))
     except RequestError:
-        return 0
-    rows = next(
-        (len(value) for value in requests[0].values() if isinstance(value, np.ndarray) and value.ndim), 1
-    )
-    return int(INLINE_S / min(times)) * max(1, rows)
+        pass  # a model that fails on repeated rows may still answer requests
+    return CostModel(measured or {1: ROW_S})
+
+
+def _repeat(inputs: Inputs, rows: int) -> Inputs:
+    """Return as many rows, by repeating those of a request."""
+    return {name: array[np.arange(rows) % len(array)] for name, array in inputs.items()}
+
+
+def _fastest(model: Model, inputs: Inputs) -> float:
+    """Return the duration of the fastest of a few inferences: other processes only make them slower."""
+    times: list[float] = []
+    while len(times) < REPEATS and sum(times) < REPEATS_S:
+        began = perf_counter()
+        model.infer(inputs)
+        times.append(perf_counter() - began)
+    return min(times)
+
+
+def _rows(inputs: Inputs) -> int:
+    """Return the size of the first dimension of the first array; 1 if there is none."""
+    arrays = (value for value in inputs.values() if isinstance(value, np.ndarray) and value.ndim)
+    return next(map(len, arrays), 1)
 
 
 def _random_inputs(model: Model) -> list[Inputs]:

@@ -17,6 +17,7 @@ SCORING_ERRORS = (
     errors.InvalidRequest,
     errors.BodyTooLarge,
     errors.UnsupportedMediaType,
+    errors.TooManyRequests,
     errors.InferenceFailed,
     errors.QueueFull,
     errors.DeadlineExceeded,
@@ -48,7 +49,10 @@ def error_responses(*kinds: type[RequestError]) -> dict[str, Any]:
 
 
 def _error_response(kind: type[RequestError]) -> dict[str, Any]:
-    headers = {name: header("", {"const": value}) for name, value in kind.headers.items()}
+    headers = {
+        name: header("", {"type": "integer", "minimum": 1} if name == "retry-after" else {"const": value})
+        for name, value in kind.headers.items()
+    }
     return response((kind.__doc__ or "").strip(), json(schema_ref("Error")), headers)
 
 

@@ -19,12 +19,12 @@ from app.model.batcher import Batcher
 from app.model.served_model import ServedModel
 from app.model.transform_executor import TransformExecutor
 from app.observability.logging import to_utf8
-from app.observability.request_record import RequestRecord
+from app.observability.request_record import ANONYMOUS, RequestRecord
 from app.protocols import open_inference, score
 from app.protocols.codec import Body, Codec, DecodedRequest, Encoded
 from app.scoring.admission import admit
 from app.scoring.body_budget import UNCOUNTED_BYTES, BodyBudget, Reservation
-from app.scoring.callers import Callers
+from app.scoring.callers import OTHER, Callers
 from app.scoring.compression import CODINGS, deflate, inflate
 from app.scoring.request_ids import REQUEST_ID, read_ids
 from app.settings import Settings
@@ -184,7 +184,9 @@ class Scorer:
 
             result = self.batcher.run(inputs, record.rows)
             if result is None:
-                result = await request.wait(self.batcher.submit(inputs, record.rows, deadline), deadline)
+                caller = request.address if record.caller in (ANONYMOUS, OTHER) else record.caller
+                future = self.batcher.submit(inputs, record.rows, deadline, caller)
+                result = await request.wait(future, deadline)
             record.inferred = monotonic()
             outputs = record.outputs = result.outputs
             record.queue_duration, record.infer_duration = result.queue_duration, result.infer_duration

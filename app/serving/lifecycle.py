@@ -139,6 +139,7 @@ def announce(service: Service, port: int) -> None:
         logger.warning("a single file has no manifest: no version, no metrics, no column names, no baseline")
     elif not service.drift.counter.bins:
         logger.info("%s has no baseline.json: drift is not counted", package)
+    logger.info("batches: %s", service.scorer.batcher.batching)
     logger.info(
         "serving %s on port %d with %d workers of %d threads; try: %s",
         package,

@@ -1,47 +1,24 @@
-"""The batcher: every request gets its own outputs, in a batch or separately."""
+"""The batcher: every request gets its own outputs, in a batch, separately or in slices."""
 
 import random
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
-from typing import Any, cast
 
 import numpy as np
 import pytest
 
 from app.errors import DeadlineExceeded, InferenceFailed, QueueFull
-from app.model.batcher import Batcher, Result
+from app.model.job import Result
 from app.model.onnx_model import Model
 from tests import models
+from tests.app.model.blocked_model import FOREVER, busy, make, rows, start
 from tests.app.model.conftest import load_bytes
-
-FOREVER = float("inf")
-
-
-@contextmanager
-def busy(model: Model) -> Iterator[None]:
-    """Block the model, so that requests have to wait."""
-    infer, unblocked = model.infer, threading.Event()
-
-    def blocked(inputs: Any) -> dict[str, object]:
-        unblocked.wait(30)
-        return infer(inputs)
-
-    cast(Any, model).infer = blocked
-    yield
-    unblocked.set()
-
-
-def rows(*values: float) -> dict[str, np.ndarray]:
-    """Return inputs of one row per value."""
-    return {"x": np.array([[value, -value] for value in values], np.float32)}
 
 
 def test_inline(model: Model) -> None:
     """A small request runs in the caller's thread, a larger one does not."""
-    batcher = Batcher(model, threads=1, max_queue_rows=10, inline_rows=2)
+    batcher = make(model, max_queue_rows=10, inline_rows=2)
     result = batcher.run(rows(1, 2), 2)
     assert result
     assert result.outputs["y"].tolist() == [[3, -1], [5, -3]]
@@ -50,11 +27,9 @@ def test_inline(model: Model) -> None:
 
 def test_batch(model: Model) -> None:
     """Requests that wait while the model is busy run as one batch, and each gets its own rows."""
-    batcher = Batcher(model, threads=1, max_queue_rows=100, max_batch_rows=64)
+    batcher = make(model, max_queue_rows=100, batch_rows=64)
     with busy(model):
-        first = batcher.submit(rows(0), 1, FOREVER)
-        while batcher.waiting_rows:
-            threading.Event().wait(0.001)
+        first = start(batcher)
         waiting = [batcher.submit(rows(*range(n, 2 * n)), n, FOREVER) for n in (1, 2, 3)]
     assert first.result().batch_rows == 1
     results = [future.result() for future in waiting]
@@ -67,7 +42,7 @@ def test_batch(model: Model) -> None:
 def test_random_groupings(tmp_path: Path) -> None:
     """Whatever requests share a batch, each gets the outputs that it would get separately."""
     model = load_bytes(tmp_path, models.slow(size=16, layers=3))
-    batcher = Batcher(model, threads=2, max_queue_rows=10_000, max_batch_rows=17)
+    batcher = make(model, threads=2, max_queue_rows=10_000, batch_rows=17)
     rng = random.Random(7)
     numbers = np.random.default_rng(7)
     for _ in range(20):
@@ -82,7 +57,7 @@ def test_random_groupings(tmp_path: Path) -> None:
 def test_different_shapes(tmp_path: Path) -> None:
     """Requests of different row shapes run in separate batches, and all are answered."""
     model = load_bytes(tmp_path, models.identity(models.FLOAT, ("batch", "length")))
-    batcher = Batcher(model, threads=1, max_queue_rows=1000, max_batch_rows=64)
+    batcher = make(model, max_queue_rows=1000, batch_rows=64)
     with busy(model):
         futures = [
             batcher.submit({"x": np.full((1, length), length, np.float32)}, 1, FOREVER)
@@ -95,7 +70,7 @@ def test_different_shapes(tmp_path: Path) -> None:
 def test_failed_batch(tmp_path: Path) -> None:
     """A request with bad data fails; the other requests of its batch are answered."""
     model = load_bytes(tmp_path, models.gather())
-    batcher = Batcher(model, threads=1, max_queue_rows=100, max_batch_rows=64)
+    batcher = make(model, max_queue_rows=100, batch_rows=64)
     with busy(model):
         futures = [batcher.submit({"i": np.array([i])}, 1, FOREVER) for i in (0, 1, 7, 2)]
     outcomes = [future.exception() or future.result() for future in futures]
@@ -106,11 +81,9 @@ def test_failed_batch(tmp_path: Path) -> None:
 
 def test_queue_full(model: Model) -> None:
     """Rows beyond the limit are rejected; a request larger than the limit may wait in an empty queue."""
-    batcher = Batcher(model, threads=1, max_queue_rows=3, max_batch_rows=64)
+    batcher = make(model, max_queue_rows=3, batch_rows=64)
     with busy(model):
-        running = batcher.submit(rows(0), 1, FOREVER)
-        while batcher.waiting_rows:
-            threading.Event().wait(0.001)
+        running = start(batcher)
         large = batcher.submit(rows(1, 2, 3, 4), 4, FOREVER)
         with pytest.raises(QueueFull, match="4 rows wait"):
             batcher.submit(rows(5), 1, FOREVER)
@@ -120,14 +93,12 @@ def test_queue_full(model: Model) -> None:
 
 def test_queue_of_zero(model: Model) -> None:
     """Without a queue, a request is answered if the model is idle and rejected if it is busy."""
-    batcher = Batcher(model, threads=1, max_queue_rows=0)
+    batcher = make(model, max_queue_rows=0)
     assert batcher.submit(rows(1), 1, FOREVER).result().outputs["y"].tolist() == [[3, -1]]
     while not batcher.is_free:
         threading.Event().wait(0.001)
     with busy(model):
-        running = batcher.submit(rows(0), 1, FOREVER)
-        while batcher.waiting_rows:
-            threading.Event().wait(0.001)
+        running = start(batcher)
         with pytest.raises(QueueFull):
             batcher.submit(rows(5), 1, FOREVER)
     running.result()
@@ -135,11 +106,9 @@ def test_queue_of_zero(model: Model) -> None:
 
 def test_deadline(model: Model) -> None:
     """A request whose deadline passes in the queue does not run."""
-    batcher = Batcher(model, threads=1, max_queue_rows=10, max_batch_rows=64)
+    batcher = make(model, max_queue_rows=10, batch_rows=64)
     with busy(model):
-        running = batcher.submit(rows(0), 1, FOREVER)
-        while batcher.waiting_rows:
-            threading.Event().wait(0.001)
+        running = start(batcher)
         late = batcher.submit(rows(1), 1, monotonic() + 0.02)
         threading.Event().wait(0.1)
     assert isinstance(late.exception(), DeadlineExceeded)
@@ -147,13 +116,14 @@ def test_deadline(model: Model) -> None:
 
 
 def test_cancelled(model: Model) -> None:
-    """A request whose client has disconnected does not run, even past its deadline; the next one does."""
-    batcher = Batcher(model, threads=1, max_queue_rows=10, max_batch_rows=64)
+    """A request whose client has disconnected leaves the queue at once and does not run."""
+    batcher = make(model, max_queue_rows=10, batch_rows=64)
     with busy(model):
-        running = batcher.submit(rows(0), 1, FOREVER)
-        while batcher.waiting_rows:
-            threading.Event().wait(0.001)
-        cancelled = [batcher.submit(rows(1), 1, deadline) for deadline in (FOREVER, monotonic())]
+        running = start(batcher)
+        cancelled = [batcher.submit(rows(1), 1, deadline) for deadline in (FOREVER, monotonic() + 0.05)]
+        assert (batcher.waiting_rows, batcher.in_flight) == (2, 3)
         assert all(future.cancel() for future in cancelled)
+        assert (batcher.waiting_rows, batcher.in_flight) == (0, 1)
+        threading.Event().wait(0.1)
     assert running.result(10)
     assert batcher.submit(rows(1), 1, FOREVER).result(10).outputs["y"].tolist() == [[3, -1]]

@@ -1,15 +1,18 @@
 """The warm-up: which models get batches, and which requests run in the caller's thread."""
 
 from pathlib import Path
+from time import monotonic
 
 import numpy as np
 import pytest
 from onnx import helper
 
+from app.model.batching import batching_obstacle
 from app.model.onnx_model import Model
 from app.model.served_model import ServedModel
-from app.model.warm_up import is_batchable, warm_up
+from app.model.warm_up import measure, warm_up
 from app.settings import Settings
+from model_loader.package.samples import Sample
 from tests import models
 from tests.app.model.conftest import load_bytes
 
@@ -17,18 +20,19 @@ from tests.app.model.conftest import load_bytes
 @pytest.mark.parametrize(
     ("data", "expected"),
     [
-        (models.affine(), True),
-        (models.slow(size=8, layers=2), True),
-        (models.total(), False),  # an output without a batch dimension
-        (models.identity(models.FLOAT, (3,)), False),  # no free dimension
-        (models.sequence(), False),
+        (models.affine(), ""),
+        (models.slow(size=8, layers=2), ""),
+        (models.total(), "the outputs have no batch dimension"),
+        (models.identity(models.FLOAT, (3,)), "the outputs have no batch dimension"),
+        (models.sequence(), "the outputs have no batch dimension"),
+        (models.quantized(), "output 'y' of a row depends on the other rows of a batch"),
         (
             models.model(
                 [helper.make_node("Softmax", ["x"], ["y"], axis=0)],
                 [models.tensor("x")],
                 [models.tensor("y")],
             ),
-            False,  # its rows depend on each other
+            "output 'y' of a row depends on the other rows of a batch",
         ),
         (
             models.model(
@@ -39,12 +43,12 @@ from tests.app.model.conftest import load_bytes
                 [models.tensor("x")],
                 [models.tensor("y")],
             ),
-            False,
+            "output 'y' of a row depends on the other rows of a batch",
         ),
     ],
-    ids=["affine", "network", "total", "fixed", "sequence", "softmax", "centred"],
+    ids=["affine", "network", "total", "fixed", "sequence", "quantized", "softmax", "centred"],
 )
-def test_is_batchable(tmp_path: Path, data: bytes, expected: bool) -> None:
+def test_batching(tmp_path: Path, data: bytes, expected: str) -> None:
     """Only a model whose rows are independent gets batches; running it decides, not its graph."""
     model = load_bytes(tmp_path, data)
     generator = np.random.default_rng(1)
@@ -57,15 +61,16 @@ def test_is_batchable(tmp_path: Path, data: bytes, expected: bool) -> None:
         }
         for rows in (1, 2)
     ]
-    assert is_batchable(model, requests, 1e-3, 1e-5) is expected
+    assert batching_obstacle(model, requests) == expected
 
 
 def test_equal_rows(model: Model) -> None:
     """Equal rows are not evidence: the mean over such a batch would be the same, too."""
-    ones = {"x": np.ones((1, 2), np.float32)}
-    assert not is_batchable(model, [], 1e-3, 1e-5)
-    assert not is_batchable(model, [ones, ones], 1e-3, 1e-5)
-    assert is_batchable(model, [ones, {"x": np.zeros((1, 2), np.float32)}], 1e-3, 1e-5)
+    ones, rows = {"x": np.ones((1, 2), np.float32)}, {"x": np.array([[1, 2], [3, 4]], np.float32)}
+    assert "nothing to test it with" in batching_obstacle(model, [])
+    assert "no two different rows" in batching_obstacle(model, [ones, ones])
+    assert not batching_obstacle(model, [rows])
+    assert not batching_obstacle(model, [ones, {"x": np.zeros((1, 2), np.float32)}])
 
 
 def test_warm_up(tmp_path: Path) -> None:
@@ -75,4 +80,26 @@ def test_warm_up(tmp_path: Path) -> None:
     assert fast.inline_rows > 0
     slow = warm_up(ServedModel(load_bytes(tmp_path, models.slow())), (), settings)
     assert slow.inline_rows == 0
-    assert warm_up(ServedModel(load_bytes(tmp_path, models.gather())), (), settings).inline_rows > 0
+    gather = warm_up(ServedModel(load_bytes(tmp_path, models.gather())), (), settings)
+    assert gather.inline_rows > 0
+    assert fast.batching.startswith("up to ")
+    assert gather.batching.startswith("every request runs by itself: the samples have no two different rows")
+
+
+def test_tolerance_of_samples(tmp_path: Path) -> None:
+    """A tolerance in samples.json that fits a quantized model does not make its rows independent."""
+    rows = [[0.5] * 8, [4.0] * 8]
+    outputs = [[0.0] * 8] * 2
+    samples = [Sample({"x": rows}, {"y": outputs}, rtol=0.0, atol=100.0)]
+    served = ServedModel(load_bytes(tmp_path, models.quantized()))
+    assert "depends on the other rows" in warm_up(served, samples, Settings().resolved(1)).batching
+
+
+def test_measure(tmp_path: Path) -> None:
+    """Larger batches are measured, in a bounded time."""
+    began = monotonic()
+    model = load_bytes(tmp_path, models.slow())
+    cost = measure(model, [{"x": np.ones((1, 1000), np.float32)}], 128)
+    assert monotonic() - began < 10
+    assert 0 < cost.predict(1) <= cost.predict(64) < 64 * 20 * cost.predict(1)
+    assert measure(model, [], 128).predict(2) == 2 * measure(model, [], 128).predict(1)

@@ -5,28 +5,34 @@ import threading
 import numpy as np
 
 from tests import models
+from tests.app.model.blocked_model import FOREVER, busy
 from tests.conftest import MakeClient
 
 
-def test_queue_full_and_deadline(serve: MakeClient) -> None:
-    """A full queue is answered with 503 and Retry-After, a request past its deadline with 504."""
-    client = serve(models.slow(), max_queue_rows=1, request_timeout_ms=100, batching="off")
+def test_refused_and_late(serve: MakeClient) -> None:
+    """A full queue is 503, a caller's own full share of it 429, and a request past its deadline 504."""
+    model = models.slow(size=200)
+    client = serve(model, max_queue_rows=4, request_timeout_ms=500, batching="off", caller_header="x-caller")
     batcher = client.application.extensions["scorebox"].scorer.batcher
-    rows = np.full((200, 1000), 0.5, np.float32)
-    running = batcher.submit({"x": rows}, 200, deadline=float("inf"))
-    while batcher.waiting_rows:
-        threading.Event().wait(0.001)
-    batcher.submit({"x": rows[:1]}, 1, deadline=float("inf"))
-    response = client.post("/score", json={"inputs": [[0.5] * 1000]})
-    assert (response.status_code, response.headers["retry-after"]) == (503, "1")
-    assert response.get_json()["error"] == "1 rows wait for the model already"
-    running.result()
-    while batcher.waiting_rows:
-        threading.Event().wait(0.001)
-    batcher.submit({"x": rows}, 200, deadline=float("inf"))
-    while batcher.waiting_rows:
-        threading.Event().wait(0.001)
-    assert client.post("/score", json={"inputs": [[0.5] * 1000]}).status_code == 504
+    row = [[0.5] * 200]
+    inputs = {"x": np.array(row, np.float32)}
+
+    def post(caller: str) -> tuple[int, str | None, str]:
+        response = client.post("/score", json={"inputs": row}, headers={"x-caller": caller})
+        return response.status_code, response.headers.get("retry-after"), response.get_json().get("error")
+
+    with busy(batcher.model):
+        batcher.submit(inputs, 1, FOREVER, "alice")
+        while batcher.waiting_rows:
+            threading.Event().wait(0.001)
+        for _ in range(2):
+            batcher.submit(inputs, 1, FOREVER, "alice")
+        assert post("alice") == (429, "1", "2 rows of this caller wait for the model already")
+        late = "the request was not answered before its deadline"
+        assert post("bob") == (504, None, late)
+        batcher.submit(inputs, 1, FOREVER, "carol")
+        batcher.submit(inputs, 1, FOREVER, "dave")
+        assert post("bob") == (503, "1", "4 rows wait for the model already")
     text = client.get("/metrics").text
-    assert 'model_rejected_total{reason="queue_full"} 1.0' in text
-    assert 'model_rejected_total{reason="deadline"} 1.0' in text
+    for reason in ("queue_full", "over_share", "deadline"):
+        assert f'model_rejected_total{{reason="{reason}"}} 1.0' in text

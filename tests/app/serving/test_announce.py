@@ -15,8 +15,9 @@ def test_announce(app: Flask, caplog: pytest.LogCaptureFixture) -> None:
     """The model, the number of workers and threads, and a command that scores."""
     caplog.set_level(logging.INFO, "scorebox")
     announce(app.extensions["scorebox"], port=8080)
-    missing, line = caplog.messages
+    missing, batches, line = caplog.messages
     assert "has no baseline.json: drift is not counted" in missing
+    assert batches.startswith("batches: up to ")
     assert line.startswith("serving tiny/3@sha256:")
     assert "with 1 workers of 1 threads" in line
     assert """-d '{"instances":[{"a":1,"b":2}]}'""" in line
@@ -39,4 +40,5 @@ def test_without_samples(
     *missing, line = caplog.messages
     assert "has no samples.json" in missing[0]
     assert "has no manifest" in missing[1]
+    assert missing[2].startswith("batches: ")
     assert line.endswith(words)

@@ -14,7 +14,7 @@ from flask import Flask
 
 from app import create_app
 from app.errors import DeadlineExceeded, InferenceFailed, RequestError
-from app.model.batcher import Result
+from app.model.job import Result
 from app.observability.request_record import MAX_BATCH, RequestRecord
 from app.scoring.scorer import Response
 from app.serving.asgi import AsgiApp, PushedRequest
