@@ -49,10 +49,8 @@ class CostModel:
         return monotonic() - self._observed > MAX_AGE_S
 
     def rows_within(self, seconds: float) -> int:
-        """Return the largest number of rows whose expected duration is at most that; may be 0."""
-        low, high = 0, 1
-        while high < 2**20 and self.predict(high) <= seconds:
-            low, high = high, 2 * high
+        """Return the largest measured or interpolated number of rows that takes at most that; may be 0."""
+        low, high = 0, self._rows[-1] + 1
         while high - low > 1:
             middle = (low + high) // 2
             low, high = (middle, high) if self.predict(middle) <= seconds else (low, middle)

@@ -23,7 +23,9 @@ from model_loader.package.samples import Sample
 # Bounds of the measurement: inferences of each number of rows, their time, and the time of all.
 REPEATS = 5
 REPEATS_S = 0.2
-MEASURE_S = 1.5
+MEASURE_S = 1.0
+# Most rows of a request that runs in the caller's thread; measuring more would need memory.
+MAX_INLINE_ROWS = 1024
 # Share of a request's deadline that a batch may take: while one runs, the requests of the next one wait.
 BATCH_SHARE = 0.25
 # Assumed time of a row, until the first inference, if there are no inputs to measure it with.
@@ -76,7 +78,7 @@ def measure(model: Model, requests: Sequence[Inputs], max_rows: int) -> CostMode
 
     Args:
         requests: inputs to measure with; if their rows cannot be repeated, the first one is used as it is.
-        max_rows: maximum number of rows if more do not run in the caller's thread.
+        max_rows: number of rows after which to end if more do not run in the caller's thread.
     """
     if not requests:
         return CostModel({1: ROW_S})
@@ -91,7 +93,8 @@ def measure(model: Model, requests: Sequence[Inputs], max_rows: int) -> CostMode
             # Four times the rows in four times the time: larger batches do not pay.
             is_linear = seconds >= PAYING_RATIO * 4 * measured.get(rows // 4, inf)
             is_over = perf_counter() - began + 2 * seconds > MEASURE_S
-            if not is_batch or is_over or (seconds > INLINE_S and (is_linear or rows >= max_rows)):
+            is_slow = seconds > INLINE_S or rows >= MAX_INLINE_ROWS
+            if not is_batch or is_over or (is_slow and (is_linear or rows >= max_rows)):
                 break
             rows *= 2
         # Another process may have slowed down the first inferences.

@@ -23,7 +23,7 @@ HEADERS = {"content-type": "application/json"}
 def test_start(package: Path, start_server: StartServer) -> None:
     """Two workers log once what they serve, and answer requests."""
     server = start_server(package, WEB_CONCURRENCY="2").wait_until_ready()
-    _no_baseline, line = server.lines()
+    _no_baseline, _batches, line = server.lines()
     assert re.match(
         r"serving tiny/3@sha256:[0-9a-f]{64} on port \d+ with 2 workers of 1 threads; try: curl",
         line["message"],
