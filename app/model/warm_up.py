@@ -1,7 +1,6 @@
 """The warm-up: measure how long the model takes, and configure the batcher for it."""
 
 from collections.abc import Sequence
-from math import inf
 from time import perf_counter
 from typing import Any
 
@@ -10,7 +9,7 @@ import numpy as np
 from app.errors import RequestError
 from app.model.batcher import INLINE_S, Batcher
 from app.model.batching import batching_obstacle
-from app.model.cost_model import PAYING_RATIO, CostModel
+from app.model.cost_model import CostModel
 from app.model.job import Inputs
 from app.model.onnx_model import Model
 from app.model.served_model import ServedModel
@@ -20,10 +19,9 @@ from app.tensors.from_json import inputs_from_json
 from model_loader.package import TensorSpec
 from model_loader.package.samples import Sample
 
-# Bounds of the measurement: inferences of each number of rows, their time, and the time of all.
-REPEATS = 5
-REPEATS_S = 0.2
-MEASURE_S = 1.0
+# The measurement: how often each number of rows is measured, and the time of all.
+PASSES = 3
+MEASURE_S = 1.5
 # Most rows of a request that runs in the caller's thread; measuring more would need memory.
 MAX_INLINE_ROWS = 1024
 # Share of a request's deadline that a batch may take: while one runs, the requests of the next one wait.
@@ -74,7 +72,7 @@ def sample_inputs(served: ServedModel, samples: Sequence[Sample]) -> list[Inputs
 def measure(model: Model, requests: Sequence[Inputs], max_rows: int) -> CostModel:
     """Measure how long the model takes for one row and for batches, twice as large each time.
 
-    It ends when more rows take their time, or MEASURE_S have passed: what is not measured is extrapolated.
+    The fastest of several passes counts: other processes only make inferences slower.
 
     Args:
         requests: inputs to measure with; if their rows cannot be repeated, the first one is used as it is.
@@ -84,23 +82,19 @@ def measure(model: Model, requests: Sequence[Inputs], max_rows: int) -> CostMode
         return CostModel({1: ROW_S})
     first, began = requests[0], perf_counter()
     is_batch = bool(first) and model.batched_inputs >= first.keys() and _rows(first) > 0
-    rows = 1 if is_batch else max(1, _rows(first))
+    rows, seconds = 1 if is_batch else max(1, _rows(first)), 0.0
+    inputs: dict[int, Inputs] = {}
     measured: dict[int, float] = {}
     try:
-        while True:
-            inputs = _repeat(first, rows) if is_batch else first
-            measured[rows] = seconds = _fastest(model, inputs)
-            # Four times the rows in four times the time: larger batches do not pay.
-            is_linear = seconds >= PAYING_RATIO * 4 * measured.get(rows // 4, inf)
-            is_over = perf_counter() - began + 2 * seconds > MEASURE_S
-            is_slow = seconds > INLINE_S or rows >= MAX_INLINE_ROWS
-            if not is_batch or is_over or (is_slow and (is_linear or rows >= max_rows)):
+        while not measured or perf_counter() - began + 2 * seconds < MEASURE_S / 2:
+            inputs[rows] = _repeat(first, rows) if is_batch else first
+            measured[rows] = seconds = _duration(model, inputs[rows])
+            if not is_batch or (rows >= max_rows and (seconds > INLINE_S or rows >= MAX_INLINE_ROWS)):
                 break
             rows *= 2
-        # Another process may have slowed down the first inferences.
-        first_rows = min(measured)
-        inputs = _repeat(first, first_rows) if is_batch else first
-        measured[first_rows] = min(measured[first_rows], _fastest(model, inputs))
+        for rows in list(measured) * (PASSES - 1):
+            if perf_counter() - began + measured[rows] < MEASURE_S:
+                measured[rows] = min(measured[rows], _duration(model, inputs[rows]))
     except RequestError:
         pass  # a model that fails on repeated rows may still answer requests
     return CostModel(measured or {1: ROW_S})
@@ -111,14 +105,10 @@ def _repeat(inputs: Inputs, rows: int) -> Inputs:
     return {name: array[np.arange(rows) % len(array)] for name, array in inputs.items()}
 
 
-def _fastest(model: Model, inputs: Inputs) -> float:
-    """Return the duration of the fastest of a few inferences: other processes only make them slower."""
-    times: list[float] = []
-    while len(times) < REPEATS and sum(times) < REPEATS_S:
-        began = perf_counter()
-        model.infer(inputs)
-        times.append(perf_counter() - began)
-    return min(times)
+def _duration(model: Model, inputs: Inputs) -> float:
+    began = perf_counter()
+    model.infer(inputs)
+    return perf_counter() - began
 
 
 def _rows(inputs: Inputs) -> int:

@@ -35,10 +35,11 @@ def busy(model: Model) -> Iterator[list[list[float]]]:
         unblocked.set()
 
 
-def make(model: Model, *, row_seconds: float = 1e-4, threads: int = 1, **arguments: Any) -> Batcher:
+def make(model: Model, *, row_seconds: float = 2.0**-13, threads: int = 1, **arguments: Any) -> Batcher:
     """Return a batcher for a model that is expected to take the same time for each row."""
     arguments.setdefault("max_queue_rows", 10_000)
-    return Batcher(model, threads=threads, cost=CostModel({1: row_seconds, 128: 128 * row_seconds}), **arguments)
+    cost = CostModel({1: row_seconds, 128: 128 * row_seconds})
+    return Batcher(model, threads=threads, cost=cost, **arguments)
 
 
 def start(batcher: Batcher) -> Future[Result]:

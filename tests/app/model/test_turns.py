@@ -115,14 +115,14 @@ def test_over_share(model: Model) -> None:
     batcher = make(model, row_seconds=1.0, batch_rows=1)
     with busy(model):
         start(batcher)  # for one more second
-        futures = [batcher.submit(rows(1), 1, monotonic() + 10, "greedy") for _ in range(6)]
+        futures = [batcher.submit(rows(1), 1, monotonic() + 12, "greedy") for _ in range(6)]
         with pytest.raises(TooManyRequests, match="6 rows of this caller wait") as refused:
-            batcher.submit(rows(1), 1, monotonic() + 9, "greedy")
+            batcher.submit(rows(1), 1, monotonic() + 11, "greedy")
         assert refused.value.headers == {"retry-after": "1"}
         with pytest.raises(TooManyRequests) as refused:
-            batcher.submit(rows(1, 2, 3), 3, monotonic() + 8.5, "greedy")
+            batcher.submit(rows(1, 2, 3), 3, monotonic() + 10, "greedy")
         assert refused.value.headers == {"retry-after": "4"}
-        futures += [batcher.submit(rows(1), 1, monotonic() + 10, "polite")]
+        futures += [batcher.submit(rows(1), 1, monotonic() + 12, "polite")]
         with pytest.raises(QueueFull, match="7 rows wait"):
             batcher.submit(rows(1), 1, monotonic() + 4, "third")
         for future in futures:
