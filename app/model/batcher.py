@@ -22,7 +22,7 @@ from app.model.onnx_model import Model
 INLINE_S = 1e-3
 # The wait for a turn is assumed to be longer by this factor than it is expected to be: durations vary, and
 # callers that have no requests now may send some.
-WAIT_MARGIN = 1.5
+WAIT_MARGIN = 2.0
 TOO_LATE = "the model could not have answered the request before its deadline"
 
 

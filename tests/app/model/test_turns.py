@@ -115,14 +115,14 @@ def test_over_share(model: Model) -> None:
     batcher = make(model, row_seconds=1.0, batch_rows=1)
     with busy(model):
         start(batcher)  # for one more second
-        futures = [batcher.submit(rows(1), 1, monotonic() + 12, "greedy") for _ in range(6)]
+        futures = [batcher.submit(rows(1), 1, monotonic() + 14, "greedy") for _ in range(6)]
         with pytest.raises(TooManyRequests, match="6 rows of this caller wait") as refused:
-            batcher.submit(rows(1), 1, monotonic() + 11, "greedy")
+            batcher.submit(rows(1), 1, monotonic() + 14.5, "greedy")
         assert refused.value.headers == {"retry-after": "1"}
         with pytest.raises(TooManyRequests) as refused:
-            batcher.submit(rows(1, 2, 3), 3, monotonic() + 10, "greedy")
+            batcher.submit(rows(1, 2, 3), 3, monotonic() + 13.5, "greedy")
         assert refused.value.headers == {"retry-after": "4"}
-        futures += [batcher.submit(rows(1), 1, monotonic() + 12, "polite")]
+        futures += [batcher.submit(rows(1), 1, monotonic() + 14, "polite")]
         with pytest.raises(QueueFull, match="7 rows wait"):
             batcher.submit(rows(1), 1, monotonic() + 4, "third")
         for future in futures:
