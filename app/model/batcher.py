@@ -199,6 +199,7 @@ class Batcher:
                 rows = sum(each.rows for each in batch)
                 self._running[number] = monotonic() + self._cost.predict(rows)
             self._run_batch(batch)
+            del batch  # its arrays, while the thread waits for the next one
             with self._changed:
                 del self._running[number]
 
