@@ -13,7 +13,7 @@ ScoreboxError
     ├── UnsupportedCoding     415
     ├── TooManyRequests       429
     ├── HeaderTooLarge        431
-    ├── MalformedHttp         400, 431 or 503: the connection ends
+    ├── MalformedHttp         400, 431, 501 or 503: the connection ends
     ├── InferenceFailed       500
     ├── InternalError         500
     ├── NotReady              503

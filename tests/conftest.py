@@ -95,5 +95,7 @@ def serve(tmp_path: Path, make_client: MakeClient) -> MakeClient:
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add `--all`, which makes some tests run all of their cases."""
     parser.addoption(
-        "--all", action="store_true", help="run all of ONNX's backend test cases, not a selection"
+        "--all",
+        action="store_true",
+        help="run all of ONNX's backend test cases and all byte sequences, not a selection",
     )

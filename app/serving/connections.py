@@ -4,20 +4,26 @@ import asyncio
 from collections.abc import Callable
 from email.utils import formatdate
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
+from app.serving.asgi_cycle import CycleApp
 from app.serving.fast_http import ScoringProtocol
+from app.serving.http_connection import HttpConnection
 from app.serving.http_protocol import HttpProtocol
+from app.serving.resting_connection import RestingConnection
 
 if TYPE_CHECKING:  # the master imports this module, and must not import ONNX Runtime
     from app.serving.asgi import AsgiApp
 
 # Of all pipelined requests in a worker that wait, unparsed, for the responses before them.
-CLOSE_POLL_S = 0.005
 MAX_PENDING_BYTES = 16 * 1024 * 1024
+# Above this number a connection comes to rest as soon as it is idle.
+CROWD = 256
+CLOSE_POLL_S = 0.005
+Connection: TypeAlias = HttpConnection | RestingConnection
 
 
 class Connections:
@@ -27,28 +33,41 @@ class Connections:
         config, state: uvicorn's, as its protocols take them.
         date_header: the line of a response's head, updated every second.
         pending_bytes: of pipelined requests.
+        is_crowded: whether there are many connections.
     """
 
     def __init__(
-        self, app: "AsgiApp", loop: asyncio.AbstractEventLoop, on_change: Callable[[], None]
+        self,
+        app: "AsgiApp",
+        loop: asyncio.AbstractEventLoop,
+        scheme: Literal["http", "https"],
+        on_change: Callable[[], None],
     ) -> None:
         """
         Args:
+            scheme: `https` if the worker has TLS.
             on_change: called when a connection was opened or closed.
         """
         self.app = app
         self.loop = loop
+        self.scheme: Literal["http", "https"] = scheme
         self.settings = app.service.settings
         self.config = Config(
-            app, interface="asgi3", ws="none", proxy_headers=False, access_log=False, log_config=None
+            CycleApp(app),
+            interface="asgi3",
+            ws="none",
+            proxy_headers=False,
+            access_log=False,
+            log_config=None,
         )
         self.state = ServerState()
         self.date_header = b""
         self.pending_bytes = 0
         self.max_pending_bytes = MAX_PENDING_BYTES
+        self.is_crowded = False
         self._on_change = on_change
         self._protocol = ScoringProtocol if self.settings.fast_http == "on" else HttpProtocol
-        self._open: set[HttpProtocol] = set()
+        self._open: set[Connection] = set()
         self.refresh()
 
     def __len__(self) -> int:
@@ -59,16 +78,41 @@ class Connections:
         """Whether responses end their connections."""
         return self.app.service.draining.is_set()
 
-    def new(self, *, is_surplus: bool) -> HttpProtocol:
-        """Return the protocol of a connection that has been accepted."""
-        connection = self._protocol(self, is_surplus=is_surplus)
+    def new(self, address: str, *, is_surplus: bool) -> RestingConnection:
+        """Return the protocol of a connection that has been accepted; see `RestingConnection`."""
+        connection = RestingConnection(self, address, is_surplus=is_surplus)
         self._open.add(connection)
-        self._on_change()
+        self._on_count()
         return connection
 
-    def on_closed(self, connection: HttpProtocol) -> None:
+    def wake(self, resting: RestingConnection) -> HttpConnection:
+        """Replace a connection at rest by one that parses, and return it."""
+        connection = self._protocol(self, resting)
+        connection.connection_made(resting.transport)
+        self._replace(resting, connection)
+        return connection
+
+    def rest(self, connection: HttpConnection, since: float, head: bytes) -> None:
+        """Replace a connection that parses by one at rest; see `RestingConnection`."""
+        resting = RestingConnection(
+            self, connection.address, is_surplus=connection.is_surplus, since=since, head=head
+        )
+        resting.connection_made(connection.transport)
+        resting.is_silent = False
+        self._replace(connection, resting)
+
+    def _replace(self, old: Connection, new: Connection) -> None:
+        self._open.remove(old)
+        self._open.add(new)
+        new.transport.set_protocol(new)
+
+    def on_closed(self, connection: Connection) -> None:
         """Remove a closed connection."""
         self._open.discard(connection)
+        self._on_count()
+
+    def _on_count(self) -> None:
+        self.is_crowded = len(self._open) > CROWD
         self._on_change()
 
     def refresh(self) -> None:
@@ -80,11 +124,6 @@ class Connections:
         for connection in self._attached():
             connection.check_timeouts(now)
 
-    def close_idle(self) -> None:
-        """Close the connections on which no request has begun."""
-        for connection in self._attached():
-            connection.close_if_idle()
-
     async def close(self, timeout_s: float) -> None:
         """Close all connections, and wait until the responses are sent, at most for `timeout_s`."""
         for connection in self._attached():
@@ -94,7 +133,7 @@ class Connections:
                 return
             await asyncio.sleep(CLOSE_POLL_S)
 
-    def _attached(self) -> list[HttpProtocol]:
+    def _attached(self) -> list[Connection]:
         return [connection for connection in self._open if connection.transport]
 
     def are_answering(self) -> bool:
@@ -103,4 +142,4 @@ class Connections:
 
     def are_silent(self) -> bool:
         """Return whether there are clients that have connected and not sent anything."""
-        return any(not connection.has_received for connection in self._attached())
+        return any(connection.is_silent for connection in self._attached())

@@ -12,7 +12,9 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from app.errors import LATE_BODY, MALFORMED_BODY, DeadlineExceeded, InvalidRequest, RequestError
+from app.serving.http_head import Headers
 from app.serving.http_protocol import HttpProtocol
+from app.serving.resting_connection import RestingConnection
 
 if TYPE_CHECKING:  # the master imports this module, and must not import ONNX Runtime
     from app.scoring.scorer import Response
@@ -23,10 +25,10 @@ if TYPE_CHECKING:  # the master imports this module, and must not import ONNX Ru
 class ScoringProtocol(HttpProtocol):
     """A connection that answers scoring requests without a task if the model answers at once."""
 
-    def __init__(self, connections: "Connections", *, is_surplus: bool = False) -> None:
-        super().__init__(connections, is_surplus=is_surplus)
+    def __init__(self, shared: "Connections", resting: RestingConnection) -> None:
+        super().__init__(shared, resting)
         # Of the last scoring request. Most clients send the same headers again.
-        self._last_headers: list[tuple[bytes, bytes]] = []
+        self._last_headers: Headers = []
         self._last_names: dict[str, str] = {}
         self._last_length = 0
         # The request whose body is being received, and its answer, which waits for the body.
@@ -35,21 +37,20 @@ class ScoringProtocol(HttpProtocol):
         self._body_timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[Response] | None = None
 
-    def start(self, headers: list[tuple[bytes, bytes]]) -> None:
+    def start(self, headers: Headers) -> None:
         app = self.shared.app
         route = app.routes_by_url.get(self.url)
         if route is None or self.is_surplus or self.parser.get_method() != b"POST":
             super().start(headers)
             return
         if headers == self._last_headers:
-            self._missing_bytes = self._last_length
+            self.missing_bytes = self._last_length
         else:
             lowered = self.check_head(headers)
             self._last_names = {name.decode("latin-1"): value.decode("latin-1") for name, value in lowered}
-            self._last_headers, self._last_length = headers, self._missing_bytes
+            self._last_headers, self._last_length = headers, self.missing_bytes
         names = self._last_names
-        address = self.client[0] if self.client else ""
-        self._request, answer = app.start(route, names, address)
+        self._request, answer = app.start(route, names, self.address)
         self._advance(answer)
         if self._answer and "expect" in names and names["expect"].lower() == "100-continue":
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -92,7 +93,7 @@ class ScoringProtocol(HttpProtocol):
         if self._request is None:
             super().on_message_complete()
             return
-        self._is_in_body = False
+        self.is_in_body = False
         self._request.is_complete = True
         if self._answer:
             self._advance(self._answer)
@@ -115,8 +116,8 @@ class ScoringProtocol(HttpProtocol):
 
     def _refuse(self, status: int, text: str) -> None:
         if self._answer:  # its response has the request's ids
-            self._keep_alive = self._is_in_body = False
-            self._is_lingering = True
+            self._keep_alive = self.is_in_body = False
+            self.is_lingering = True
             self._advance(self._answer, InvalidRequest(MALFORMED_BODY))
         else:
             super()._refuse(status, text)

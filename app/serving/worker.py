@@ -9,6 +9,7 @@ import os
 import resource
 import signal
 import socket
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -18,10 +19,12 @@ from gunicorn.workers import base
 
 from app.serving.accept_balancing import UNAVAILABLE, assign_slot, may_accept, publish
 from app.serving.connections import Connections
-from app.serving.http_protocol import HttpProtocol
+from app.serving.resting_connection import RestingConnection
 
 # How long to wait for a worker with fewer connections to accept the next one.
 YIELD_S = 0.001
+# Connections accepted before what else is due: each takes some memory and time until it is attached.
+ACCEPTS_AT_ONCE = 16
 # How long to wait before accepting again if the system is out of descriptors or memory.
 RETRY_S = 1.0
 # How often the date, the timeouts of connections, and gunicorn's own check of the worker are refreshed.
@@ -70,7 +73,7 @@ class Worker(base.Worker):  # type: ignore[misc]
         """Load the ASGI application."""
         super().load_wsgi()
         self.asgi = self.wsgi
-        self.connections = Connections(self.asgi, self.loop, self._publish)
+        self.connections = Connections(self.asgi, self.loop, "https" if self._tls else "http", self._publish)
         limit = self.asgi.service.settings.max_connections
         descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         self._max_connections = min(limit or descriptors, descriptors - RESERVED_DESCRIPTORS)
@@ -143,9 +146,13 @@ class Worker(base.Worker):  # type: ignore[misc]
 
     def _accept(self, listener: socket.socket) -> None:
         """Accept connections until another worker has fewer; then give it a moment to accept the next one."""
-        while may_accept(self.slot):
+        for _ in range(ACCEPTS_AT_ONCE):
+            if not may_accept(self.slot):
+                break
             if not self._accept_one(listener):
                 return
+        else:
+            return  # the loop calls this again, after what else is due
         # The listener stays registered, since counts change: if all workers paused, none would accept.
         if listener not in self._yielding:
             self._yielding.add(listener)
@@ -160,7 +167,7 @@ class Worker(base.Worker):  # type: ignore[misc]
     def _accept_one(self, listener: socket.socket) -> bool:
         """Accept a connection; return False if there is none, or if the system is out of resources."""
         try:
-            accepted, _ = listener.accept()
+            accepted, address = listener.accept()
         except (BlockingIOError, ConnectionAbortedError):
             return False  # another worker was faster, or the client has disconnected
         except OSError as exc:
@@ -173,13 +180,16 @@ class Worker(base.Worker):  # type: ignore[misc]
             self.loop.call_later(RETRY_S, self._listen, listener)
             return False
         accepted.setblocking(False)
-        connection = self.connections.new(is_surplus=len(self.connections) >= self._max_connections)
+        # Interned, since most clients are a few proxies.
+        host = sys.intern(address[0]) if address else ""
+        is_surplus = len(self.connections) >= self._max_connections
+        connection = self.connections.new(host, is_surplus=is_surplus)
         task = self.loop.create_task(self._attach(connection, accepted))
         self._attaching.add(task)
         task.add_done_callback(self._attaching.discard)
         return True
 
-    async def _attach(self, connection: HttpProtocol, accepted: socket.socket) -> None:
+    async def _attach(self, connection: RestingConnection, accepted: socket.socket) -> None:
         try:
             await self.loop.connect_accepted_socket(lambda: connection, accepted, ssl=self._tls)
         except OSError:  # the TLS handshake failed, so there is no client to answer
