@@ -124,14 +124,15 @@ class Batcher:
         key = batch_key(self.model.batched_inputs, inputs, rows) if self._batch_rows else None
         typical_rows = self._batch_rows if key is not None else max(1, rows)
         row_seconds = self._cost.base(typical_rows) / typical_rows
-        job = Job(inputs, rows, key, caller, deadline, monotonic(), row_seconds)
+        future: Future[Result] = Future()
+        job = Job(inputs, rows, key, caller, deadline, monotonic(), row_seconds, future)
         with self._changed:
             self._admit(job)
             self._queue.push(job)
             self.in_flight += 1
             self._changed.notify()
-        job.future.add_done_callback(partial(self._forget, job))
-        return job.future
+        future.add_done_callback(partial(self._forget, job))
+        return future
 
     def _admit(self, job: Job) -> None:
         """Refuse a request that would not be answered before its deadline, or that there is no room for.
@@ -190,6 +191,8 @@ class Batcher:
         with self._changed:
             self.in_flight -= 1
             self._queue.discard(job)
+            # The future refers to the job. Only the garbage collector would free the tensors of a cycle.
+            job.future = None
 
     def _run_jobs(self, number: int) -> None:
         while True:
@@ -242,7 +245,7 @@ class Batcher:
                 self._finish(batch[0].job, exc)
             else:  # one request's data may have failed the whole batch
                 for each in batch:
-                    if not each.job.future.done():
+                    if each.job.future:
                         self._run_batch([each])
         else:
             for each, result in zip(batch, results, strict=True):
@@ -282,13 +285,14 @@ class Batcher:
 
     def _finish(self, job: Job, outcome: Result | RequestError) -> None:
         with self._changed:
-            if job.is_finished:
-                return  # another slice has failed
+            future = job.future
+            if job.is_finished or not future:
+                return  # another slice has failed, its deadline has passed, or the client has disconnected
             job.is_finished = True
             self._queue.discard(job)
-        if not job.future.set_running_or_notify_cancel():
-            return  # its deadline has passed, or the client has disconnected
+        if not future.set_running_or_notify_cancel():
+            return
         if isinstance(outcome, RequestError):
-            job.future.set_exception(outcome)
+            future.set_exception(outcome)
         else:
-            job.future.set_result(outcome)
+            future.set_result(outcome)

@@ -43,6 +43,7 @@ class Job:
         deadline: in seconds of the monotonic clock.
         submitted: when it was submitted, on the same clock.
         row_seconds: expected time that the model takes for a row.
+        future: of its result; None when it is done or cancelled.
         taken: rows that run or have run.
         done_rows: rows of the slices that have run.
         parts: first row and result of each of these slices.
@@ -56,11 +57,11 @@ class Job:
     deadline: float
     submitted: float
     row_seconds: float
+    future: "Future[Result] | None"
     taken: int = 0
     done_rows: int = 0
     parts: list[tuple[int, Result]] = field(default_factory=list)
     is_finished: bool = False
-    future: "Future[Result]" = field(default_factory=Future)
 
     @property
     def rows_left(self) -> int:

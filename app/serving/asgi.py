@@ -48,16 +48,26 @@ class _EventLoopRequest:
 
     async def wait(self, future: Future[T], deadline: float) -> T:
         """Wait for a future; see `app.scoring.scorer.Request`."""
-        waiter = asyncio.wrap_future(future)
-        timer = asyncio.get_running_loop().call_later(deadline - monotonic(), waiter.cancel, MISSED_DEADLINE)
+        # `asyncio.wrap_future` makes a cycle: only the garbage collector would free the result.
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[None] = loop.create_future()
+        future.add_done_callback(lambda _: loop.call_soon_threadsafe(_wake, waiter))
+        timer = loop.call_later(deadline - monotonic(), waiter.cancel, MISSED_DEADLINE)
         try:
-            return await waiter
+            await waiter
         except asyncio.CancelledError as exc:
+            future.cancel()
             if exc.args == (MISSED_DEADLINE,):
                 raise DeadlineExceeded(MISSED_DEADLINE) from exc
             raise
         finally:
             timer.cancel()
+        return future.result()
+
+
+def _wake(waiter: "asyncio.Future[None]") -> None:
+    if not waiter.done():
+        waiter.set_result(None)
 
 
 @dataclass(slots=True)
