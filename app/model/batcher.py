@@ -20,6 +20,8 @@ from app.model.onnx_model import Model
 # Requests that take longer run on an inference thread. For shorter ones, switching threads twice would add
 # too much to the latency.
 INLINE_S = 1e-3
+# Above this multiple of the durations at the warm-up, every inference in the caller's thread is observed.
+MAX_INLINE_SCALE = 4.0
 # The wait for a turn is assumed to be longer by this factor than it is expected to be: durations vary, and
 # callers that have no requests now may send some.
 WAIT_MARGIN = 2.0
@@ -102,7 +104,8 @@ class Batcher:
         began = monotonic()
         outputs = self.model.infer(inputs)
         duration = monotonic() - began
-        if duration > INLINE_S:
+        # The others would only confirm the average.
+        if duration > INLINE_S or self._cost.scale > MAX_INLINE_SCALE:
             with self._changed:
                 self._observe(rows, duration)
         return Result(outputs, 0.0, duration, rows)

@@ -8,6 +8,9 @@ from time import monotonic
 PAYING_RATIO = 0.9
 # Weight of the latest inference in the average.
 LATEST = 0.2
+# A single inference, which another process may have interrupted, counts for at most this multiple of the
+# average.
+MAX_RISE = 2.0
 # An older average says little about the next inference.
 MAX_AGE_S = 10.0
 
@@ -41,7 +44,8 @@ class CostModel:
 
     def observe(self, rows: int, seconds: float) -> None:
         """Correct the average by an inference."""
-        self.scale += LATEST * (seconds / self.base(rows) - self.scale)
+        ratio = min(seconds / self.base(rows), MAX_RISE * self.scale)
+        self.scale += LATEST * (ratio - self.scale)
         self._observed = monotonic()
 
     def is_outdated(self) -> bool:

@@ -214,26 +214,30 @@ class AsgiApp:
         return path in PROBES or path == METRICS
 
     @staticmethod
-    @types.coroutine
-    def resume(coroutine: Coroutine[Any, Any, T], awaited: Any) -> Generator[Any, Any, T]:
-        """Continue a coroutine in a task that was started outside of one.
+    async def resume(answer: Coroutine[Any, Any, Response], awaited: Any) -> Response:
+        """Continue an answer in a task that was started outside of one.
 
         Python 3.12 has `asyncio.Task(…, eager_start=True)` for it.
 
         Args:
-            awaited: the future that the coroutine waits for.
+            awaited: the future that the answer waits for.
         """
-        try:
-            while True:
-                try:
-                    yield awaited
-                except BaseException as exc:  # noqa: BLE001 (the future's exception, or the task's cancellation)
-                    awaited = coroutine.throw(exc)
-                else:
-                    awaited = coroutine.send(None)
-        except StopIteration as end:
-            result: T = end.value
-        return result
+        return await _continue(answer, awaited)
+
+
+@types.coroutine
+def _continue(coroutine: Coroutine[Any, Any, T], awaited: Any) -> Generator[Any, Any, T]:
+    try:
+        while True:
+            try:
+                yield awaited
+            except BaseException as exc:  # noqa: BLE001 (the future's exception, or the task's cancellation)
+                awaited = coroutine.throw(exc)
+            else:
+                awaited = coroutine.send(None)
+    except StopIteration as end:
+        result: T = end.value
+    return result
 
 
 async def _send(response: Response, send: Send) -> None:

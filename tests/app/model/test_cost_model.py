@@ -35,6 +35,13 @@ def test_paying_rows(measured: dict[int, float], expected: int) -> None:
     assert CostModel(measured).paying_rows(100) == expected
 
 
+def test_interrupted_inference() -> None:
+    """A single inference that took very long changes the average little."""
+    cost = CostModel({1: 1e-5})
+    cost.observe(1, 1.0)
+    assert cost.predict(1) < 2e-5
+
+
 def test_observe() -> None:
     """Recent inferences correct what was measured, for batches of any size."""
     cost = CostModel({1: 1.0, 2: 1.5})
