@@ -8,6 +8,7 @@ import types
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, MutableMapping
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from threading import Event
 from time import monotonic
 from typing import Any, TypeAlias, TypeVar
 
@@ -122,12 +123,17 @@ def _received() -> Generator[None, None, None]:
 
 @dataclass(slots=True)
 class StreamedRequest(_EventLoopRequest):
-    """A `Request` whose body is received from an ASGI server."""
+    """A `Request` whose body is received from an ASGI server.
+
+    Attributes:
+        is_disconnected: whether the client disconnected while its request waited.
+    """
 
     route: Route
     headers: Mapping[str, str]
     address: str
     receive: Receive
+    is_disconnected: bool = False
 
     async def body(self, max_bytes: int, deadline: float, reserve: Callable[[int], None] | None) -> Body:
         """Read the body, or its first bytes; see `app.scoring.scorer.Request`."""
@@ -146,6 +152,22 @@ class StreamedRequest(_EventLoopRequest):
         except TimeoutError as exc:
             raise DeadlineExceeded(LATE_BODY) from exc
         return parts
+
+    async def wait(self, future: Future[T], deadline: float) -> T:
+        """Wait for a future; see `app.scoring.scorer.Request`. The request is cancelled with its client."""
+        task = asyncio.current_task()
+        watcher = asyncio.create_task(self._watch(task)) if task else None
+        try:
+            return await _EventLoopRequest.wait(self, future, deadline)
+        finally:
+            if watcher:
+                watcher.cancel()
+
+    async def _watch(self, task: "asyncio.Task[Any]") -> None:
+        while (await self.receive())["type"] != "http.disconnect":
+            pass
+        self.is_disconnected = True
+        task.cancel()
 
 
 class AsgiApp:
@@ -177,14 +199,18 @@ class AsgiApp:
         if scope["type"] != "http":
             await self._flask(scope, receive, send)  # type: ignore[arg-type]
             return
-        if self.service.draining.is_set():
-            send = _closing(send)
+        send = _closing(send, self.service.draining)
         path = scope["path"].removeprefix(scope.get("root_path", ""))
         route = self.service.routes.get(path)
         if route and scope["method"] == "POST":
             headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
             address = (scope.get("client") or ("",))[0]
-            await _send(await self._scorer.answer(StreamedRequest(route, headers, address, receive)), send)
+            request = StreamedRequest(route, headers, address, receive)
+            try:
+                await _send(await self._scorer.answer(request), send)
+            except asyncio.CancelledError:
+                if not request.is_disconnected:
+                    raise
         else:
             flask = self._own_threads.get(path, self._flask)
             await flask(scope, _receive_nothing, send)  # type: ignore[arg-type]
@@ -252,11 +278,11 @@ async def _receive_nothing() -> Message:
     return {"type": "http.request", "body": b"", "more_body": False}
 
 
-def _closing(send: Send) -> Send:
-    """Return a `send` that announces the end of the connection with the response."""
+def _closing(send: Send, draining: Event) -> Send:
+    """Return a `send` that announces the end of the connection if the service drains when a response starts."""
 
     async def send_closing(message: Message) -> None:
-        if message["type"] == "http.response.start":
+        if message["type"] == "http.response.start" and draining.is_set():
             message["headers"] = [*message["headers"], (b"connection", b"close")]
         await send(message)
 

@@ -10,6 +10,8 @@ import pytest
 from tests import models
 from tests.app.conftest import StartServer
 
+pytestmark = pytest.mark.usefixtures("fast_http")
+
 
 def test_overload(tmp_path: Path, start_server: StartServer) -> None:
     """Requests beyond what one caller may queue get 429, and probes are answered."""

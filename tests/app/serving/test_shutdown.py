@@ -48,6 +48,7 @@ class Poster(threading.Thread):
         connection.close()
 
 
+@pytest.mark.usefixtures("fast_http")
 def test_nothing_lost_at_sigterm(package: Path, start_server: StartServer) -> None:
     """After SIGTERM every request on an accepted connection is answered, and its close is announced."""
     server = start_server(package, WEB_CONCURRENCY="2").wait_until_ready()
@@ -66,6 +67,7 @@ def test_nothing_lost_at_sigterm(package: Path, start_server: StartServer) -> No
     assert list(server.log.parent.glob("scorebox-*")) == []
 
 
+@pytest.mark.usefixtures("fast_http")
 def test_nothing_lost_over_reloads(package: Path, start_server: StartServer) -> None:
     """Clients that send requests without pause lose none while the workers are replaced three times."""
     server = start_server(package, WEB_CONCURRENCY="2").wait_until_ready()
@@ -93,6 +95,7 @@ def test_nothing_lost_over_reloads(package: Path, start_server: StartServer) -> 
     assert total["correct"] > 1000
 
 
+@pytest.mark.usefixtures("fast_http")
 def test_late_request_at_sigterm(package: Path, start_server: StartServer) -> None:
     """A client that sends its first request after the worker stopped accepting connections is answered."""
     server = start_server(package, WEB_CONCURRENCY="1", DRAIN_DELAY_S="1").wait_until_ready()
@@ -106,6 +109,7 @@ def test_late_request_at_sigterm(package: Path, start_server: StartServer) -> No
     assert server.process.wait(timeout=20) == 0
 
 
+@pytest.mark.usefixtures("fast_http")
 def test_queued_requests_at_sigterm(tmp_path: Path, start_server: StartServer) -> None:
     """Running and queued requests are answered after SIGTERM, while readiness fails."""
     path = tmp_path / "slow.onnx"
