@@ -97,5 +97,5 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--all",
         action="store_true",
-        help="run all of ONNX's backend test cases and all byte sequences, not a selection",
+        help="run all of ONNX's backend test cases, byte sequences and restarts, not a selection",
     )

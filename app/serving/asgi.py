@@ -279,7 +279,7 @@ async def _receive_nothing() -> Message:
 
 
 def _closing(send: Send, draining: Event) -> Send:
-    """Return a `send` that announces the end of the connection if the service drains when a response starts."""
+    """Return a `send` that announces the end of the connection while the service drains."""
 
     async def send_closing(message: Message) -> None:
         if message["type"] == "http.response.start" and draining.is_set():

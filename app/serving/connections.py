@@ -23,6 +23,8 @@ MAX_PENDING_BYTES = 16 * 1024 * 1024
 # Above this number a connection comes to rest as soon as it is idle.
 CROWD = 512
 CLOSE_POLL_S = 0.005
+# How long no connection has to be used before a draining worker closes those that are idle.
+QUIET_S = 1.0
 Connection: TypeAlias = HttpConnection | RestingConnection
 
 
@@ -33,6 +35,7 @@ class Connections:
         config, state: uvicorn's, as its protocols take them.
         date_header: the line of a response's head, updated every second.
         pending_bytes: of pipelined requests.
+        last_response: when a response was complete, in seconds of the monotonic clock.
         is_crowded: whether there are many connections.
     """
 
@@ -63,6 +66,7 @@ class Connections:
         self.state = ServerState()
         self.date_header = b""
         self.pending_bytes = 0
+        self.last_response = 0.0
         self.max_pending_bytes = MAX_PENDING_BYTES
         self.is_crowded = False
         self._on_change = on_change
@@ -136,9 +140,16 @@ class Connections:
     def _attached(self) -> list[Connection]:
         return [connection for connection in self._open if connection.transport]
 
-    def are_answering(self) -> bool:
-        """Return whether a response is due or not yet sent."""
-        return any(connection.is_answering for connection in self._attached())
+    def are_in_use(self) -> bool:
+        """Return whether a response is due or not yet sent, or an idle connection may be used at any moment.
+
+        A proxy sends requests on connections that it keeps open. While the worker drains, each ends with its
+        response. If the worker closed the others at once, it would lose those that are being sent.
+        """
+        attached = self._attached()
+        return any(connection.is_answering for connection in attached) or (
+            bool(attached) and monotonic() - self.last_response < QUIET_S
+        )
 
     def are_silent(self) -> bool:
         """Return whether there are clients that have connected and not sent anything."""

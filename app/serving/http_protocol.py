@@ -159,7 +159,7 @@ class HttpProtocol(HttpConnection):
         """Continue with the next request; called when a response has been passed to the transport."""
         self.server_state.total_requests += 1
         self.is_responding = False
-        self.last_active = monotonic()
+        self.last_active = self.shared.last_response = monotonic()
         if self.transport.is_closing():
             return
         if self._refusal:

@@ -101,9 +101,7 @@ def _stop(worker: Any) -> None:
 
 
 def _finish(worker: Any, deadline: float) -> None:
-    if worker.connections.are_answering() or (
-        worker.connections.are_silent() and worker.loop.time() < deadline
-    ):
+    if worker.connections.are_in_use() or (worker.connections.are_silent() and worker.loop.time() < deadline):
         worker.loop.call_later(POLL_S, _finish, worker, deadline)
     else:
         worker.stop()

@@ -115,26 +115,21 @@ class Worker(base.Worker):  # type: ignore[misc]
         self._is_available = False
         self._publish()
 
-    def accept_pending(self) -> None:
-        """Accept the connections that are waiting: there may be no other worker to do it."""
-        for listener in self.sockets:
-            for _ in range(self.cfg.backlog):
-                if not self._accept_one(listener.sock):
-                    break
-
     def stop_accepting(self) -> None:
         """Close the listeners; the existing connections stay open.
 
         When the last process closes a listener, the connections that wait in it are reset, so they are
-        accepted first. One that comes later is refused.
+        accepted right before. One that comes later is refused.
         """
         if not self._is_accepting:
             return
-        self.accept_pending()
         self._is_accepting = False
         self.pause_accepting()
         for listener in self.sockets:
             self.loop.remove_reader(listener.sock)
+            for _ in range(self.cfg.backlog):
+                if not self._accept_one(listener.sock):
+                    break
             listener.close()
 
     def _publish(self) -> None:

@@ -40,7 +40,7 @@ def nginx(directory: Path, upstreams: Sequence[int]) -> Iterator[int]:
         pytest.skip(missing)
     directory.mkdir()
     port = free_port()
-    servers = " ".join(f"server 127.0.0.1:{upstream};" for upstream in upstreams)
+    servers = " ".join(f"server 127.0.0.1:{upstream} max_fails=0;" for upstream in upstreams)
     config = directory / "nginx.conf"
     config.write_text(CONFIG.format(directory=directory, servers=servers, port=port))
     process = subprocess.Popen([program, "-e", directory / "nginx.log", "-c", config])
