@@ -7,6 +7,8 @@ https://www.rfc-editor.org/rfc/rfc9112, section 9
 """
 
 from asyncio import Transport
+from socket import SO_LINGER, SOL_SOCKET
+from struct import pack
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -173,7 +175,13 @@ class HttpConnection(HttpToolsProtocol):
         if data:
             self.flow.pause_reading()
             if self.shared.pending_bytes > self.shared.max_pending_bytes:
-                self.transport.abort()
+                self._reset()
+
+    def _reset(self) -> None:
+        """Reset the connection: else the system stores what is not sent until the client reads it."""
+        socket = self.transport.get_extra_info("socket")
+        socket.setsockopt(SOL_SOCKET, SO_LINGER, pack("ii", 1, 0))
+        self.transport.abort()
 
     def _rest(self) -> None:
         """Replace this connection by one at rest if it does nothing."""
@@ -198,7 +206,7 @@ class HttpConnection(HttpToolsProtocol):
                 self.last_active = now
             self._unsent_bytes = unsent
             if now - self.last_active > settings.write_timeout_s:
-                self.transport.abort()
+                self._reset()
             return
         self._unsent_bytes = 0
         if self.is_responding:
