@@ -22,6 +22,7 @@ from app.errors import (
     DeadlineExceeded,
     InvalidRequest,
     MalformedHttp,
+    NotReady,
 )
 from app.observability.request_record import RequestRecord
 from app.protocols.codec import Body
@@ -231,7 +232,9 @@ class AsgiApp:
         record = RequestRecord(ids[REQUEST_ID], monotonic(), "unknown", status=status)
         record.error = MalformedHttp(message)
         self.service.request_log([record])
-        response: Response = self._scorer.error_response(status, message, ids, {})
+        response: Response = self._scorer.error_response(
+            status, message, ids, NotReady.headers if status == NotReady.status else {}
+        )
         return response
 
     @staticmethod

@@ -23,6 +23,8 @@ MAX_PENDING_BYTES = 16 * 1024 * 1024
 # Above this number a connection comes to rest as soon as it is idle.
 CROWD = 512
 CLOSE_POLL_S = 0.005
+# How long a connection above the limit is kept when the worker is out of descriptors.
+SURPLUS_GRACE_S = 0.02
 # How long no connection has to be used before a draining worker closes those that are idle.
 QUIET_S = 1.0
 Connection: TypeAlias = HttpConnection | RestingConnection
@@ -96,10 +98,14 @@ class Connections:
         self._replace(resting, connection)
         return connection
 
-    def rest(self, connection: HttpConnection, since: float, head: bytes) -> None:
+    def rest(self, connection: HttpConnection, head: bytes) -> None:
         """Replace a connection that parses by one at rest; see `RestingConnection`."""
         resting = RestingConnection(
-            self, connection.address, is_surplus=connection.is_surplus, since=since, head=head
+            self,
+            connection.address,
+            is_surplus=connection.is_surplus,
+            last_active=connection.last_active,
+            head=head,
         )
         resting.connection_made(connection.transport)
         resting.is_silent = False
@@ -127,6 +133,18 @@ class Connections:
         now = monotonic()
         for connection in self._attached():
             connection.check_timeouts(now)
+
+    def close_surplus(self) -> bool:
+        """Close connections above the limit that had time to send a probe; return whether there are any.
+
+        Called when no descriptor is left for the next connection.
+        """
+        surplus = [connection for connection in self._attached() if connection.is_surplus]
+        due = monotonic() - SURPLUS_GRACE_S
+        for connection in surplus:
+            if connection.last_active < due and not connection.is_answering:
+                connection.transport.close()
+        return bool(surplus)
 
     async def close(self, timeout_s: float) -> None:
         """Close all connections, and wait until the responses are sent, at most for `timeout_s`."""

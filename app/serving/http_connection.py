@@ -59,7 +59,7 @@ class HttpConnection(HttpToolsProtocol):
         self.missing_bytes = 0
         self.head_tail = b""
         self.first_head: bytes | None = b""
-        self.head_began = resting.since if resting.head else 0.0
+        self.head_began = resting.last_active if resting.head else 0.0
         self.last_active = monotonic()
         # Received and not yet parsed, from the offset on.
         self._pending = b""
@@ -190,7 +190,7 @@ class HttpConnection(HttpToolsProtocol):
             return
         head = self.first_head if self.is_in_head else b""
         if head is not None and len(head) <= MAX_RESTING_BYTES:
-            self.shared.rest(self, self.last_active, head)
+            self.shared.rest(self, head)
             # Both refer to this connection.
             self.parser = self.cycle = None  # type: ignore[assignment]
 

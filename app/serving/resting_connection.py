@@ -21,19 +21,25 @@ class RestingConnection(asyncio.Protocol):
         shared: the connections of the worker.
         address: of the client.
         is_surplus: whether the limit of connections was reached; then only probes are answered.
-        since: when the connection came to rest or its head began, in seconds of the monotonic clock.
+        last_active: when the connection came to rest or its head began, in seconds of the monotonic clock.
         head: the beginning of a head.
         is_silent: whether the client has not sent anything since it connected.
     """
 
-    __slots__ = ("address", "head", "is_silent", "is_surplus", "shared", "since", "transport")
+    __slots__ = ("address", "head", "is_silent", "is_surplus", "last_active", "shared", "transport")
     is_answering = False
 
     def __init__(
-        self, shared: "Connections", address: str, *, is_surplus: bool, since: float = 0.0, head: bytes = b""
+        self,
+        shared: "Connections",
+        address: str,
+        *,
+        is_surplus: bool,
+        last_active: float = 0.0,
+        head: bytes = b"",
     ) -> None:
         self.shared, self.address, self.is_surplus, self.head = shared, address, is_surplus, head
-        self.since = since or monotonic()
+        self.last_active = last_active or monotonic()
         self.is_silent = True
         self.transport: asyncio.Transport = None  # type: ignore[assignment]
 
@@ -57,5 +63,5 @@ class RestingConnection(asyncio.Protocol):
             limit_s = min(limit_s, settings.request_timeout_ms / 1000)
         if self.is_surplus:
             limit_s = min(limit_s, SURPLUS_S)
-        if now - self.since > limit_s:
+        if now - self.last_active > limit_s:
             self.transport.close()

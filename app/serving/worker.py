@@ -18,7 +18,7 @@ from gunicorn.sock import ssl_context
 from gunicorn.workers import base
 
 from app.serving.accept_balancing import UNAVAILABLE, assign_slot, may_accept, publish
-from app.serving.connections import Connections
+from app.serving.connections import SURPLUS_GRACE_S, Connections
 from app.serving.resting_connection import RestingConnection
 
 # How long to wait for a worker with fewer connections to accept the next one.
@@ -168,10 +168,13 @@ class Worker(base.Worker):  # type: ignore[misc]
         except OSError as exc:
             if exc.errno not in OUT_OF_RESOURCES:
                 raise
+            self.loop.remove_reader(listener)
+            if self.connections.close_surplus():
+                self.loop.call_later(SURPLUS_GRACE_S, self._listen, listener)
+                return False
             from app.observability.logging import logger  # the master imports this module, too
 
             logger.error("cannot accept connections, trying again in %g s: %s", RETRY_S, exc)
-            self.loop.remove_reader(listener)
             self.loop.call_later(RETRY_S, self._listen, listener)
             return False
         accepted.setblocking(False)
