@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # the master imports this module, and must not import ONNX Ru
 # Of all pipelined requests in a worker that wait, unparsed, for the responses before them.
 MAX_PENDING_BYTES = 16 * 1024 * 1024
 # Above this number a connection comes to rest as soon as it is idle.
-CROWD = 512
+CROWD = 320
 CLOSE_POLL_S = 0.005
 # How long a connection above the limit is kept when the worker is out of descriptors.
 SURPLUS_GRACE_S = 0.02

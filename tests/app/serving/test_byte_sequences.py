@@ -21,6 +21,7 @@ from tests.app.serving.nginx import nginx
 CHOSEN = 1500
 SETTINGS = {
     "WEB_CONCURRENCY": "1",
+    "REQUIRE_CONTENT_TYPE": "off",
     "MAX_BODY_BYTES": str(MAX_BODY_BYTES),
     "REQUEST_TIMEOUT_MS": "1000",
     "KEEPALIVE_S": "2",
