@@ -81,7 +81,7 @@ terminated = Event()
 def on_starting(_server: Any) -> None:
     """Remove what an earlier start left in directories that were given: counters begin at 0."""
     for file in run_directory.iterdir():
-        if file.name in ("serving", "refused") or file.name.startswith("caller_"):
+        if file.name in ("serving", "refused", "stopping") or file.name.startswith("caller_"):
             file.unlink()
     metrics_directory.mkdir(parents=True, exist_ok=True)
     for kind in ("counter", "gauge_*", "histogram", "summary"):
@@ -94,6 +94,8 @@ def when_ready(server: Any) -> None:
 
     def terminate(number: int, _frame: Any) -> None:
         terminated.set()
+        with suppress(OSError):  # the file system may be full
+            (run_directory / "stopping").touch()
         with suppress(Empty):
             while True:
                 server.SIG_QUEUE.get_nowait()

@@ -25,6 +25,8 @@ RUN_DIRECTORY = "SCOREBOX_RUN_DIRECTORY"
 POLL_S = 0.02
 # Maximum age of gauge values in /metrics, in seconds.
 GAUGE_MAX_AGE_S = 1.0
+# How long to accept connections whose handshake had begun when new ones were dropped.
+HANDSHAKE_S = 0.05
 # Grace period for connections accepted just before the listener closed.
 ACCEPTED_GRACE_S = 0.2
 # How long to wait for the first request of a connection that has not sent anything.
@@ -91,11 +93,20 @@ def drain(worker: Any) -> None:
     app.service.draining.set()
     worker.pause_accepting()
     logger.info("draining")
-    worker.loop.call_later(app.service.settings.drain_delay_s, _stop, worker)
+    worker.loop.call_later(app.service.settings.drain_delay_s, _refuse_connections, worker)
+
+
+def _refuse_connections(worker: Any) -> None:
+    """Refuse new connections, if the service ends: after a reload the new workers share the listeners."""
+    if RUN_DIRECTORY in os.environ and _path("stopping").exists():
+        worker.drop_handshakes()
+        worker.loop.call_later(HANDSHAKE_S, _stop, worker)
+    else:
+        _stop(worker)
 
 
 def _stop(worker: Any) -> None:
-    """Refuse new connections, and let the requests in flight finish."""
+    """Close the listeners, and let the requests in flight finish."""
     worker.stop_accepting()
     worker.loop.call_later(ACCEPTED_GRACE_S, _finish, worker, worker.loop.time() + SILENCE_S)
 

@@ -19,6 +19,7 @@ from gunicorn.workers import base
 
 from app.serving.accept_balancing import UNAVAILABLE, assign_slot, may_accept, publish
 from app.serving.connections import SURPLUS_GRACE_S, Connections
+from app.serving.listener_filter import drop_handshakes
 from app.serving.resting_connection import RestingConnection
 
 # How long to wait for a worker with fewer connections to accept the next one.
@@ -114,6 +115,11 @@ class Worker(base.Worker):  # type: ignore[misc]
         """Leave new connections to other workers, if there are any."""
         self._is_available = False
         self._publish()
+
+    def drop_handshakes(self) -> None:
+        """Keep new connections out of the listeners; see `app.serving.listener_filter`."""
+        for listener in self.sockets:
+            drop_handshakes(listener.sock)
 
     def stop_accepting(self) -> None:
         """Close the listeners; the existing connections stay open.

@@ -183,3 +183,26 @@ def test_quick_stop_during_inference(
     log = server.log.read_text()
     assert "terminate called" not in log
     assert "SIGABRT" not in log
+
+
+@pytest.mark.usefixtures("fast_http")
+def test_connections_at_sigterm(package: Path, start_server: StartServer) -> None:
+    """Clients that connect without pause while the service ends are answered or refused, never reset."""
+    server = start_server(package, WEB_CONCURRENCY="1", LOG_SUCCESS_RATIO="0").wait_until_ready()
+    outcomes: Counter[str] = Counter()
+
+    def post() -> None:
+        while not outcomes["ConnectionRefusedError"]:
+            try:
+                outcomes[str(server.request("POST", "/score", {"inputs": [[1, 2]]})[0])] += 1
+            except (OSError, http.client.HTTPException) as exc:
+                outcomes[type(exc).__name__] += 1
+
+    threads = [threading.Thread(target=post) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.2)
+    assert server.stop() == 0
+    for thread in threads:
+        thread.join()
+    assert set(outcomes) == {"200", "ConnectionRefusedError"}
