@@ -1,5 +1,6 @@
 """A test client of the ASGI application with the interface of Flask's test client."""
 
+import asyncio
 from typing import Any
 
 import uvloop
@@ -56,10 +57,14 @@ class AsgiClient:
             "query_string": environ["QUERY_STRING"].encode(),
             "headers": headers,
         }
+        is_sent = asyncio.Event()
         start: dict[str, Any] = {}
         body = bytearray()
 
         async def receive() -> dict[str, Any]:
+            if is_sent.is_set():
+                await asyncio.Event().wait()  # the client does not disconnect
+            is_sent.set()
             return {"type": "http.request", "body": environ["wsgi.input"].read(), "more_body": False}
 
         async def send(message: Any) -> None:

@@ -41,7 +41,7 @@ def init_app(app: Flask, service: Service) -> None:
     @app.after_request
     def finish_record(response: Response) -> Response:
         if "record" in g:
-            for name, value in service.scorer.headers(g.ids).items():
+            for name, value in {**service.scorer.common_headers, **g.ids}.items():
                 response.headers.setdefault(name, value)
             g.record.status = response.status_code
             g.record.duration = monotonic() - g.record.started
@@ -77,4 +77,5 @@ def _requested_path() -> str:
 def _response(service: Service, status: int, message: str, headers: Mapping[str, str]) -> Response:
     ids = g.ids if "ids" in g else read_ids(cast(Mapping[str, str], request.headers))[0]
     response = service.scorer.error_response(status, message, ids, headers)
-    return Response(bytes(response.body), response.status, response.headers)
+    common_headers = service.scorer.common_headers
+    return Response(bytes(response.body), response.status, {**common_headers, **response.headers})

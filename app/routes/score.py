@@ -72,7 +72,8 @@ def blueprint(service: Service, exporter: PrometheusMetrics) -> Blueprint:
         route = service.routes[request.path]
         headers = cast(Mapping[str, str], request.headers)
         response = run(service.scorer.answer(WsgiRequest(route, headers, request.remote_addr or "")))
-        return Response(bytes(response.body), response.status, response.headers)
+        headers = {**service.scorer.common_headers, **response.headers}
+        return Response(bytes(response.body), response.status, headers)
 
     def other_model(**_names: str) -> Response:
         raise ModelNotFound(

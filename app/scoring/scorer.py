@@ -31,6 +31,7 @@ from app.settings import Settings
 from app.tensors.to_json import is_larger
 
 T = TypeVar("T")
+JSON: Mapping[str, str] = {"content-type": "application/json"}
 
 # Larger bodies, and outputs with more elements, are decoded and encoded on threads. Up to here both take less
 # than 1 ms for usual bodies, and at most 3 ms (`{}` for each row), measured with the sample model.
@@ -103,7 +104,7 @@ class Request(Protocol):
 
 
 class Response(NamedTuple):
-    """What is sent to the client."""
+    """What is sent to the client, with the `common_headers` of the scorer."""
 
     status: int
     headers: Mapping[str, str]
@@ -143,27 +144,28 @@ class Scorer:
         ids, id_error = read_ids(headers)
         record = RequestRecord(ids[REQUEST_ID], monotonic(), request.route.rule)
         record.traceparent = headers.get("traceparent", "")
-        reservation = Reservation(self.body_budget)
-        waiting: list[Body] = []
+        reservation = waiting = None
         try:
             if id_error:
                 raise id_error  # noqa: TRY301 (the flow reads top to bottom)
             record.caller = self.callers.caller(headers)
             deadline = record.started + self.settings.request_timeout_ms / 1000
             length, coding = admit(headers, request.route.codec.MEDIA_TYPES, self.settings)
-            if length and length > UNCOUNTED_BYTES:
-                reservation.grow(length)
+            if coding or length is None or length > UNCOUNTED_BYTES:
+                reservation = Reservation(self.body_budget)
+                reservation.grow(length or 0)
             max_bytes = self.settings.max_body_bytes
+            reserve = reservation.grow if reservation and length is None else None
             # Without this bound a client that sends no length could fill the memory.
-            body = await request.body(max_bytes + 1, deadline, reservation.grow if length is None else None)
+            body = await request.body(max_bytes + 1, deadline, reserve)
             record.arrived = monotonic()
             if len(body) > max_bytes:
                 message = f"expected a body of at most {max_bytes} bytes, got more"
                 raise BodyTooLarge(message)  # noqa: TRY301
             is_large = bool(coding) or len(body) > LARGE_BODY_BYTES
 
-            if is_large:
-                waiting.append(body)
+            if is_large and reservation:
+                waiting = [body]
                 del body
                 decoded = await request.wait(
                     self.decoding.submit(self._decode, request, waiting, coding, reservation, record),
@@ -205,9 +207,8 @@ class Scorer:
             else:
                 own_headers, encoded = self._encode(decoded, outputs, record.id, accepted)
             record.status = 200
-            response_headers = self.headers(ids)
-            response_headers["x-ms-run-fn-exec-ms"] = f"{record.infer_duration * 1000:.3f}"
-            response_headers.update(own_headers)
+            duration_ms = f"{record.infer_duration * 1000:.3f}"
+            response_headers = {**JSON, **ids, "x-ms-run-fn-exec-ms": duration_ms, **own_headers}
             return Response(200, response_headers, encoded)
         except RequestError as exc:
             # Drop the tracebacks: they reference this frame, and so the request body, in a cycle that only
@@ -224,8 +225,10 @@ class Scorer:
             return self.error_response(record.status, str(record.error), ids, {})
         finally:
             # The queue of a thread keeps the arguments of a call that was cancelled at the deadline.
-            waiting.clear()
-            reservation.release()
+            if waiting:
+                waiting.clear()
+            if reservation:
+                reservation.release()
             record.duration = monotonic() - record.started
             self.notify(record)
 
@@ -253,15 +256,10 @@ class Scorer:
             return own_headers, encoded
         return own_headers | {"content-encoding": accepted}, deflate(encoded, accepted)
 
-    def headers(self, ids: Mapping[str, str]) -> dict[str, str]:
-        """Return the headers of every response."""
-        return {**self._constant_headers, **ids}
-
     @cached_property
-    def _constant_headers(self) -> Mapping[str, str]:
+    def common_headers(self) -> Mapping[str, str]:
         """The headers that all responses have; a response says what was asked, so nobody may keep it."""
         return {
-            "content-type": "application/json",
             "x-content-type-options": "nosniff",
             "cache-control": "no-store",
             "x-model-version": self.model.version,
@@ -274,7 +272,7 @@ class Scorer:
         """Return the response of a failed request."""
         # A hook's message may be any string of Python, also one that is not UTF-8.
         body = orjson.dumps({"error": to_utf8(message).decode(), **self._about(ids[REQUEST_ID])})
-        return Response(status, self.headers(ids) | dict(headers), body)
+        return Response(status, {**JSON, **ids, **headers}, body)
 
     def _about(self, id_: str) -> dict[str, str]:
         return {"id": id_, "model_name": self.model.name, "model_version": self.model.version}

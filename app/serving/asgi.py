@@ -208,13 +208,20 @@ class AsgiApp:
             address = (scope.get("client") or ("",))[0]
             request = StreamedRequest(route, headers, address, receive)
             try:
-                await _send(await self._scorer.answer(request), send)
+                await self._send(await self._scorer.answer(request), send)
             except asyncio.CancelledError:
                 if not request.is_disconnected:
                     raise
         else:
             flask = self._own_threads.get(path, self._flask)
             await flask(scope, _receive_nothing, send)  # type: ignore[arg-type]
+
+    async def _send(self, response: Response, send: Send) -> None:
+        headers = {**self._scorer.common_headers, **response.headers}
+        pairs = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
+        pairs.append((b"content-length", b"%d" % len(response.body)))
+        await send({"type": "http.response.start", "status": response.status, "headers": pairs})
+        await send({"type": "http.response.body", "body": response.body})
 
     def start(
         self, route: Route, headers: Mapping[str, str], address: str
@@ -267,13 +274,6 @@ def _continue(coroutine: Coroutine[Any, Any, T], awaited: Any) -> Generator[Any,
     except StopIteration as end:
         result: T = end.value
     return result
-
-
-async def _send(response: Response, send: Send) -> None:
-    headers = [(name.encode(), value.encode("latin-1")) for name, value in response.headers.items()]
-    headers.append((b"content-length", b"%d" % len(response.body)))
-    await send({"type": "http.response.start", "status": response.status, "headers": headers})
-    await send({"type": "http.response.body", "body": response.body})
 
 
 async def _receive_nothing() -> Message:

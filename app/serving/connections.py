@@ -35,7 +35,7 @@ class Connections:
 
     Attributes:
         config, state: uvicorn's, as its protocols take them.
-        date_header: the line of a response's head, updated every second.
+        common_head: the lines of the date and of the headers that all responses have; updated every second.
         pending_bytes: of pipelined requests.
         last_response: when a response was complete, in seconds of the monotonic clock.
         is_crowded: whether there are many connections.
@@ -66,7 +66,9 @@ class Connections:
             log_config=None,
         )
         self.state = ServerState()
-        self.date_header = b""
+        self.common_head = b""
+        lines = [f"{name}: {value}\r\n" for name, value in app.service.scorer.common_headers.items()]
+        self._common_lines = "".join(lines).encode("latin-1")
         self.pending_bytes = 0
         self.last_response = 0.0
         self.max_pending_bytes = MAX_PENDING_BYTES
@@ -128,7 +130,7 @@ class Connections:
     def refresh(self) -> None:
         """Set the date, and end connections that are idle or stalled; called every second."""
         date = formatdate(usegmt=True).encode()
-        self.date_header = b"date: %b\r\n" % date
+        self.common_head = b"%bdate: %b\r\n" % (self._common_lines, date)
         self.state.default_headers = [(b"date", date)]
         now = monotonic()
         for connection in self._attached():

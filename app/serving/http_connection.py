@@ -100,8 +100,13 @@ class HttpConnection(HttpToolsProtocol):
             return
         if self._pending:
             self._store_pending(self._pending[self._parsed :] + data)
-        else:
-            self._parse(data, 0)
+            return
+        begin = 0
+        is_busy = self.is_in_head or self.is_in_body or self.is_responding or self.flow.write_paused
+        if not is_busy and len(data) <= SMALL_READ_BYTES and data.count(_HEAD_END) == 1:
+            begin = self.feed(data)
+        if begin < len(data):
+            self._parse(data, begin)
         if self.shared.is_crowded:
             self._rest()
 
@@ -132,9 +137,7 @@ class HttpConnection(HttpToolsProtocol):
         head_end = data.find(_HEAD_END, begin)
         if head_end < 0:
             return len(data)
-        head_end += len(_HEAD_END)
-        is_only_head = not begin and not self.is_in_body and data.find(_HEAD_END, head_end) < 0
-        return len(data) if is_only_head and len(data) <= SMALL_READ_BYTES else head_end
+        return head_end + len(_HEAD_END)
 
     def feed(self, part: bytes) -> int:
         """Parse a part of the data; return how many of its bytes were parsed."""

@@ -29,6 +29,7 @@ if TYPE_CHECKING:  # the master imports this module, and must not import ONNX Ru
 
 # Of a request line with its headers, and of the parts of a chunked body that are not content.
 MAX_HEAD_BYTES = 64 * 1024
+LARGE_BODY_BYTES = 64 * 1024
 TOO_LARGE_HEAD = f"expected a head of at most {MAX_HEAD_BYTES} bytes, got more"
 
 
@@ -167,10 +168,10 @@ class HttpProtocol(HttpConnection):
         if self._refusal:
             refusal, self._refusal = self._refusal, None
             self._end(refusal)
-        elif self._keep_alive:
-            self.read_on()
-        else:
+        elif not self._keep_alive:
             self.half_close()
+        elif self._pending or self.flow.read_paused or self.shared.is_crowded:
+            self.read_on()
 
     def respond(self, response: "Response") -> None:
         """Send the response to the current request."""
@@ -182,10 +183,14 @@ class HttpProtocol(HttpConnection):
             STATUS_LINE[response.status],
             headers.encode("latin-1"),
             len(response.body),
-            self.shared.date_header,
+            self.shared.common_head,
             b"" if self._keep_alive else b"connection: close\r\n",
         )
-        self.transport.write(head + response.body)
+        if len(response.body) > LARGE_BODY_BYTES:
+            self.transport.write(head)  # without a copy of the body
+            self.transport.write(response.body)
+        else:
+            self.transport.write(head + response.body)
         self.on_response_complete()
 
     def end_keep_alive(self) -> None:
