@@ -21,12 +21,7 @@ ORDER = ("serving", "__init__ create_app", "routes", "service openapi commands",
          "errors cgroup memory")  # fmt: skip
 # Library → the packages of `app` that may import it.
 ONLY_IN = {
-    "asyncio": {"serving"},
-    "gunicorn": {"serving"},
-    "uvicorn": {"serving"},
-    "httptools": {"serving"},
-    "uvloop": {"serving"},
-    "a2wsgi": {"serving"},
+    **{name: {"serving"} for name in ("a2wsgi", "asyncio", "gunicorn", "httptools", "uvicorn", "uvloop")},
     "flask": {"__init__", "routes", "serving", "observability"},
     "werkzeug": {"routes"},
     "onnxruntime": {"model"},

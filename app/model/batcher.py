@@ -75,9 +75,8 @@ class Batcher:
         self._changed = threading.Condition()
         self._adapt()
         for number in range(threads):
-            threading.Thread(
-                target=self._run_jobs, args=(number,), name=f"inference-{number}", daemon=True
-            ).start()
+            name = f"inference-{number}"
+            threading.Thread(target=self._run_jobs, args=(number,), name=name, daemon=True).start()
 
     @property
     def waiting_rows(self) -> int:

@@ -45,6 +45,7 @@ class HttpConnection(HttpToolsProtocol):
         head_tail: the last bytes of an incomplete head, which may be the beginning of its end.
         first_head: what was received of the first head, while that is short.
         head_began: when the first head began, if the connection was at rest since.
+        pending: what was received and cannot be parsed yet.
         last_active: when a head began or a response was complete, in seconds of the monotonic clock.
     """
 
@@ -61,8 +62,7 @@ class HttpConnection(HttpToolsProtocol):
         self.first_head: bytes | None = b""
         self.head_began = resting.last_active if resting.head else 0.0
         self.last_active = monotonic()
-        # Received and not yet parsed, from the offset on.
-        self._pending = b""
+        self.pending = b""
         self._parsed = 0
         self._unsent_bytes = 0
 
@@ -70,7 +70,7 @@ class HttpConnection(HttpToolsProtocol):
     def is_answering(self) -> bool:
         """Whether a request was received, wholly or in part, and the client does not have its response."""
         return bool(
-            self.is_responding or self.is_lingering or self._pending or self.transport.get_write_buffer_size()
+            self.is_responding or self.is_lingering or self.pending or self.transport.get_write_buffer_size()
         )
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
@@ -98,8 +98,8 @@ class HttpConnection(HttpToolsProtocol):
         """Parse what was read, or store it until the current request is answered."""
         if self.is_lingering or self.transport.is_closing():
             return
-        if self._pending:
-            self._store_pending(self._pending[self._parsed :] + data)
+        if self.pending:
+            self._store_pending(self.pending[self._parsed :] + data)
             return
         begin = 0
         is_busy = self.is_in_head or self.is_in_body or self.is_responding or self.flow.write_paused
@@ -157,7 +157,7 @@ class HttpConnection(HttpToolsProtocol):
         """Parse what is pending, in a turn of its own, or read."""
         if self.transport.is_closing() or self.flow.write_paused:
             return
-        if self._pending:
+        if self.pending:
             self.loop.call_soon(self._parse_pending)
             return
         self.flow.resume_reading()
@@ -165,16 +165,16 @@ class HttpConnection(HttpToolsProtocol):
             self.loop.call_soon(self._rest)
 
     def _parse_pending(self) -> None:
-        data, begin = self._pending, self._parsed
+        data, begin = self.pending, self._parsed
         self._store_pending(b"")
         self._parse(data, begin)
-        if not self._pending and not self.flow.write_paused and not self.transport.is_closing():
+        if not self.pending and not self.flow.write_paused and not self.transport.is_closing():
             self.flow.resume_reading()
 
     def _store_pending(self, data: bytes, parsed: int = 0) -> None:
         """Store data that cannot be parsed yet, and stop reading; abort if the worker stores too much."""
-        self.shared.pending_bytes += len(data) - len(self._pending)
-        self._pending, self._parsed = data, parsed
+        self.shared.pending_bytes += len(data) - len(self.pending)
+        self.pending, self._parsed = data, parsed
         if data:
             self.flow.pause_reading()
             if self.shared.pending_bytes > self.shared.max_pending_bytes:

@@ -170,7 +170,7 @@ class HttpProtocol(HttpConnection):
             self._end(refusal)
         elif not self._keep_alive:
             self.half_close()
-        elif self._pending or self.flow.read_paused or self.shared.is_crowded:
+        elif self.pending or self.flow.read_paused or self.shared.is_crowded:
             self.read_on()
 
     def respond(self, response: "Response") -> None:
