@@ -153,7 +153,8 @@ class Scorer:
             length, coding = admit(headers, request.route.codec.MEDIA_TYPES, self.settings)
             if coding or length is None or length > UNCOUNTED_BYTES:
                 reservation = Reservation(self.body_budget)
-                reservation.grow(length or 0)
+            if reservation and length and length > UNCOUNTED_BYTES:
+                reservation.grow(length)
             max_bytes = self.settings.max_body_bytes
             reserve = reservation.grow if reservation and length is None else None
             # Without this bound a client that sends no length could fill the memory.

@@ -94,6 +94,8 @@ def log(capfd: pytest.CaptureFixture[str]) -> Iterator[ReadLog]:
         writer.flush()
         return [json.loads(line) for line in capfd.readouterr().out.splitlines()]
 
+    writer.flush()  # the lines of earlier tests
+    capfd.readouterr()
     logger.setLevel(logging.DEBUG)
     yield lines
     logger.setLevel(logging.NOTSET)
