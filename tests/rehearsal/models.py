@@ -19,8 +19,8 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 FEATURE = 4  # magnesium
 BODIES, ROWS_PER_BODY = 997, 4
 USUAL, RARE = 0.5, 0.75
-# Enough to delay a request noticeably: a loop of 900 products of 256×256 matrices.
-SLOW_ROUNDS, SLOW_SIZE = 900, 256
+# Enough to delay a request noticeably: a loop of 1,800 products of 256×256 matrices.
+SLOW_ROUNDS, SLOW_SIZE = 1800, 256
 
 
 def request_bodies(package: Path) -> list[dict[str, Any]]:
