@@ -47,7 +47,6 @@ host = f"[{settings.host}]" if ":" in settings.host else settings.host
 bind = f"{host}:{settings.port}"
 worker_class = "app.serving.worker.Worker"
 workers = settings.web_concurrency
-keepalive = settings.keepalive_s
 graceful_timeout = settings.graceful_timeout_s
 timeout = settings.worker_timeout_s
 logger_class = ScoreboxLogger

@@ -58,6 +58,17 @@ class RequestError(ScoreboxError):
     reason: ClassVar[str]
     headers: Mapping[str, str] = {}
 
+    def __init__(self, message: str = "", retry_after_s: float | None = None) -> None:
+        """
+        Args:
+            message: the sentence for the client.
+            retry_after_s: when the request might be accepted, in seconds from now; sent in whole seconds,
+                https://www.rfc-editor.org/rfc/rfc9110#section-10.2.3.
+        """
+        super().__init__(message)
+        if retry_after_s is not None:
+            self.headers = {**self.headers, "retry-after": str(max(1, math.ceil(retry_after_s)))}
+
 
 class InvalidRequest(RequestError):
     """The body is malformed or does not fit the model's inputs."""
@@ -110,15 +121,6 @@ class TooManyRequests(RequestError):
     reason = "over_share"
     headers: Mapping[str, str] = {"retry-after": "1"}
 
-    def __init__(self, message: str, retry_after_s: float = 1.0) -> None:
-        """
-        Args:
-            message: the sentence for the client.
-            retry_after_s: when the request might be accepted, in seconds from now.
-        """
-        super().__init__(message)
-        self.headers = _retry_after(retry_after_s)
-
 
 class HeaderTooLarge(RequestError):
     """An id in the request headers is longer than the service echoes."""
@@ -165,20 +167,6 @@ class QueueFull(RequestError):
     status = 503
     reason = "queue_full"
     headers: Mapping[str, str] = {"retry-after": "1"}
-
-    def __init__(self, message: str, retry_after_s: float = 1.0) -> None:
-        """
-        Args:
-            message: the sentence for the client.
-            retry_after_s: when the request might be accepted, in seconds from now.
-        """
-        super().__init__(message)
-        self.headers = _retry_after(retry_after_s)
-
-
-def _retry_after(seconds: float) -> Mapping[str, str]:
-    """Return the header with whole seconds, https://www.rfc-editor.org/rfc/rfc9110#section-10.2.3."""
-    return {"retry-after": str(max(1, math.ceil(seconds)))}
 
 
 class MemoryExhausted(RequestError):

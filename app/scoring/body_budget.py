@@ -2,7 +2,7 @@
 
 from threading import Lock
 
-from app.errors import MemoryExhausted
+from app.errors import MISSED_DEADLINE, DeadlineExceeded, MemoryExhausted
 
 # Smaller bodies of announced length are not counted: every open connection has a read buffer of this size.
 UNCOUNTED_BYTES = 16 * 1024
@@ -38,25 +38,35 @@ class BodyBudget:
 
 
 class Reservation:
-    """The part of the budget that one request has taken."""
+    """The part of the budget that one request has taken.
 
-    __slots__ = ("_budget", "_size")
+    A thread may still decompress a body whose request has ended, at its deadline or with its client.
+    """
+
+    __slots__ = ("_budget", "_is_released", "_lock", "_size")
 
     def __init__(self, budget: BodyBudget) -> None:
         self._budget = budget
         self._size = 0
+        self._is_released = False
+        self._lock = Lock()
 
     def grow(self, size: int) -> None:
         """Take more bytes from the budget.
 
         Raises:
             MemoryExhausted: fewer are left.
+            DeadlineExceeded: the reservation is released.
         """
-        self._budget.reserve(size)
-        self._size += size
+        with self._lock:
+            if self._is_released:
+                raise DeadlineExceeded(MISSED_DEADLINE)
+            self._budget.reserve(size)
+            self._size += size
 
     def release(self) -> None:
-        """Return everything to the budget."""
-        if self._size:
+        """Return everything to the budget, for good."""
+        with self._lock:
+            self._is_released = True
             self._budget.release(self._size)
             self._size = 0

@@ -18,8 +18,6 @@ from app.serving.resting_connection import RestingConnection
 if TYPE_CHECKING:  # the master imports this module, and must not import ONNX Runtime
     from app.serving.asgi import AsgiApp
 
-# Of all pipelined requests in a worker that wait, unparsed, for the responses before them.
-MAX_PENDING_BYTES = 16 * 1024 * 1024
 # Above this number a connection comes to rest as soon as it is idle.
 CROWD = 320
 CLOSE_POLL_S = 0.005
@@ -71,7 +69,6 @@ class Connections:
         self._common_lines = "".join(lines).encode("latin-1")
         self.pending_bytes = 0
         self.last_response = 0.0
-        self.max_pending_bytes = MAX_PENDING_BYTES
         self.is_crowded = False
         self._on_change = on_change
         self._protocol = ScoringProtocol if self.settings.fast_http == "on" else HttpProtocol

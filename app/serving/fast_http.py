@@ -111,8 +111,11 @@ class ScoringProtocol(HttpProtocol):
 
     def _on_answered(self, task: "asyncio.Task[Response]") -> None:
         self._task = None
-        if not task.cancelled():
-            self.respond(task.result())
+        if task.cancelled():
+            return
+        if task.exception():  # the client would take the next response for this one
+            self.transport.abort()
+        self.respond(task.result())
 
     def _refuse(self, status: int, text: str) -> None:
         if self._answer:  # its response has the request's ids

@@ -29,6 +29,8 @@ LINGER_S = 5.0
 REST_S = 1.0
 # The beginning of a head is stored in a connection at rest, and parsed again, up to this many bytes.
 MAX_RESTING_BYTES = 2048
+# Of all pipelined requests in a worker that wait, unparsed, for the responses before them.
+MAX_PENDING_BYTES = 16 * 1024 * 1024
 _HEAD_END = b"\r\n\r\n"
 
 
@@ -177,7 +179,7 @@ class HttpConnection(HttpToolsProtocol):
         self.pending, self._parsed = data, parsed
         if data:
             self.flow.pause_reading()
-            if self.shared.pending_bytes > self.shared.max_pending_bytes:
+            if self.shared.pending_bytes > MAX_PENDING_BYTES:
                 self._reset()
 
     def _reset(self) -> None:

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from app.errors import MemoryExhausted
-from app.scoring.body_budget import UNCOUNTED_BYTES, BodyBudget
+from app.errors import DeadlineExceeded, MemoryExhausted
+from app.scoring.body_budget import UNCOUNTED_BYTES, BodyBudget, Reservation
 from app.scoring.scorer import Response, Route, Scorer
 from tests import models
 from tests.conftest import MakeClient
@@ -133,3 +133,17 @@ def test_refusal_is_counted(scorer: Scorer, serve: MakeClient) -> None:
     client.application.extensions["scorebox"].scorer.body_budget.reserve(1)
     assert client.post("/score", data=LARGE[:50_000], headers=JSON).status_code == 503
     assert 'model_rejected_total{reason="memory"} 1.0' in client.get("/metrics").text
+
+
+def test_released_reservation() -> None:
+    """A thread that still decompresses when its request has ended takes nothing from the budget any more."""
+    budget = BodyBudget(100)
+    reservation = Reservation(budget)
+    reservation.grow(60)
+    reservation.release()
+    with pytest.raises(DeadlineExceeded):
+        reservation.grow(60)
+    reservation.release()
+    budget.reserve(100)
+    with pytest.raises(MemoryExhausted):
+        budget.reserve(1)
