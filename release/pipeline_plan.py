@@ -9,7 +9,7 @@ import os
 import sys
 from pathlib import Path
 
-from model_loader.commands import DEFAULT_STORE
+from model_loader.commands.arguments import DEFAULT_STORE
 from model_loader.errors import LoaderError
 from model_loader.registry.ledger import read_ledger
 from model_loader.registry.lockfile import read_lock

@@ -30,7 +30,7 @@ from sklearn.model_selection import StratifiedKFold, cross_val_score
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
-from model_loader.commands import DEFAULT_STORE
+from model_loader.commands.arguments import DEFAULT_STORE
 from model_loader.errors import LoaderError
 from model_loader.package import BASELINE_FILE, MANIFEST_FILE, MODEL_FILE, SAMPLES_FILE
 from model_loader.registry.publish import publish
