@@ -24,7 +24,17 @@ def create_app(settings: "Settings | None" = None) -> "Flask":
     # Imported here to keep `import app` small: gunicorn's master imports it too.
     from flask import Flask
 
-    from app.routes import docs, errors, health, home, metrics, model, open_inference, score
+    from app.routes import (
+        docs,
+        errors,
+        health,
+        home,
+        metrics,
+        model,
+        open_inference,
+        open_inference_extensions,
+        score,
+    )
     from app.service import start
     from app.settings import Settings
 
@@ -39,6 +49,7 @@ def create_app(settings: "Settings | None" = None) -> "Flask":
     exporter = service.metrics.init_app(app)
     app.register_blueprint(score.blueprint(service, exporter))
     app.register_blueprint(open_inference.blueprint(service))
+    app.register_blueprint(open_inference_extensions.blueprint(service))
     app.register_blueprint(model.blueprint(service))
     app.register_blueprint(metrics.blueprint(service, exporter))
     app.register_blueprint(health.blueprint(service))

@@ -165,3 +165,47 @@ def slow(size: int = 1000, layers: int = 400) -> bytes:
     ]
     shape: Shape = ["batch", size]
     return model(nodes, [tensor("x", FLOAT, shape)], [tensor("y", FLOAT, shape)], [weights])
+
+
+def zipmap(*classes: str | int) -> bytes:
+    """Return a model of label = the index of the largest score, and scores = a map from class to score."""
+    is_integer = isinstance(classes[0], int)
+    key = TensorProto.INT64 if is_integer else TensorProto.STRING
+    names: dict[str, Any] = {"classlabels_int64s" if is_integer else "classlabels_strings": classes}
+    nodes = [
+        helper.make_node("ArgMax", ["x"], ["label"], axis=1, keepdims=0),
+        helper.make_node("ZipMap", ["x"], ["scores"], domain="ai.onnx.ml", **names),
+    ]
+    kind = helper.make_map_type_proto(key, helper.make_tensor_type_proto(FLOAT, []))
+    scores = helper.make_value_info("scores", helper.make_sequence_type_proto(kind))
+    ends = (
+        [tensor("x", shape=("batch", len(classes)))],
+        [tensor("label", TensorProto.INT64, ["batch"]), scores],
+    )
+    return model(nodes, *ends)
+
+
+def sum_and_difference(datatype: int = TensorProto.INT32) -> bytes:
+    """Return a model of OUTPUT0 = INPUT0 + INPUT1 and OUTPUT1 = INPUT0 - INPUT1 over [batch, 16].
+
+    Triton's example clients call it `simple`, and `simple_string` if the integers are strings.
+    """
+    nodes = [
+        helper.make_node("Cast", ["INPUT0"], ["a"], to=TensorProto.INT32),
+        helper.make_node("Cast", ["INPUT1"], ["b"], to=TensorProto.INT32),
+        helper.make_node("Add", ["a", "b"], ["sum"]),
+        helper.make_node("Sub", ["a", "b"], ["difference"]),
+        helper.make_node("Cast", ["sum"], ["OUTPUT0"], to=datatype),
+        helper.make_node("Cast", ["difference"], ["OUTPUT1"], to=datatype),
+    ]
+    inputs, outputs = (
+        [tensor(f"{end}{i}", datatype, ["batch", 16]) for i in (0, 1)] for end in ("INPUT", "OUTPUT")
+    )
+    return model(nodes, inputs, outputs)
+
+
+def echo(datatype: int = TensorProto.STRING) -> bytes:
+    """Return a model of OUTPUT0 = INPUT0 over [batch, 16], which Triton's clients call `simple_identity`."""
+    shape: Shape = ["batch", 16]
+    node = helper.make_node("Identity", ["INPUT0"], ["OUTPUT0"])
+    return model([node], [tensor("INPUT0", datatype, shape)], [tensor("OUTPUT0", datatype, shape)])

@@ -16,11 +16,13 @@ from pathlib import Path
 from resource import RUSAGE_SELF, getpagesize, getrusage
 from struct import Struct
 from threading import Lock
+from time import time
 from typing import Any, TypeAlias
 
 import numpy as np
 from flask import Flask, request
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_flask_exporter import PrometheusMetrics
 
 from app.model.batcher import Batcher
@@ -85,6 +87,8 @@ class Metrics:
             self._gauge("worker_resident_memory_bytes", "Resident memory of a worker.", mode="liveall"),
             self._gauge("worker_cpu_seconds", "CPU time used by a worker.", mode="liveall"),
         ]
+        last = "Time of the last successful scoring request."
+        self._last_inference = self._gauge("model_last_inference_timestamp_seconds", last, mode="max")
         # A worker that continues the counts of one that has ended keeps its start time too.
         started = self._gauge("process_start_time_seconds", "Start time of the first worker.", mode="min")
         if not self.registry.get_sample_value("process_start_time_seconds"):
@@ -138,6 +142,8 @@ class Metrics:
             numbers = np.frombuffer(data).reshape(-1, len(self._phases) + 1).T
             requests = numbers.shape[1]
             self._requests.labels(status, caller).inc(requests)
+            if status == 200:
+                self._last_inference.set(time())
             if reason:
                 self._rejected.labels(reason).inc(requests)
             self._http_total.labels("POST", status).inc(requests)
@@ -167,6 +173,14 @@ class Metrics:
         self._dropped.inc(writer.take_dropped())
         with self._lock:
             self._count()
+
+    def of_all_workers(self) -> CollectorRegistry:
+        """Return a registry with the metrics of all workers."""
+        if DIRECTORY not in os.environ:
+            return self.registry
+        registry = CollectorRegistry(support_collectors_without_names=True)
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        return registry
 
     def refresh_gauges(self) -> None:
         """Count pending requests, and set the gauges of this worker's queue, memory and CPU time."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from app import errors
 from app.model.served_model import ServedModel
-from app.openapi import examples, open_inference, parts, score
+from app.openapi import examples, open_inference, open_inference_extensions, parts, score
 from app.protocols import npy
 from app.scoring.request_ids import CLIENT_REQUEST_ID, MAX_CHARACTERS, MS_REQUEST_ID, REQUEST_ID
 from app.settings import Settings
@@ -52,7 +52,11 @@ def build(model: ServedModel, samples: tuple[Sample, ...], settings: Settings) -
             "bearer": {"type": "http", "scheme": "bearer"},
             "key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
         }
-    scoring = {**_score(model, samples), **open_inference.paths(model)}
+    scoring = {
+        **_score(model, samples),
+        **open_inference.paths(model),
+        **open_inference_extensions.paths(model),
+    }
     paths = {**scoring, **_model(model), **_monitoring(), **_documentation()}
     for path in paths.values():
         for operation in path.values():

@@ -10,7 +10,7 @@ from app import errors
 from app.model.served_model import ServedModel
 from app.openapi import parts, score
 from app.openapi.parts import Schema
-from app.protocols.open_inference import NAMES, datatype
+from app.protocols.open_inference_types import datatype, is_supported, output_datatype
 from model_loader.package import TensorSpec
 
 BINARY = "application/octet-stream"
@@ -24,14 +24,13 @@ has `binary_data_size` of them."""
 def paths(model: ServedModel) -> dict[str, Any]:
     """Return the paths.
 
-    Inference is omitted if the protocol does not support all of the model's datatypes.
+    Inference is omitted if the protocol does not support the model's required inputs, or any output.
     """
     base, versioned = f"/v2/models/{model.name}", f"/v2/models/{model.name}/versions/{model.version}"
-    specs = (*model.inputs.values(), *model.outputs.values())
     found = _server()
     for suffix, form, path in (("", "V2", base), ("Version", "V2, by version", versioned)):
         found |= _model(model, path, suffix, form)
-        if all(datatype(spec) for spec in specs):
+        if is_supported(model):
             found[f"{path}/infer"] = {"post": _infer(model, f"v2Infer{suffix}", f"Infer ({form})")}
     return found
 
@@ -79,12 +78,17 @@ def _model(model: ServedModel, path: str, suffix: str, form: str) -> dict[str, A
         "shape": {"type": "array", "items": {"type": "integer", "minimum": -1}},
     }
     tensors = {"type": "array", "items": parts.closed_object(tensor)}
+    about = "Of the columns, for a map from class to score."
+    classes = {"type": "array", "items": {"type": ["string", "integer"]}, "description": about}
+    output = parts.closed_object(
+        tensor | {"parameters": parts.closed_object({"classes": classes})}, list(tensor)
+    )
     metadata = {
         "name": name,
         "versions": {"type": "array", "items": {"const": model.version}},
         "platform": {"const": "onnxruntime_onnx"},
         "inputs": tensors,
-        "outputs": tensors,
+        "outputs": {"type": "array", "items": output},
     }
     ready = parts.json(parts.closed_object({"name": name, "ready": {"const": True}}))
     get_metadata = parts.get(
@@ -124,21 +128,24 @@ def _request(model: ServedModel) -> Schema:
     output = {
         "type": "object",
         "properties": {
-            "name": {"enum": list(model.outputs)},
+            "name": {"enum": [name for name, spec in model.outputs.items() if output_datatype(spec)]},
             "parameters": {"type": ["object", "null"], "properties": {"binary_data": flag}},
         },
         "required": ["name"],
     }
-    tensors = [_tensor(spec) for spec in model.inputs.values()]
+    tensors = [_tensor(spec) for spec in model.inputs.values() if datatype(spec)]
+    # Only a list can leave out the outputs that the protocol does not support.
+    is_optional = all(map(output_datatype, model.outputs.values()))
+    outputs = {"type": ["array", "null"]} if is_optional else {"type": "array", "minItems": 1}
     return {
         "type": "object",
         "properties": {
             "id": {"type": ["string", "null"]},
             "parameters": {"type": ["object", "null"], "properties": {"binary_data_output": flag}},
             "inputs": {"type": "array", "items": {"oneOf": tensors}, "maxItems": len(tensors)},
-            "outputs": {"type": ["array", "null"], "items": output},
+            "outputs": outputs | {"items": output},
         },
-        "required": ["inputs"],
+        "required": ["inputs"] if is_optional else ["inputs", "outputs"],
     }
 
 
@@ -164,9 +171,12 @@ def _tensor(spec: TensorSpec) -> Schema:
 
 
 def _response(model: ServedModel) -> Schema:
+    datatypes = {
+        name: datatype for name, spec in model.outputs.items() if (datatype := output_datatype(spec))
+    }
     tensor = {
-        "name": {"enum": list(model.outputs)},
-        "datatype": {"enum": sorted({NAMES[spec.datatype] for spec in model.outputs.values()})},
+        "name": {"enum": list(datatypes)},
+        "datatype": {"enum": sorted(set(datatypes.values()))},
         "shape": {"type": "array", "items": {"type": "integer", "minimum": 0}},
         "data": {"type": "array"},
         "parameters": {"type": "object"},

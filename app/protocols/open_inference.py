@@ -4,62 +4,36 @@ https://github.com/kserve/open-inference-protocol, specification/protocol/infere
 https://github.com/triton-inference-server/server, docs/protocol/extension_binary_data.md
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import lru_cache, partial
 from itertools import chain
 from types import NoneType
 from typing import Any
 
-import numpy as np
-import orjson
-
 from app.errors import InvalidRequest
 from app.model.served_model import ServedModel
-from app.protocols.binary_tensors import from_bytes, to_bytes
-from app.protocols.codec import Body, DecodedRequest, Encoded
+from app.protocols.binary_tensors import from_bytes
+from app.protocols.codec import Body, DecodedRequest
+from app.protocols.open_inference_outputs import HEADER_LENGTH, encode, requested_outputs
+from app.protocols.open_inference_parameters import check_supported, parameters_of
+from app.protocols.open_inference_types import datatype, first_unsupported, unsupported
 from app.tensors import fast_json, json_document, tensor_document
 from app.tensors.datatypes import DATATYPES, MAX_DIMENSIONS, Array, elements_of
 from app.tensors.from_json import from_json
 from app.tensors.io_spec import check_names, check_shapes, preview
 from app.tensors.tensor_document import NumberText
-from app.tensors.to_json import to_json
 from model_loader.package import TensorSpec
 
 MEDIA_TYPES: tuple[str, ...] = ("application/json", "application/octet-stream")
-HEADER_LENGTH = "inference-header-content-length"
 _NO_BYTES = memoryview(b"")
-EXTENSIONS = ("binary_tensor_data",)
-
-# Our datatype → the protocol's; the protocol does not support the others.
-NAMES = {
-    name: name
-    for name in DATATYPES
-    if name in ("BOOL", "FP16", "BF16", "FP32", "FP64") or name[-2:] in ("T8", "16", "32", "64")
-} | {"STRING": "BYTES"}
-
-
-@dataclass(frozen=True, slots=True)
-class _RequestedOutput:
-    """An output that the request asks for, as JSON or binary."""
-
-    name: str
-    is_binary: bool
-
-
-def datatype(spec: TensorSpec) -> str | None:
-    """Return the protocol's name of a tensor's datatype; None if the protocol does not support it."""
-    return NAMES.get(spec.datatype)
 
 
 def decode(
     body: Body, headers: Mapping[str, str], model: ServedModel, max_json_values: int
 ) -> DecodedRequest:
     """Decode a request's body; see `app.protocols.codec.Codec`."""
-    if spec := _unsupported_spec(model):
-        raise InvalidRequest(
-            f"'{spec.name}' is {spec.datatype}, which this protocol does not support: use /score"
-        )
+    if spec := _unsupported_input(model):
+        raise unsupported(spec, "use /score")
     if len(body) >= fast_json.LARGE_BYTES and HEADER_LENGTH not in headers:
         body = bytes(body) if isinstance(body, memoryview) else body
         if large := tensor_document.loads(body, max_json_values):
@@ -71,25 +45,20 @@ def decode(
 
 
 def _decode(document: Mapping[str, Any], binary: memoryview, model: ServedModel) -> DecodedRequest:
+    check_supported(document)
     inputs = _inputs(document, binary, model)
     check_names(inputs.keys(), model.inputs)
     check_shapes(inputs, model.inputs)
     id_ = document.get("id")
     if id_ is not None and not isinstance(id_, str):
         raise InvalidRequest(f"expected 'id' to be a string, got {preview(id_)}")
-    return DecodedRequest(inputs, partial(_encode, model, _requested_outputs(document, model), id_))
+    return DecodedRequest(inputs, partial(encode, model, requested_outputs(document, model), id_))
 
 
-# Like the next one, it depends on the model only, and one model is served.
+# It depends on the model only, and one model is served.
 @lru_cache(maxsize=1)
-def _unsupported_spec(model: ServedModel) -> TensorSpec | None:
-    specs = (*model.inputs.values(), *model.outputs.values())
-    return next((spec for spec in specs if not datatype(spec)), None)
-
-
-@lru_cache(maxsize=2)
-def _all_outputs(model: ServedModel, is_binary: bool) -> Sequence[_RequestedOutput]:
-    return [_RequestedOutput(name, is_binary) for name in model.outputs]
+def _unsupported_input(model: ServedModel) -> TensorSpec | None:
+    return first_unsupported(model.inputs.values())
 
 
 def _split(
@@ -124,7 +93,7 @@ def _inputs(document: Mapping[str, Any], binary: memoryview, model: ServedModel)
                 f"unknown input {preview(name)}; the model has {', '.join(map(repr, model.inputs))}"
             )
         shape = _shape(tensor, spec)
-        size = _parameters(tensor).get("binary_data_size")
+        size = parameters_of(tensor).get("binary_data_size")
         if size is None:
             inputs[name] = _from_data(tensor, spec, shape)
         else:
@@ -147,9 +116,11 @@ def _inputs(document: Mapping[str, Any], binary: memoryview, model: ServedModel)
 
 
 def _shape(tensor: Mapping[str, Any], spec: TensorSpec) -> tuple[int, ...]:
-    given = tensor.get("datatype")
-    if given != datatype(spec):
-        raise InvalidRequest(f"input '{spec.name}': expected datatype {datatype(spec)}, got {preview(given)}")
+    expected, given = datatype(spec), tensor.get("datatype")
+    if expected is None:
+        raise unsupported(spec, "omit it, or use /score")
+    if given != expected:
+        raise InvalidRequest(f"input '{spec.name}': expected datatype {expected}, got {preview(given)}")
     shape = tensor.get("shape")
     if (
         not isinstance(shape, list)
@@ -159,13 +130,6 @@ def _shape(tensor: Mapping[str, Any], spec: TensorSpec) -> tuple[int, ...]:
     ):
         raise InvalidRequest(f"input '{spec.name}': expected 'shape' to be an array of sizes")
     return tuple(shape)
-
-
-def _parameters(document: Mapping[str, Any]) -> Mapping[str, Any]:
-    parameters = document.get("parameters")
-    if parameters is not None and not isinstance(parameters, dict):
-        raise InvalidRequest(f"expected 'parameters' to be an object, got {preview(parameters)}")
-    return parameters or {}
 
 
 def _from_data(tensor: Mapping[str, Any], spec: TensorSpec, shape: tuple[int, ...]) -> Array:
@@ -206,80 +170,3 @@ def _is_all_numeric(data: Any) -> bool:
     if types == {list}:
         types = {*map(type, chain.from_iterable(data))}
     return types <= {int, float, NoneType}
-
-
-def _requested_outputs(document: Mapping[str, Any], model: ServedModel) -> Sequence[_RequestedOutput]:
-    """Return the requested outputs in the request's order; all of the model's outputs if it names none."""
-    default = _flag(_parameters(document), "binary_data_output", default=False)
-    outputs = document.get("outputs")
-    if not outputs:
-        return _all_outputs(model, default)
-    if not isinstance(outputs, list):
-        raise InvalidRequest("expected 'outputs' to be an array")
-    requested: dict[str, _RequestedOutput] = {}
-    for output in outputs:
-        name = output.get("name") if isinstance(output, dict) else None
-        if not isinstance(name, str) or name not in model.outputs:
-            raise InvalidRequest(
-                f"unknown output {preview(name)}; the model has {', '.join(map(repr, model.outputs))}"
-            )
-        if name in requested:
-            raise InvalidRequest(f"output '{name}' is requested more than once")
-        is_binary = _flag(_parameters(output), "binary_data", default=default)
-        requested[name] = _RequestedOutput(name, is_binary)
-    return list(requested.values())
-
-
-def _flag(parameters: Mapping[str, Any], name: str, *, default: bool) -> bool:
-    value = parameters.get(name, default)
-    if not isinstance(value, bool):
-        raise InvalidRequest(f"expected parameter '{name}' to be true or false, got {preview(value)}")
-    return value
-
-
-def _encode(
-    model: ServedModel,
-    requested: Sequence[_RequestedOutput],
-    id_: str | None,
-    outputs: Mapping[str, Any],
-    about: Mapping[str, str],
-) -> Encoded:
-    """Encode the response; see `app.protocols.codec.DecodedRequest`."""
-    parts = [
-        to_bytes(np.asarray(outputs[output.name], order="C")) for output in requested if output.is_binary
-    ]
-    about = about if id_ is None else {**about, "id": id_}
-    head = _head(model, requested, outputs, parts, about, finite=True)
-    if b"null" in head:  # a number may not be finite: check all of them
-        head = _head(model, requested, outputs, parts, about, finite=False)
-    if not parts:
-        return {}, head
-    own = {"content-type": "application/octet-stream", HEADER_LENGTH: str(len(head))}
-    return own, b"".join([head, *parts])
-
-
-def _head(
-    model: ServedModel,
-    requested: Sequence[_RequestedOutput],
-    outputs: Mapping[str, Any],
-    parts: Sequence[bytes],
-    about: Mapping[str, str],
-    *,
-    finite: bool,
-) -> bytes:
-    """Return the JSON of a response; `parts` are the binary outputs in order."""
-    tensors: list[dict[str, Any]] = []
-    sizes = iter(parts)
-    for output in requested:
-        array = np.asarray(outputs[output.name], order="C")
-        tensor: dict[str, Any] = {
-            "name": output.name,
-            "datatype": NAMES[model.outputs[output.name].datatype],
-            "shape": array.shape,
-        }
-        if output.is_binary:
-            tensor["parameters"] = {"binary_data_size": len(next(sizes))}
-        else:
-            tensor["data"] = to_json(array.reshape(-1), finite=finite)
-        tensors.append(tensor)
-    return orjson.dumps({**about, "outputs": tensors}, option=orjson.OPT_SERIALIZE_NUMPY)

@@ -4,15 +4,10 @@ https://prometheus.io/docs/instrumenting/exposition_formats/
 https://prometheus.github.io/client_python/multiprocess/
 """
 
-import os
-
 from flask import Blueprint, Response, request
-from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
-from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_flask_exporter import PrometheusMetrics
 
-from app.observability.metrics import DIRECTORY
 from app.service import Service
 
 
@@ -27,10 +22,7 @@ def blueprint(service: Service, exporter: PrometheusMetrics) -> Blueprint:
     @routes.get("/metrics")
     @exporter.do_not_track()  # type: ignore[untyped-decorator]
     def metrics() -> Response:
-        registry = service.metrics.registry
-        if DIRECTORY in os.environ:
-            registry = CollectorRegistry(support_collectors_without_names=True)
-            MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        registry = service.metrics.of_all_workers()
         names = request.args.getlist("name[]")
         try:
             encode, content_type = choose_encoder(request.headers.get("accept", ""))

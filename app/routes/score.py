@@ -77,7 +77,7 @@ def blueprint(service: Service, exporter: PrometheusMetrics) -> Blueprint:
 
     def other_model(**_names: str) -> Response:
         raise ModelNotFound(
-            f"no such model or version: {request.path[:100]}; {service.model.package} is served"
+            f"Request for unknown model: {request.path[:100]}; {service.model.package} is served"
         )
 
     for path, route in service.routes.items():

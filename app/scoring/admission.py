@@ -6,7 +6,8 @@ https://www.rfc-editor.org/rfc/rfc9110, sections 8.3, 8.4, 8.6 and 15.5.16
 from collections.abc import Mapping, Sequence
 
 from app.errors import BodyTooLarge, UnsupportedCoding, UnsupportedMediaType
-from app.protocols.open_inference import HEADER_LENGTH
+from app.protocols.open_inference import MEDIA_TYPES as OPEN_INFERENCE
+from app.protocols.open_inference_outputs import HEADER_LENGTH
 from app.scoring.compression import CODINGS
 from app.settings import Settings
 from app.tensors.io_spec import preview
@@ -57,8 +58,10 @@ def _check_media_type(headers: Mapping[str, str], media_types: Sequence[str], se
     if media_type in media_types:
         return
     # A page of another site can make a browser send a POST without a content type unasked, but not one with a
-    # header of its own, and Triton's client sends no other.
-    if not media_type and (settings.require_content_type == "off" or HEADER_LENGTH in headers):
+    # header of its own, and not one without `Origin` (https://fetch.spec.whatwg.org/#origin-header). Triton's
+    # client sends no content type, and only with binary data a header of its own.
+    is_triton = HEADER_LENGTH in headers or (media_types == OPEN_INFERENCE and "origin" not in headers)
+    if not media_type and (settings.require_content_type == "off" or is_triton):
         return
     got = preview(media_type) if media_type else "none"
     raise UnsupportedMediaType(f"expected content-type {' or '.join(media_types)}, got {got}")

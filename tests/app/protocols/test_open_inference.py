@@ -141,7 +141,11 @@ def test_unknown_metadata(client: FlaskClient, path: str) -> None:
 
 def test_metadata(client: FlaskClient) -> None:
     """Metadata and health of the server and the model."""
-    assert client.get("/v2").get_json()["extensions"] == ["binary_tensor_data"]
+    assert client.get("/v2").get_json()["extensions"] == [
+        "binary_tensor_data",
+        "statistics",
+        "model_configuration",
+    ]
     assert client.get("/v2/health/live").get_json() == {"live": True}
     assert client.get("/v2/health/ready").get_json() == {"ready": True}
     for path in ("/v2/models/tiny", "/v2/models/tiny/versions/3"):

@@ -36,7 +36,7 @@ def test_tritonclient(
             assert await call(client.is_model_ready, "tiny")
             assert await call(client.is_model_ready, "tiny", "3")
             assert not await call(client.is_model_ready, "other")
-            assert (await call(client.get_server_metadata))["extensions"] == ["binary_tensor_data"]
+            assert "binary_tensor_data" in (await call(client.get_server_metadata))["extensions"]
             about = await call(client.get_model_metadata, "tiny", "3")
             assert [(tensor["name"], tensor["datatype"], tensor["shape"]) for tensor in about["inputs"]] == [
                 ("x", "FP32", [-1, 2]),
@@ -46,8 +46,6 @@ def test_tritonclient(
             inputs = [triton.InferInput("x", rows.shape, "FP32"), triton.InferInput("words", [3], "BYTES")]
             inputs[0].set_data_from_numpy(rows, binary_data=binary)
             inputs[1].set_data_from_numpy(words, binary_data=binary)
-            # Without binary data the synchronous client sends no content type.
-            headers = {} if binary else {"content-type": "application/json"}
             both = [triton.InferRequestedOutput(name, binary_data=binary) for name in ("echo", "y")]
             for outputs in (both, both[:1], None):
                 result = await call(
@@ -58,7 +56,6 @@ def test_tritonclient(
                     request_id="my-id",
                     request_compression_algorithm=compression,
                     response_compression_algorithm=compression,
-                    headers=dict(headers),
                 )
                 reply = result.get_response()
                 assert reply["id"] == "my-id"
@@ -71,7 +68,7 @@ def test_tritonclient(
                 if "y" in names:
                     assert result.as_numpy("y").tolist() == [[3, 5], [7, 9]]
             with pytest.raises(InferenceServerException, match="missing input 'words'"):
-                await call(client.infer, "tiny", inputs[:1], headers=dict(headers))
+                await call(client.infer, "tiny", inputs[:1])
         finally:
             await call(client.close)
 

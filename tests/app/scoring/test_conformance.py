@@ -23,7 +23,8 @@ from werkzeug.serving import make_server
 from app import create_app
 from app.errors import ModelError
 from app.protocols.binary_tensors import from_bytes, to_bytes
-from app.protocols.open_inference import HEADER_LENGTH, NAMES
+from app.protocols.open_inference_outputs import HEADER_LENGTH
+from app.protocols.open_inference_types import NAMES
 from app.service import Service
 from app.settings import Settings
 from model_loader.package import TensorSpec
