@@ -99,3 +99,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="run all of ONNX's backend test cases, byte sequences and restarts, not a selection",
     )
+    parser.addoption(
+        "--triton",
+        metavar="PYTHON",
+        help="compare statuses with those of Triton's server, which this Python has from nvidia-pytriton",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deselect what needs Triton's server, unless `--triton` is given."""
+    if config.getoption("--triton"):
+        return
+    others = [item for item in items if "triton_port" in getattr(item, "fixturenames", ())]
+    config.hook.pytest_deselected(items=others)
+    items[:] = [item for item in items if item not in others]

@@ -9,7 +9,8 @@ from app.openapi.parts import Schema
 
 _COUNT: Schema = {"type": "integer", "minimum": 0}
 _DURATION = parts.closed_object({"count": _COUNT, "ns": _COUNT})
-_STATISTICS = ("success", "fail", "queue", "compute_input", "compute_infer", "compute_output", "cache_hit")
+_STATISTICS = ("success", "fail", "queue", "compute_input", "compute_infer", "compute_output")
+_CACHE = ("cache_hit", "cache_miss")
 
 
 def paths(model: ServedModel) -> dict[str, Any]:
@@ -43,7 +44,7 @@ def _stats(model: ServedModel) -> Schema:
         "last_inference": {**_COUNT, "description": "In milliseconds since the epoch; 0 without any."},
         "inference_count": {**_COUNT, "description": "Rows of all inferences."},
         "execution_count": {**_COUNT, "description": "Inferences."},
-        "inference_stats": parts.closed_object(dict.fromkeys(_STATISTICS, _DURATION)),
+        "inference_stats": parts.closed_object(dict.fromkeys((*_STATISTICS, *_CACHE), _DURATION)),
         "batch_stats": {"type": "array", "maxItems": 0, "items": {"type": "object"}},
     }
     return parts.closed_object(

@@ -71,6 +71,8 @@ def _split(
     else:
         if not length.isdecimal() or len(length) > len(str(len(body))) or int(length) > len(body):
             raise InvalidRequest(f"expected {HEADER_LENGTH} from 0 to {len(body)}, got {preview(length)}")
+        if int(length) == 0:
+            raise InvalidRequest(f"{HEADER_LENGTH} is 0: raw binary requests are not supported; add the JSON")
         head, binary = memoryview(body)[: int(length)], memoryview(body)[int(length) :]
         document = json_document.loads(head, max_json_values)
     if not isinstance(document, dict) or not isinstance(document.get("inputs"), list):

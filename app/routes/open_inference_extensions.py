@@ -38,14 +38,14 @@ def blueprint(service: Service) -> Blueprint:
         if name is not None:
             check_served(model, name, version)
         found = read_statistics(service.metrics, rules)
-        durations = {key: _duration(value) for key, value in found.durations.items()}
+        durations = dict.fromkeys(("cache_hit", "cache_miss"), Durations(0, 0.0)) | found.durations
         statistics = {
             "name": model.name,
             "version": model.version,
             "last_inference": round(found.last_inference * 1000),
             "inference_count": found.rows,
             "execution_count": found.inferences,
-            "inference_stats": durations | {"cache_hit": _duration(Durations(0, 0.0))},
+            "inference_stats": {key: _duration(value) for key, value in durations.items()},
             "batch_stats": [],
         }
         return jsonify(model_stats=[statistics])

@@ -99,6 +99,16 @@ def test_wrong_lengths(client: FlaskClient, tensor: Any, data: bytes, words: str
     assert words in reply.get_json()["error"]
 
 
+def test_raw_binary(client: FlaskClient) -> None:
+    """Triton's requests of binary data without JSON are refused by name."""
+    headers = {LENGTH: "0", "content-type": "application/octet-stream"}
+    reply = client.post(INFER, data=EIGHT, headers=headers)
+    assert reply.status_code == 400
+    assert reply.get_json()["error"] == (
+        "inference-header-content-length is 0: raw binary requests are not supported; add the JSON"
+    )
+
+
 @pytest.mark.parametrize("length", ["-1", "x", "1e3", "999999", "9" * 5000, "\u00b2"])
 def test_header_length(client: FlaskClient, length: str) -> None:
     """The length of the JSON must be a number within the body's length."""

@@ -39,6 +39,7 @@ def test_statistics(client: FlaskClient, path: str) -> None:
         "success": 2,
         "fail": 1,
         "cache_hit": 0,
+        "cache_miss": 0,
         **dict.fromkeys(PHASES, 2),
     }
     assert stats["success"]["ns"] > sum(stats[name]["ns"] for name in PHASES) > 0
