@@ -29,11 +29,16 @@ HEADER_LENGTH = "inference-header-content-length"
 
 @dataclass(frozen=True, slots=True)
 class RequestedOutput:
-    """An output that the request asks for, as JSON or binary."""
+    """An output that the request asks for, as JSON or binary.
 
-    spec: TensorSpec
+    Attributes:
+        datatype: the protocol's name of it.
+        class_map: its spec if it is a map from class to score.
+    """
+
+    name: str
     datatype: str
-    is_class_map: bool
+    class_map: TensorSpec | None
     is_binary: bool
 
 
@@ -76,7 +81,7 @@ def _requested_output(model: ServedModel, spec: TensorSpec, *, is_binary: bool) 
         others = [repr(other.name) for other in model.outputs.values() if output_datatype(other)]
         only = f"request only {', '.join(others)} in 'outputs', or " if others else ""
         raise unsupported(spec, f"{only}use /score")
-    return RequestedOutput(spec, name, class_maps.is_class_map(spec), is_binary)
+    return RequestedOutput(spec.name, name, spec if class_maps.is_class_map(spec) else None, is_binary)
 
 
 def encode(
@@ -91,17 +96,20 @@ def encode(
     Raises:
         InferenceFailed: a map from class to score has other classes than before.
     """
-    arrays: list[Array] = [
-        class_maps.to_tensor(model, output.spec, outputs[output.spec.name])
-        if output.is_class_map
-        else np.asarray(outputs[output.spec.name], order="C")
+    arrays = [
+        (
+            output,
+            class_maps.to_tensor(model, output.class_map, outputs[output.name])
+            if output.class_map
+            else np.asarray(outputs[output.name], order="C"),
+        )
         for output in requested
     ]
-    parts = [to_bytes(array) for output, array in zip(requested, arrays, strict=True) if output.is_binary]
+    parts = [to_bytes(array) for output, array in arrays if output.is_binary]
     about = about if id_ is None else {**about, "id": id_}
-    head = _head(requested, arrays, parts, about, finite=True)
+    head = _head(arrays, parts, about, finite=True)
     if b"null" in head:  # a number may not be finite: check all of them
-        head = _head(requested, arrays, parts, about, finite=False)
+        head = _head(arrays, parts, about, finite=False)
     if not parts:
         return {}, head
     own = {"content-type": "application/octet-stream", HEADER_LENGTH: str(len(head))}
@@ -109,8 +117,7 @@ def encode(
 
 
 def _head(
-    requested: Sequence[RequestedOutput],
-    arrays: Sequence[Array],
+    arrays: Sequence[tuple[RequestedOutput, Array]],
     parts: Sequence[bytes],
     about: Mapping[str, str],
     *,
@@ -119,12 +126,8 @@ def _head(
     """Return the JSON of a response; `parts` are the binary outputs in order."""
     tensors: list[dict[str, Any]] = []
     sizes = iter(parts)
-    for output, array in zip(requested, arrays, strict=True):
-        tensor: dict[str, Any] = {
-            "name": output.spec.name,
-            "datatype": output.datatype,
-            "shape": array.shape,
-        }
+    for output, array in arrays:
+        tensor: dict[str, Any] = {"name": output.name, "datatype": output.datatype, "shape": array.shape}
         if output.is_binary:
             tensor["parameters"] = {"binary_data_size": len(next(sizes))}
         else:

@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 from flask.testing import FlaskClient
 from onnx import helper
+from skl2onnx import to_onnx
+from sklearn.datasets import load_wine
+from sklearn.linear_model import LogisticRegression
 
 from app import create_app
 from app.model import served_model
@@ -35,6 +38,24 @@ def test_zipmap(serve: MakeClient, classes: Sequence[Any]) -> None:
     label, scores = infer(client, BARE, inputs=[X])["outputs"]
     assert label["data"] == [1, 0]
     assert scores == {"name": "scores", "datatype": "FP32", "shape": [2, 2], "data": ROWS}
+
+
+@pytest.mark.parametrize("kind", [int, str])
+def test_scikit_learn(serve: MakeClient, kind: Any) -> None:
+    """The columns are the probabilities of a scikit-learn classifier, in the order of its classes."""
+    features, labels = load_wine(return_X_y=True)
+    rows = (features / features.max(axis=0)).astype(np.float32)
+    named = np.array(["red", "green", "blue"])[labels] if kind is str else labels
+    classifier = LogisticRegression(max_iter=10_000).fit(rows, named)
+    client = serve(to_onnx(classifier, rows[:1]).SerializeToString())
+    x = {"name": "X", "datatype": "FP32", "shape": rows.shape, "data": rows.tolist()}
+    label, scores = infer(client, BARE, inputs=[x])["outputs"]
+    (_, about) = client.get("/v2/models/bare").get_json()["outputs"]
+    assert about["parameters"]["classes"] == classifier.classes_.tolist()
+    assert label["data"] == classifier.predict(rows).tolist()
+    assert np.reshape(scores["data"], scores["shape"]) == pytest.approx(
+        classifier.predict_proba(rows), abs=1e-5
+    )
 
 
 def test_order(serve: MakeClient) -> None:
