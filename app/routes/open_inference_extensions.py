@@ -24,7 +24,6 @@ def blueprint(service: Service) -> Blueprint:
     """Return the routes for statistics, configuration and repository."""
     routes = Blueprint("open_inference_extensions", __name__)
     model = service.model
-    config = _config(model, service.settings.max_batch_rows)
     rules = frozenset(route.rule for route in service.routes.values())
 
     @routes.before_request
@@ -54,7 +53,7 @@ def blueprint(service: Service) -> Blueprint:
     @routes.get(f"{VERSION}/config")
     def model_config(name: str, version: str | None = None) -> Response:
         check_served(model, name, version)
-        return jsonify(config)
+        return jsonify(_config(model, service.settings.max_batch_rows))
 
     @routes.post("/v2/repository/index")
     def index() -> Response:
