@@ -2,6 +2,7 @@
 
 LoaderError            the message says what to do; the command line prints it and exits with 1
 ├── PackageError       a package on disk is invalid, or differs from its manifest
+├── DraftError         a model or its data cannot be made into a package
 ├── GateError          the limits for a model's metrics cannot be used
 └── StoreError         the store cannot be reached, or rejects the request
     ├── NotFoundError  no such model, version or stage in the store
@@ -15,6 +16,10 @@ class LoaderError(Exception):
 
 class PackageError(LoaderError):
     """A package on disk is invalid, or differs from its manifest."""
+
+
+class DraftError(LoaderError):
+    """A model or its data cannot be made into a package."""
 
 
 class GateError(LoaderError):

@@ -7,7 +7,7 @@ from pathlib import Path
 from model_loader.commands.arguments import add_name, add_selection, add_store, opened_store, selected_version
 from model_loader.commands.result import AddCommand, CommandResult
 from model_loader.errors import PackageError
-from model_loader.registry.draft import read_draft
+from model_loader.package.draft import read_draft
 from model_loader.registry.ledger import STAGES, read_ledger
 from model_loader.registry.metrics_gate import check, read_limits
 from model_loader.registry.versions import get

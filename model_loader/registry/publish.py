@@ -7,7 +7,7 @@ from typing import Any
 
 from model_loader.errors import ConflictError, PackageError
 from model_loader.package import MANIFEST_FILE, SCHEMA, SIGNATURE_FILE, encode, parse_manifest
-from model_loader.registry.draft import Draft, read_draft
+from model_loader.package.draft import Draft, read_draft
 from model_loader.registry.ledger import Entry, append, author, now, read_ledger
 from model_loader.registry.package_signing import check_key, sign
 from model_loader.registry.versions import VERSION, PublishedVersion, check_name

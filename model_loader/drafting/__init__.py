@@ -1,0 +1,1 @@
+"""Drafts of packages: made from a model and the data that it is evaluated on."""
