@@ -14,6 +14,7 @@ from model_loader.errors import PackageError
 MODEL_FILE = "model.onnx"
 MANIFEST_FILE = "manifest.json"
 SAMPLES_FILE = "samples.json"
+SCHEMA_FILE = "schema.json"
 BASELINE_FILE = "baseline.json"
 SIGNATURE_FILE = "model.sig"
 VERIFIED_FILE = "verified.json"
