@@ -11,7 +11,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from training.baseline import numeric_bins
+from model_loader.drafting.baseline import numeric_bins
 
 SEED = 1
 OPSET = {"": 18, "ai.onnx.ml": 3}

@@ -31,11 +31,11 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
 from model_loader.commands.arguments import DEFAULT_STORE
+from model_loader.drafting.baseline import category_bins, numeric_bins
 from model_loader.errors import LoaderError
 from model_loader.package import BASELINE_FILE, MANIFEST_FILE, MODEL_FILE, SAMPLES_FILE
 from model_loader.registry.publish import publish
 from model_loader.store import open_store
-from training.baseline import category_bins, numeric_bins
 from training.data import Data, describe, load, split
 
 NAME = "wine"
@@ -165,7 +165,7 @@ def check_samples(onnx_model: bytes, samples: Sequence[Mapping[str, Any]]) -> No
 
 
 def make_baseline(model: Pipeline, training: Data) -> dict[str, Any]:
-    """Return the distributions of the training data and of the outputs for it; see `training.baseline`."""
+    """Return the distributions of the training data and of the outputs for it; see `baseline.json`."""
     columns = zip(training.features, training.x.astype(np.float32).T, strict=True)
     label = model.predict(training.x)
     probabilities = model.predict_proba(training.x).astype(np.float32)

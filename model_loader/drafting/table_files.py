@@ -103,9 +103,10 @@ def _plain(values: NDArray[Any]) -> NDArray[Any]:
     """Replace missing values by NaN in floats and integers, and by None in everything else."""
     if not isinstance(values, np.ma.MaskedArray):
         return values
-    if values.dtype.kind in "iuf":
-        return values.astype(np.float64).filled(np.nan)
-    return np.where(np.ma.getmaskarray(values), None, values.data.astype(object))
+    numeric = values.dtype.kind in "iuf"
+    plain: NDArray[Any] = values.data.astype(np.float64 if numeric else object)
+    plain[np.ma.getmaskarray(values)] = np.nan if numeric else None
+    return plain
 
 
 def _explain(path: Path, message: str) -> str:

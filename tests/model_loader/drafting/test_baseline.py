@@ -1,9 +1,9 @@
-"""The bins of `training.baseline`."""
+"""The bins of `model_loader.drafting.baseline`."""
 
 import numpy as np
 import pytest
 
-from training.baseline import category_bins, numeric_bins
+from model_loader.drafting.baseline import category_bins, numeric_bins
 
 
 def test_deciles() -> None:

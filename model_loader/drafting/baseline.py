@@ -1,0 +1,115 @@
+"""The distribution of the data in bins, which the service measures drift against.
+
+The format is described in `model_loader.package.baseline`, which reads it.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model_loader.drafting.session import Output
+from model_loader.package.baseline import MAX_BINS, MAX_LABEL_CHARACTERS, MISSING, OUTSIDE
+
+QUANTILES = np.linspace(0, 1, 11)
+MAX_CATEGORIES = 50
+
+
+def make_baseline(
+    fields: Mapping[str, NDArray[Any]],
+    outputs: Mapping[str, Output],
+    labels: Mapping[str, Sequence[Any]],
+    probabilities: str | None,
+) -> tuple[dict[str, Any] | None, tuple[str, ...]]:
+    """Return the content of `baseline.json`, or None if there is nothing to compare, and what was left out.
+
+    Args:
+        fields: name of a feature or input → its values for all rows.
+        outputs: name → values for all rows.
+        labels: name of an output of labels → its possible labels.
+        probabilities: the output that has numbers from 0 to 1.
+    """
+    rows = len(next(iter(fields.values())))
+    features = {name: bins for name, values in fields.items() if (bins := _bins(values))}
+    predictions: dict[str, Any] = {}
+    for name, value in outputs.items():
+        if not isinstance(value, np.ndarray):
+            continue
+        ends = (0.0, 1.0) if name == probabilities else None
+        bins = category_bins(value, labels[name]) if labels.get(name) else _bins(value, ends)
+        if bins:
+            predictions[name] = bins
+    left_out = [name for name in fields if name not in features]
+    total = 0
+    for name, bins in [*predictions.items(), *features.items()]:
+        total += len(bins["shares"]) + 2
+        if total > MAX_BINS:
+            features.pop(name, None)
+            left_out.append(name)
+    notes = (
+        (f"not in the baseline, because there are no bins for them: {_preview(left_out)}",)
+        if left_out
+        else ()
+    )
+    if not features and not predictions:
+        return None, notes
+    return {"rows": rows, "features": features, "outputs": predictions}, notes
+
+
+def numeric_bins(
+    values: NDArray[np.float32], ends: tuple[float, float] | None = None
+) -> dict[str, list[float]]:
+    """Return bins with about a tenth of `values` each, or fewer bins if many values are equal.
+
+    Args:
+        values: of any shape, in the unit of the feature or output, with at least two different values.
+        ends: the first and last edge, if the possible range is larger; default: the extremes of `values`.
+
+    Returns:
+        `edges` and `shares`. The edges are float32 numbers, so that comparisons in float32 and in float64
+        give the same bin.
+    """
+    # Without interpolation, every edge is one of the values, so it is a float32 number.
+    edges = np.unique(np.quantile(values, QUANTILES, method="inverted_cdf"))
+    if ends is not None:
+        edges[[0, -1]] = ends
+    counts, _ = np.histogram(values, edges)
+    return {"edges": edges.astype(float).tolist(), "shares": (counts / values.size).tolist()}
+
+
+def category_bins(values: NDArray[Any], categories: Sequence[Any]) -> dict[str, list[Any]]:
+    """Return a bin for each of `categories`, with its share of `values`."""
+    shares = [np.count_nonzero(values == category) / values.size for category in categories]
+    return {"categories": list(categories), "shares": shares}
+
+
+def _bins(values: NDArray[Any], ends: tuple[float, float] | None = None) -> dict[str, list[Any]] | None:
+    """Return the bins of any values that are present; None if there are none, or all values are the same."""
+    if values.dtype.kind in "OUb":
+        counts = Counter(values.ravel().tolist()).most_common(MAX_CATEGORIES)
+        total = sum(count for _, count in counts)
+        names = [str(value) for value, _ in counts]
+        if not names or {MISSING, OUTSIDE} & {*names} or max(map(len, names)) > MAX_LABEL_CHARACTERS:
+            return None
+        # A column of texts that are all different has no distribution to compare.
+        if len(counts) == MAX_CATEGORIES and counts[0][1] == 1:
+            return None
+        return {
+            "categories": [value for value, _ in counts],
+            "shares": [count / total for _, count in counts],
+        }
+    with np.errstate(over="ignore"):
+        numbers = values.astype(np.float32)
+    numbers = numbers[np.isfinite(numbers)]
+    if not numbers.size or numbers.min() == numbers.max():
+        return None
+    bins = numeric_bins(numbers, ends)
+    # With given ends, the only inner edge of two different values may be one of them.
+    return bins if np.all(np.diff(bins["edges"]) > 0) and abs(sum(bins["shares"]) - 1) < 1e-6 else None
+
+
+def _preview(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return ", ".join(names[:5]) + more
