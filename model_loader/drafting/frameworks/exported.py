@@ -1,0 +1,72 @@
+"""What an export returns, and errors that all exports share."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from textwrap import shorten
+from typing import Any
+
+from numpy.typing import NDArray
+
+from model_loader.errors import DraftError
+
+# What converters raise for a model or an option that they do not support; none has an exception of its own.
+CONVERTER_ERRORS = (
+    AssertionError,
+    AttributeError,
+    IndexError,
+    KeyError,
+    NameError,
+    NotImplementedError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+
+
+@dataclass(frozen=True)
+class Export:
+    """A model that has been written as `model.onnx`, and what its framework calculated.
+
+    Attributes:
+        inputs: name of the graph's input → the rows of x, in the input's datatype.
+        outputs: name of the graph's output → the framework's output for these rows, in the output's shape.
+            Numbers of x were cast to float32 before, as the graph takes them.
+        features: column names of the graph's single input `[batch, columns]`, or None.
+        classes: the classes of a classifier, or None.
+    """
+
+    inputs: dict[str, NDArray[Any]]
+    outputs: dict[str, NDArray[Any]]
+    features: tuple[str, ...] | None = None
+    classes: tuple[Any, ...] | None = None
+
+
+Exporter = Callable[[Any, Any, Path], Export]
+
+
+def import_converter(module: str, package: str, model: object) -> Any:
+    """Import the module of a converter.
+
+    Raises:
+        DraftError: `package` is not installed; the message says how to install it.
+    """
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as exc:
+        raise DraftError(
+            f"the export of a {type(model).__name__} needs {package}, which is not installed "
+            f"({exc}): pip install {package}"
+        ) from exc
+
+
+def cannot_convert(package: str, model: object, error: Exception) -> DraftError:
+    """Return the error of a model that a converter does not support."""
+    converter = package
+    with suppress(PackageNotFoundError):
+        converter = f"{package} {version(package)}"
+    reason = shorten(f"{type(error).__name__}: {error.__cause__ or error}", 300, placeholder=" …")
+    return DraftError(f"{converter} cannot convert the {type(model).__name__}: {reason}")
