@@ -36,10 +36,18 @@ def classification_metrics(
 
 
 def regression_metrics(truth: Floats, predicted: Floats) -> dict[str, float]:
-    """Return the mean absolute error, the root of the mean squared error, and R²; R² takes two rows."""
+    """Return the mean absolute error, the root of the mean squared error, and R², which takes two rows.
+
+    Args:
+        truth: shape (rows,), or (rows, targets): the metrics are then means over the targets.
+        predicted: of the same shape.
+    """
     error = predicted - truth
-    metrics = {"mae": float(np.abs(error).mean()), "rmse": float(np.sqrt((error**2).mean()))}
-    return metrics | ({"r2": r2(truth, predicted)} if len(truth) > 1 else {})
+    metrics = {"mae": float(np.abs(error).mean()), "rmse": float(np.sqrt((error**2).mean(axis=0)).mean())}
+    if len(truth) == 1:
+        return metrics
+    columns = zip(truth.reshape(len(truth), -1).T, predicted.reshape(len(truth), -1).T, strict=True)
+    return metrics | {"r2": float(np.mean([r2(*column) for column in columns]))}
 
 
 def accuracy(truth: Array, predicted: Array) -> float:

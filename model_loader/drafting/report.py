@@ -42,7 +42,7 @@ class DraftReport:
                 "of the training framework with --predictions, or draft in Python"
             )
         if not self.has_target:
-            warnings.append("no metrics: name the column with the truth with --target")
+            warnings.append("no metrics: give the truth, with --target or as y")
         warnings += [
             f"output '{difference.output}': {difference}; these rows are not among the samples"
             for difference in self.differences

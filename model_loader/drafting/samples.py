@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from model_loader.drafting.json_values import to_json
 from model_loader.drafting.predictions import compare
-from model_loader.drafting.session import DraftModel, Output
+from model_loader.drafting.session import DraftModel, Output, rows_of
 from model_loader.errors import DraftError
 
 Array = NDArray[Any]
@@ -85,7 +85,7 @@ def make_samples(
         request = {name: array[group] for name, array in inputs.items()}
         answer = model.run(request)
         outputs = (
-            answer if expected is None else {name: _rows(value, group) for name, value in expected.items()}
+            answer if expected is None else {name: rows_of(value, group) for name, value in expected.items()}
         )
         for name, value in outputs.items() if expected is not None else ():
             difference = compare(name, value, answer[name], limits["rtol"], limits["atol"])
@@ -113,10 +113,6 @@ def tolerances(outputs: Mapping[str, Output], rtol: float | None, atol: float | 
     largest = max((float(np.abs(value[np.isfinite(value)]).max(initial=0)) for value in floats), default=0.0)
     fitting = max(ATOL, float(f"{largest * FLOAT32_DIGITS:.0e}"))
     return {"rtol": RTOL if rtol is None else rtol, "atol": fitting if atol is None else atol}
-
-
-def _rows(value: Output, rows: Sequence[int]) -> Output:
-    return [value[row] for row in rows] if isinstance(value, list) else value[list(rows)]
 
 
 def _coordinates(values: Array) -> NDArray[np.float64]:

@@ -1,6 +1,6 @@
 """The model of a draft, run by ONNX Runtime over all rows of the data."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +91,12 @@ class DraftModel:
         if not outputs:
             raise DraftError(f"{self.path}: no output has a value for each row of the data")
         return outputs
+
+
+def rows_of(value: Output, rows: Sequence[int] | NDArray[np.bool_]) -> Output:
+    """Return some rows of an output: by their indices, or those that are true."""
+    indices: list[int] = np.flatnonzero(rows).tolist() if isinstance(rows, np.ndarray) else list(rows)
+    return [value[row] for row in indices] if isinstance(value, list) else value[indices]
 
 
 def _rows(value: Any) -> int | None:
