@@ -54,18 +54,17 @@ def evaluate(
         return Evaluation(task, () if task.number else find_classes(task, outputs, None, classes))
     truth, present = _truth(table, target)
     outputs = {name: rows_of(value, present) for name, value in outputs.items()}
-    task = find_task(outputs, target)
+    numbers = _as_numbers(truth, is_text=table.is_text)
+    is_continuous = numbers is not None and bool((numbers != np.rint(numbers)).any())
+    task = find_task(outputs, target, is_continuous=is_continuous)
     if truth.ndim > 1:
         return _evaluate_numbers(task, task.scores, truth, outputs)
-    if task.number and _is_binary(outputs[task.number], truth, is_text=table.is_text):
-        return _evaluate_probability(
-            task.number, cast(target, truth, "INT64", is_text=table.is_text), outputs
-        )
+    if task.number and numbers is not None and _are_shares(outputs[task.number], numbers):
+        return _evaluate_probability(task.number, numbers.astype(np.int64), outputs)
     if task.number:
-        return _evaluate_numbers(
-            task, task.number, cast(target, truth, "FP64", is_text=table.is_text), outputs
-        )
-    if task.scores and truth.dtype.kind == "f":
+        truth = cast(target, truth, "FP64", is_text=table.is_text)
+        return _evaluate_numbers(task, task.number, truth, outputs)
+    if task.scores and is_continuous:
         return Evaluation(Task(), notes=(f"no metrics: output '{task.scores}' has several numbers in a row",))
     if task.output is None:
         names = ", ".join(outputs)
@@ -148,11 +147,15 @@ def _truth(table: Table, target: str) -> tuple[Array, NDArray[np.bool_]]:
     return values[present], present
 
 
-def _is_binary(output: Output, truth: Array, *, is_text: bool) -> bool:
-    """Return whether an output of one float may be the probability of a target that is 0 or 1."""
-    values = np.asarray(output)
+def _as_numbers(truth: Array, *, is_text: bool) -> Array | None:
+    """Return the truth as numbers, or None if it has other texts."""
     try:
-        numbers = cast("target", truth, "FP64", is_text=is_text)
+        return cast("target", truth, "FP64", is_text=is_text)
     except DraftError:
-        return False
-    return bool(((values >= 0) & (values <= 1)).all()) and set(numbers.tolist()) == {0.0, 1.0}
+        return None
+
+
+def _are_shares(output: Output, truth: Array) -> bool:
+    """Return whether an output of one float may be the probability of a truth that is 0 or 1."""
+    values = np.asarray(output)
+    return bool(((values >= 0) & (values <= 1)).all()) and {*truth.tolist()} == {0.0, 1.0}

@@ -141,12 +141,12 @@ def _values(
     actual = outputs[spec.name]
     datatype = "FP64" if isinstance(actual, list) or actual.dtype.kind == "f" else spec.datatype
     columns = list(table.columns)
+    width = len(zipmap_classes(actual)) if isinstance(actual, list) else actual[:1].size
     column = find(spec.name, columns)
-    if column is None and len(outputs) == 1 and len(columns) == 1:
+    if column is None and len(outputs) == len(columns) == width == 1:
         column = columns[0]
     if column is not None:
         return cast(column, table.columns[column], datatype, is_text=table.is_text)
-    width = len(zipmap_classes(actual)) if isinstance(actual, list) else actual[:1].size
     if datatype != "FP64" or width < 2:
         return None
     labels = [*classes] if len(classes) == width else []

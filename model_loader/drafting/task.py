@@ -36,10 +36,11 @@ class Task:
         return self.label or self.probabilities or self.scores or self.number
 
 
-def find_task(outputs: Mapping[str, Output], target: str | None) -> Task:
+def find_task(outputs: Mapping[str, Output], target: str | None, *, is_continuous: bool = False) -> Task:
     """Find the outputs with the predictions.
 
     Args:
+        is_continuous: whether the truth is numbers that cannot be labels.
         outputs: name → values for all rows.
         target: the name of the truth. Of several outputs of a kind, the one that has it in its name is taken.
     """
@@ -51,7 +52,7 @@ def find_task(outputs: Mapping[str, Output], target: str | None) -> Task:
         return names[0] if len(names) == 1 else None
 
     label, probabilities = choose(is_label), choose(is_probabilities)
-    if label or probabilities:
+    if (label or probabilities) and not is_continuous:
         return Task(label, probabilities)
     if number := choose(is_number):
         return Task(number=number)
