@@ -10,14 +10,14 @@ def add_commands(add: AddCommand) -> None:
     """Add `draft`."""
     parser = add("draft", _draft, "make the draft of a package from a model and data that it is evaluated on")
     parser.add_argument(
-        "model", metavar="MODEL", type=Path, help="ONNX file, or directory of an MLflow model with one"
+        "model", metavar="MODEL", type=Path, help="ONNX file, package, or MLflow model with an ONNX flavor"
     )
     parser.add_argument(
         "--data",
-        required=True,
         metavar="FILE",
         type=Path,
-        help="rows that the model was not trained on: CSV, Parquet, JSON Lines or .npz",
+        help="rows that the model was not trained on: CSV, Parquet, JSON Lines or .npz; "
+        "default: the input example of an MLflow model",
     )
     parser.add_argument("--target", metavar="COLUMN", help="the column with the truth, for metrics")
     parser.add_argument("--name", required=True, help="name of the model")

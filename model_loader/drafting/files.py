@@ -5,26 +5,29 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from model_loader.drafting.draft import Options, Source, check_options, write_draft
+from model_loader.drafting.draft import Options, check_options, write_draft
+from model_loader.drafting.mlflow_model import MLMODEL_FILE, read_input_example
 from model_loader.drafting.predictions import read_predictions
 from model_loader.drafting.report import DraftReport
 from model_loader.drafting.session import DraftModel, Output
-from model_loader.drafting.tables import read_table
+from model_loader.drafting.sources import read_source
+from model_loader.drafting.tables import Table, read_table
+from model_loader.errors import DraftError
 from model_loader.package import hash_file
 
 
 def draft_file(
     model: Path,
-    data: Path,
+    data: Path | None,
     options: Options,
     *,
     predictions: Path | None = None,
     features: Sequence[str] | None = None,
 ) -> DraftReport:
-    """Draft a package from an ONNX file or an MLflow model.
+    """Draft a package from an ONNX file, a package or an MLflow model.
 
     Args:
-        data: rows that the model was not trained on.
+        data: rows that the model was not trained on; None: the input example of an MLflow model.
         predictions: outputs of the training framework for these rows.
         features: columns of the model's only input, in its order; default: all of the data but the target.
 
@@ -32,8 +35,8 @@ def draft_file(
         DraftError: a file cannot be used, or they do not fit together; nothing is written.
     """
     check_options(options)
-    source = Source(model)
-    table = read_table(data)
+    source = read_source(model)
+    data, table = _read_data(model, data)
     if features is not None:
         source = replace(source, features=features)
     if predictions is not None:
@@ -46,3 +49,13 @@ def draft_file(
 
         source = replace(source, expected=expected)
     return write_draft(source, table, hash_file(data).sha256, options)
+
+
+def _read_data(model: Path, data: Path | None) -> tuple[Path, Table]:
+    """Return the file with the rows, and its content."""
+    if data is not None:
+        return data, read_table(data)
+    example = read_input_example(model) if (model / MLMODEL_FILE).is_file() else None
+    if example is None:
+        raise DraftError(f"{model} has no rows to run it on: give them with --data")
+    return model / example.name, example

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,6 +16,7 @@ from model_loader.drafting.frameworks import Export, export
 from model_loader.drafting.predictions import aligned
 from model_loader.drafting.report import DraftReport
 from model_loader.drafting.session import DraftModel, Output
+from model_loader.drafting.sources import read_source
 from model_loader.drafting.tables import Table, make_table
 from model_loader.errors import DraftError
 
@@ -37,7 +39,7 @@ def draft(
 
     Args:
         model: a fitted estimator of scikit-learn, XGBoost, LightGBM or CatBoost, or a torch module, which is
-            exported to ONNX; or the path of an ONNX file.
+            exported to ONNX; or the path of an ONNX file or an MLflow model.
         x: rows that the model was not trained on: a DataFrame, an array, a sequence of strings, or a dict of
             arrays by the name of the input.
         y: the truth for these rows, for metrics.
@@ -58,7 +60,8 @@ def draft(
     data_name = f"{type(x).__name__} in memory"
     if isinstance(model, str | PathLike):
         table = _with_truth(columns_of(x), y, truth_name, data_name)
-        source = Source(Path(model), expected=_given(predictions) if predictions else None)
+        source = read_source(Path(model))
+        source = replace(source, expected=_given(predictions)) if predictions else source
         return write_draft(source, table, _fingerprint(table), options)
     with TemporaryDirectory() as directory:
         exported = export(model, x, Path(directory))

@@ -41,7 +41,9 @@ class DraftModel:
         try:
             self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         except ORT_ERRORS as exc:
-            raise DraftError(f"ONNX Runtime cannot load {path}: {explain(exc)}") from exc
+            is_damaged = "Protobuf parsing failed" in str(exc)
+            advice = "; it is damaged or cut off: export or download it again" if is_damaged else ""
+            raise DraftError(f"ONNX Runtime cannot load {path}: {explain(exc)}{advice}") from exc
         self._errors = ORT_ERRORS
         self.path = path
         self.io: ModelIO = read_model_io(self._session)
