@@ -20,6 +20,7 @@ from model_loader.package import (
     verify_package,
 )
 from model_loader.package.custom_ops import explain, register_extensions
+from model_loader.package.draft import draft_package, is_draft, read_draft
 from model_loader.package.optimized import find_optimized
 from model_loader.package.ort_errors import ORT_ERRORS
 
@@ -113,13 +114,15 @@ def _has_free_rows(spec: TensorSpec) -> bool:
 
 
 def open_package(path: Path) -> Package:
-    """Verify the package in a directory, or treat a single ONNX file as a package.
+    """Verify the package in a directory, or treat a draft or a single ONNX file as a package.
 
     Raises:
-        ModelError: the package does not match its manifest.
+        ModelError: the package does not match its manifest, or the draft cannot be published.
     """
     try:
-        return bare_package(path) if path.is_file() else verify_package(path)
+        if path.is_file():
+            return bare_package(path)
+        return draft_package(read_draft(path)) if is_draft(path) else verify_package(path)
     except PackageError as exc:
         raise ModelError(str(exc)) from exc
 

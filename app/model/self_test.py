@@ -1,8 +1,10 @@
 """The self-test: compare the model's outputs with those of the training framework."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import orjson
 
 from app.errors import InvalidRequest, ModelError, RequestError
@@ -12,7 +14,9 @@ from app.model.served_model import ServedModel
 from app.settings import Settings
 from app.tensors.from_json import from_json, inputs_from_json
 from app.tensors.to_json import to_json
+from model_loader.package import SCHEMA_FILE, PackageError
 from model_loader.package.samples import Sample
+from model_loader.package.schema import check_schema, read_schema
 
 
 def run(model: ServedModel, samples: Sequence[Sample]) -> None:
@@ -26,16 +30,8 @@ def run(model: ServedModel, samples: Sequence[Sample]) -> None:
         try:
             outputs = model.infer(inputs_from_json(sample.inputs, model.inputs))
             for name, expected in sample.outputs.items():
-                if name not in model.outputs:
-                    raise ModelError(f"{model.package}: sample {index}: the model has no output {name!r}")
-                expected_output = from_json(expected, model.outputs[name])
-                if not matches(outputs[name], expected_output, sample.rtol, sample.atol):
-                    got = orjson.dumps(to_json(outputs[name]), option=orjson.OPT_SERIALIZE_NUMPY).decode()
-                    raise ModelError(
-                        f"{model.package}: sample {index}: output '{name}': expected "
-                        f"{_shorten(str(expected))}, got {_shorten(got)} "
-                        f"(rtol {sample.rtol}, atol {sample.atol})"
-                    )
+                if difference := _difference(model, name, outputs, expected, sample):
+                    raise ModelError(f"{model.package}: sample {index}: {difference}")
         except RequestError as exc:
             problem = "does not fit the model" if isinstance(exc, InvalidRequest) else "failed"
             raise ModelError(f"{model.package}: sample {index} {problem}: {exc}") from exc
@@ -75,13 +71,56 @@ def load_and_verify(settings: Settings) -> VerifiedModel:
     try:
         if found := load_optimized(package, settings):
             optimized = ServedModel(found)
+            _check_schema(optimized)
             run(optimized, samples)
             return VerifiedModel(optimized, samples, is_optimized=True)
     except ModelError as exc:
         fallback_reason = str(exc)
     model = ServedModel(load(package, settings))
+    _check_schema(model)
     run(model, samples)
     return VerifiedModel(model, samples, is_optimized=False, fallback_reason=fallback_reason)
+
+
+def _check_schema(model: ServedModel) -> None:
+    """Check that the package's schema, if any, is of this model.
+
+    Raises:
+        ModelError: it is not.
+    """
+    source = f"{model.package}: {SCHEMA_FILE}"
+    try:
+        if schema := read_schema(model.package):
+            inputs, outputs = list(model.inputs.values()), list(model.outputs.values())
+            check_schema(schema, inputs, outputs, model.features, source)
+    except PackageError as exc:
+        raise ModelError(str(exc)) from exc
+
+
+def _difference(
+    model: ServedModel, name: str, outputs: Mapping[str, Any], expected: Any, sample: Sample
+) -> str | None:
+    """Return how an output differs from the expected one, or None if it does not."""
+    if name not in model.outputs:
+        return f"the model has no output '{name}'; it has {', '.join(model.outputs)}"
+    try:
+        expected_output = from_json(expected, model.outputs[name])
+    except InvalidRequest as exc:
+        # The same check as of a request, whose message names an input.
+        return f"output{str(exc).removeprefix('input')}"
+    actual = outputs[name]
+    if matches(actual, expected_output, sample.rtol, sample.atol):
+        return None
+    if isinstance(actual, np.ndarray) and np.shape(expected_output) != actual.shape:
+        return (
+            f"output '{name}': the sample has the shape {list(np.shape(expected_output))}, the model returns "
+            f"{list(actual.shape)}"
+        )
+    got = orjson.dumps(to_json(actual), option=orjson.OPT_SERIALIZE_NUMPY).decode()
+    return (
+        f"output '{name}': expected {_shorten(str(expected))}, got {_shorten(got)} "
+        f"(rtol {sample.rtol}, atol {sample.atol})"
+    )
 
 
 def _shorten(text: str) -> str:

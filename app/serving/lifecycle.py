@@ -145,7 +145,8 @@ def announce(service: Service, port: int) -> None:
     if service.verified.fallback_reason:
         logger.warning("served as published, not optimized: %s", service.verified.fallback_reason)
     if not package.manifest.version:
-        logger.warning("a single file has no manifest: no version, no metrics, no column names, no baseline")
+        kind = "a single file has" if package.path.is_file() else "a draft has"
+        logger.warning("%s no version: publish it to serve it under a number that stays", kind)
     elif not service.drift.counter.bins:
         logger.info("%s has no baseline.json: drift is not counted", package)
     logger.info("batches: %s", service.scorer.batcher.batching)

@@ -14,7 +14,9 @@ from model_loader.package.io_spec import (
     check_features,
     read_model_io,
 )
-from model_loader.package.manifest import (
+from model_loader.package.json_file import is_number, parse_json, read_json
+from model_loader.package.manifest import Manifest, encode, parse_manifest
+from model_loader.package.manifest_fields import (
     BASELINE_FILE,
     MANIFEST_FILE,
     MODEL_FILE,
@@ -26,12 +28,7 @@ from model_loader.package.manifest import (
     UNLISTED_FILES,
     VERIFIED_FILE,
     FileEntry,
-    Manifest,
     check_path,
-    encode,
-    is_number,
-    parse_manifest,
-    parse_metrics,
 )
 from model_loader.package.verify import (
     Package,
@@ -68,8 +65,9 @@ __all__ = [
     "encode",
     "hash_file",
     "is_number",
+    "parse_json",
     "parse_manifest",
-    "parse_metrics",
+    "read_json",
     "read_model_io",
     "read_package",
     "verify_package",

@@ -9,7 +9,6 @@ graph. n + 1 ascending `edges` define n bins, `edges[i] <= value < edges[i + 1]`
 upper edge. Each of the `categories` is a bin. `shares` are the expected shares of the bins.
 """
 
-import json
 import math
 from collections.abc import Set
 from ctypes import c_float
@@ -18,7 +17,8 @@ from itertools import pairwise
 from typing import Any
 
 from model_loader.errors import PackageError
-from model_loader.package.manifest import BASELINE_FILE, is_number
+from model_loader.package.json_file import is_number, read_json
+from model_loader.package.manifest_fields import BASELINE_FILE
 from model_loader.package.verify import Package
 
 # Two more bins, which are expected to stay empty: NaN, and values that are in none of the other bins.
@@ -72,11 +72,7 @@ def read_baseline(package: Package, features: Set[str], outputs: Set[str]) -> Ba
     path = package.path / BASELINE_FILE
     if package.path.is_file() or not path.is_file():
         return None
-    try:
-        document = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as exc:
-        raise PackageError(f"{package}: {BASELINE_FILE} is not JSON: {exc}") from exc
-    return parse_baseline(document, features, outputs)
+    return parse_baseline(read_json(path), features, outputs)
 
 
 def parse_baseline(document: Any, features: Set[str], outputs: Set[str]) -> Baseline:

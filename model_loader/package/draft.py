@@ -1,168 +1,163 @@
-"""Drafts: directories to be published, which are checked before anything is uploaded."""
+"""Drafts: packages that are not published yet.
 
-import json
-from collections.abc import Mapping, Sequence
+A draft is a directory with `model.onnx`, whose `manifest.json` is missing or has only what a trainer writes,
+or a single ONNX file. It can be served, as version 0, and published.
+"""
+
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from model_loader.errors import PackageError
-from model_loader.package import (
+from model_loader.package.json_file import read_json
+from model_loader.package.manifest import encode, manifest_of, parse_manifest
+from model_loader.package.manifest_fields import (
     BASELINE_FILE,
+    DRAFT_FIELDS,
     MANIFEST_FILE,
     MODEL_FILE,
+    PUBLISHED_FIELDS,
     SAMPLES_FILE,
+    SCHEMA,
+    SCHEMA_FILE,
     UNLISTED_FILES,
     FileEntry,
-    ModelIO,
-    TensorSpec,
-    check_features,
+    check_fields,
+    check_files,
     check_path,
-    hash_file,
-    parse_metrics,
-    read_model_io,
 )
-from model_loader.package.baseline import parse_baseline
-from model_loader.package.custom_ops import explain, register_extensions
-from model_loader.package.samples import Sample, parse_samples
+from model_loader.package.verify import Package, digest_of, external_data, hash_file
 
-# Fields that a draft's `manifest.json` may have, with their types. Fields that publishing writes itself are
-# ignored in a draft.
-DRAFT_FIELDS = {
-    "name": str,
-    "features": list,
-    "classes": list,
-    "metrics": dict,
-    "data": dict,
-    "training": dict,
-    "parent": int,
-    "transformed": bool,
-}
-PUBLISHED_FIELDS = {"schema", "version", "created", "files", "inputs", "outputs", "publisher"}
+DESCRIBING_FILES = frozenset({SAMPLES_FILE, SCHEMA_FILE, BASELINE_FILE})
 
 
 @dataclass(frozen=True)
 class Draft:
-    """A package that has been checked and can be published.
+    """A package that is not published yet.
 
     Attributes:
-        files: path within the directory → its hash and size.
-        model_io: the inputs and outputs of its model.
+        model: the ONNX file, in the directory of the other files.
+        files: path within the package → its hash and size.
         fields: the trainer's fields of `manifest.json`.
     """
 
-    directory: Path
+    model: Path
     files: dict[str, FileEntry]
-    model_io: ModelIO
     fields: dict[str, Any]
 
+    def path(self, name: str) -> Path:
+        """Return where the file is that the package will have as `name`."""
+        return self.model if name == MODEL_FILE else self.model.parent / name
 
-def read_draft(directory: Path) -> Draft:
-    """Read and check the package in `directory`.
+
+def is_draft(directory: Path) -> bool:
+    """Return whether a directory has a model, and no manifest that was written by publishing.
 
     Raises:
-        PackageError: it cannot be published; the message names the file and what is wrong with it.
+        PackageError: its manifest cannot be read.
     """
-    files = {path: hash_file(directory / path) for path in _paths(directory)}
-    if MODEL_FILE not in files:
-        raise PackageError(f"no {MODEL_FILE} in {directory}")
-    fields = _fields(directory)
-    model_io = _read_model_io(directory / MODEL_FILE)
-    features = fields.get("features", [])
-    if "features" in fields:
-        check_features(features, model_io)
-    parse_metrics(fields)
-    if SAMPLES_FILE in files:
-        path = directory / SAMPLES_FILE
-        samples = parse_samples(path.read_bytes(), str(path))
-        if not samples:
-            raise PackageError(f"{path}: expected a list of at least one sample")
-        # Samples of a transformed model name the inputs and outputs of the service's transform.
-        if not fields.get("transformed"):
-            _check_samples(samples, model_io)
-    if BASELINE_FILE in files:
-        inputs = {spec.name for spec in model_io.inputs}
-        outputs = {spec.name for spec in model_io.outputs}
-        parse_baseline(_read_json(directory / BASELINE_FILE), inputs | set(features), outputs)
-    return Draft(directory, files, model_io, fields)
+    if not (directory / MODEL_FILE).is_file():
+        return False
+    if not (directory / MANIFEST_FILE).is_file():
+        return True
+    return not PUBLISHED_FIELDS.keys() & _read_fields(directory).keys()
 
 
-def _paths(directory: Path) -> list[str]:
-    """List every file but the manifest. A file that cannot be part of a package is an error, not skipped."""
+def read_draft(path: Path) -> Draft:
+    """Read the draft in a directory, or a single ONNX file with its external data.
+
+    A published package can be published again as a draft of what it contains.
+
+    Raises:
+        PackageError: it has a file, or its manifest a field, that it cannot have; the message names it.
+    """
+    if path.is_file():
+        return _draft(path, [MODEL_FILE, *external_data(path)], {})
+    found = _list_files(path)
+    if MODEL_FILE not in found:
+        raise PackageError(f"no {MODEL_FILE} in {path}")
+    fields = _read_fields(path)
+    allowed = {MODEL_FILE, MANIFEST_FILE, *DESCRIBING_FILES, *external_data(path / MODEL_FILE)}
+    if PUBLISHED_FIELDS.keys() & fields.keys():
+        _check_published(path / MANIFEST_FILE)
+        allowed |= UNLISTED_FILES
+    fields = {name: value for name, value in fields.items() if name not in PUBLISHED_FIELDS}
+    for name in fields:
+        if name not in DRAFT_FIELDS:
+            raise PackageError(
+                f"{path / MANIFEST_FILE}: unknown field {name!r:.80}; "
+                f"the fields are {', '.join(DRAFT_FIELDS)}"
+            )
+    check_fields(fields, DRAFT_FIELDS, str(path / MANIFEST_FILE))
+    assets = fields.get("assets", [])
+    for name in assets:
+        if check_path(name) not in found:
+            raise PackageError(f"{path / MANIFEST_FILE}: assets names {name!r}, and there is no such file")
+    for name in found:
+        if name not in allowed and name not in assets:
+            raise PackageError(
+                f"{path / name} is not part of a package: remove it or, if app/transform.py reads it, "
+                f"list it under 'assets' in {MANIFEST_FILE}"
+            )
+    return _draft(path / MODEL_FILE, [name for name in found if name not in UNLISTED_FILES], fields)
+
+
+def draft_package(draft: Draft) -> Package:
+    """Return a draft as a package of version 0.
+
+    Its digest is that of the manifest that it would be published with, without what publishing reads from the
+    model and from the clock.
+    """
+    name = draft.fields.get("name") or draft.model.resolve().parent.name
+    files = {path: vars(entry) for path, entry in draft.files.items()}
+    document = draft.fields | {"schema": SCHEMA, "name": name, "version": 0, "files": files}
+    manifest = manifest_of(document, draft.files, 0, None)
+    return Package(draft.model.parent, manifest, digest_of(encode(document)))
+
+
+def _draft(model: Path, names: list[str], fields: dict[str, Any]) -> Draft:
+    draft = Draft(model, {}, fields)
+    try:
+        draft.files.update({name: hash_file(draft.path(name)) for name in names})
+    except OSError as exc:
+        raise PackageError(f"cannot read {exc.filename}: {exc.strerror}") from exc
+    check_files({name: vars(entry) for name, entry in draft.files.items()}, str(model.parent))
+    return draft
+
+
+def _list_files(directory: Path) -> list[str]:
+    """List every file. One that cannot be part of a package is an error, not skipped."""
     if not directory.is_dir():
         raise PackageError(f"no directory {directory}")
     paths = []
     for file in sorted(directory.rglob("*")):
         path = check_path(file.relative_to(directory).as_posix())
         if file.is_symlink():
-            raise PackageError(f"{file} is a symbolic link: replace it with the file itself")
+            raise PackageError(f"{file} is a symbolic link: replace it with what it points to")
         if file.name.startswith("."):
             raise PackageError(f"{file} is hidden: a package has only what the model needs, remove it")
         if file.is_file():
             paths.append(path)
         elif not file.is_dir():
             raise PackageError(f"{file} is not a regular file")
-    return [path for path in paths if path not in UNLISTED_FILES]
+    return paths
 
 
-def _fields(directory: Path) -> dict[str, Any]:
-    if not (directory / MANIFEST_FILE).exists():
+def _check_published(path: Path) -> None:
+    try:
+        parse_manifest(path.read_bytes(), str(path))
+    except PackageError as exc:
+        raise PackageError(
+            f"{exc}; in a draft, {', '.join(PUBLISHED_FIELDS)} are missing: publishing writes them"
+        ) from exc
+
+
+def _read_fields(directory: Path) -> dict[str, Any]:
+    path = directory / MANIFEST_FILE
+    if not os.path.lexists(path):
         return {}
-    document = _read_json(directory / MANIFEST_FILE)
-    if not isinstance(document, dict):
-        raise PackageError(f"{MANIFEST_FILE}: expected an object, got {type(document).__name__}")
-    fields = {name: value for name, value in document.items() if name not in PUBLISHED_FIELDS}
-    for name, value in fields.items():
-        if name not in DRAFT_FIELDS:
-            raise PackageError(
-                f"{MANIFEST_FILE}: unknown field '{name}'; the fields are {', '.join(DRAFT_FIELDS)}"
-            )
-        expected = DRAFT_FIELDS[name]
-        if type(value) is not expected:
-            raise PackageError(
-                f"{MANIFEST_FILE}: expected '{name}' to be {expected.__name__}, got {type(value).__name__}"
-            )
+    fields = read_json(path)
+    if not isinstance(fields, dict):
+        raise PackageError(f"{path}: expected an object, got {type(fields).__name__}")
     return fields
-
-
-def _read_model_io(path: Path) -> ModelIO:
-    # ONNX Runtime takes a while to load, and only publishing needs it.
-    import onnxruntime
-
-    from model_loader.package.ort_errors import ORT_ERRORS
-
-    options = onnxruntime.SessionOptions()
-    register_extensions(options)
-    options.log_severity_level = 4
-    # The model is not run, so its weights need not be loaded or optimized.
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.add_session_config_entry("session.disable_prepacking", "1")
-    try:
-        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    except ORT_ERRORS as exc:
-        raise PackageError(f"ONNX Runtime cannot load {path}: {explain(exc)}") from exc
-    return read_model_io(session)
-
-
-def _check_samples(samples: Sequence[Sample], model_io: ModelIO) -> None:
-    for index, sample in enumerate(samples):
-        where = f"{SAMPLES_FILE}: sample {index}"
-        _check_names(where, "input", sample.inputs, model_io.inputs)
-        _check_names(where, "output", sample.outputs, model_io.outputs)
-        for spec in model_io.inputs:
-            if spec.name not in sample.inputs and not spec.optional:
-                raise PackageError(f"{where}: input '{spec.name}' is missing")
-
-
-def _check_names(where: str, kind: str, values: Mapping[str, Any], specs: Sequence[TensorSpec]) -> None:
-    known = [spec.name for spec in specs]
-    for name in values:
-        if name not in known:
-            raise PackageError(f"{where}: the model has no {kind} '{name}'; it has {', '.join(known)}")
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as exc:
-        raise PackageError(f"{path} is not JSON: {exc}") from exc

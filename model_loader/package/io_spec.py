@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from model_loader.errors import PackageError
-from model_loader.package.manifest import MANIFEST_FILE
+from model_loader.package.manifest_fields import MANIFEST_FILE
 
 # ONNX Runtime's name of a tensor type → the Open Inference Protocol's name, as in `TensorSpec.datatype`.
 ORT_TYPES = {

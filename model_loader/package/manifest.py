@@ -1,36 +1,22 @@
 """`manifest.json`: the description of a package."""
 
 import json
-import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import PurePosixPath
-from typing import Any, TypeGuard, TypeVar
+from typing import Any
 
 from model_loader.errors import PackageError
-
-MODEL_FILE = "model.onnx"
-MANIFEST_FILE = "manifest.json"
-SAMPLES_FILE = "samples.json"
-SCHEMA_FILE = "schema.json"
-BASELINE_FILE = "baseline.json"
-SIGNATURE_FILE = "model.sig"
-VERIFIED_FILE = "verified.json"
-# Files of a package that its manifest does not list: the manifest itself, and files that refer to its digest.
-UNLISTED_FILES = frozenset({MANIFEST_FILE, SIGNATURE_FILE, VERIFIED_FILE})
-T = TypeVar("T")
-SCHEMA = 1
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-
-
-@dataclass(frozen=True)
-class FileEntry:
-    """Hash and size of a file, as in the manifest."""
-
-    sha256: str
-    bytes: int
+from model_loader.package.json_file import parse_json
+from model_loader.package.manifest_fields import (
+    DRAFT_FIELDS,
+    MANIFEST_FILE,
+    OPTIONAL,
+    PUBLISHED_FIELDS,
+    FileEntry,
+    check_fields,
+    check_files,
+)
 
 
 @dataclass(frozen=True)
@@ -61,38 +47,11 @@ class Manifest:
     document: Mapping[str, Any] = field(default_factory=dict)
 
 
-def check_path(path: str) -> str:
-    """Return `path` if it stays inside a package directory on every operating system.
-
-    Raises:
-        PackageError: it is absolute, or has `..`, a backslash, a drive or an unprintable character.
-    """
-    parts = PurePosixPath(path).parts
-    if (
-        not parts
-        or path != "/".join(parts)
-        or any(part in ("..", ".") for part in parts)
-        or path.startswith("/")
-        or re.search(r'[\\:*?"<>|]', path)
-        or not path.isprintable()
-    ):
-        raise PackageError(f"path {path!r} is outside of the package directory or cannot be stored")
-    return path
-
-
-def is_number(value: Any) -> TypeGuard[int | float]:
-    """Return whether a value read from JSON or TOML is a finite number."""
-    try:
-        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    except OverflowError:  # an integer that is too large for a float
-        return False
-
-
 def encode(document: Mapping[str, Any]) -> bytes:
     """Encode a document as JSON, as it is written to disk and to the store.
 
     Raises:
-        PackageError: it has a number that JSON does not have, such as NaN.
+        PackageError: it has a number that JSON does not have, such as NaN, or a text that is not Unicode.
     """
     try:
         return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False).encode() + b"\n"
@@ -100,90 +59,52 @@ def encode(document: Mapping[str, Any]) -> bytes:
         raise PackageError(f"cannot be written as JSON: {exc}") from exc
 
 
-def parse_manifest(text: bytes) -> Manifest:
-    """Parse the bytes of a `manifest.json`.
+def parse_manifest(text: bytes, source: str = MANIFEST_FILE) -> Manifest:
+    """Parse the bytes of a published `manifest.json`.
+
+    Args:
+        source: the name of the manifest in messages.
 
     Raises:
         PackageError: the content is not a manifest of schema 1; the message names the field.
     """
-    try:
-        document = json.loads(text)
-    except (ValueError, RecursionError) as exc:
-        raise PackageError(f"{MANIFEST_FILE} is not JSON: {exc}") from exc
-    if not isinstance(document, dict) or document.get("schema") != SCHEMA:
-        found = document.get("schema") if isinstance(document, dict) else document
-        raise PackageError(f"{MANIFEST_FILE}: expected schema {SCHEMA}, got {str(found)[:40]!r}")
-    name = _field(document, "name", str)
-    if not NAME.fullmatch(name):
-        raise PackageError(f"{MANIFEST_FILE}: name {name!r} does not match {NAME.pattern}")
-    version = _field(document, "version", int)
-    if version < 1:
-        raise PackageError(f"{MANIFEST_FILE}: expected a version of 1 or more, got {version}")
-    files = {check_path(path): _entry(path, entry) for path, entry in _field(document, "files", dict).items()}
-    if MODEL_FILE not in files or UNLISTED_FILES & files.keys():
-        raise PackageError(
-            f"{MANIFEST_FILE}: files must list {MODEL_FILE}, and none of {', '.join(sorted(UNLISTED_FILES))}"
-        )
-    features = document.get("features")
-    if features and not all(isinstance(name, str) for name in _field(document, "features", list)):
-        raise PackageError(f"{MANIFEST_FILE}: expected 'features' to be names, got {features!r}")
-    classes = document.get("classes")
-    return Manifest(
-        name=name,
-        version=version,
-        created=_field(document, "created", str),
-        trained=_trained(document),
-        transformed=document.get("transformed") is True,
-        files=files,
-        inputs=tuple(_field(document, "inputs", list)),
-        outputs=tuple(_field(document, "outputs", list)),
-        features=tuple(_field(document, "features", list)) if features else None,
-        classes=tuple(_field(document, "classes", list)) if classes else None,
-        metrics=parse_metrics(document),
-        document=document,
+    document = parse_json(text, source)
+    if not isinstance(document, dict):
+        raise PackageError(f"{source}: expected an object, got {type(document).__name__}")
+    # The schema first: a later one may have other fields.
+    for name in (*PUBLISHED_FIELDS, "name"):
+        if name not in document and name not in OPTIONAL:
+            expected, _ = {**PUBLISHED_FIELDS, **DRAFT_FIELDS}[name]
+            raise PackageError(f"{source}: expected '{name}' to be {expected}, got nothing")
+        if name == "schema":
+            check_fields({name: document[name]}, PUBLISHED_FIELDS, source)
+    check_fields(document, {**PUBLISHED_FIELDS, **DRAFT_FIELDS}, source)
+    files = check_files(document["files"], source)
+    for path in document.get("assets", []):
+        if path not in files:
+            raise PackageError(f"{source}: assets names {path!r:.100}, which files does not list")
+    finished = document.get("training", {}).get("finished")
+    return manifest_of(
+        document, files, document["version"], datetime.fromisoformat(finished or document["created"])
     )
 
 
-def _field(document: Mapping[str, Any], name: str, expected: type[T]) -> T:
-    value = document.get(name)
-    if not isinstance(value, expected) or isinstance(value, bool):
-        got = "nothing" if value is None else type(value).__name__
-        raise PackageError(f"{MANIFEST_FILE}: expected '{name}' to be {expected.__name__}, got {got}")
-    return value
-
-
-def _trained(document: Mapping[str, Any]) -> datetime:
-    training = document.get("training") or {}
-    if not isinstance(training, dict):
-        raise PackageError(f"{MANIFEST_FILE}: expected 'training' to be an object, got {training!r}")
-    created = _time(document.get("created"))
-    return _time(training["finished"]) if training.get("finished") else created
-
-
-def _time(value: Any) -> datetime:
-    try:
-        return datetime.fromisoformat(str(value))
-    except ValueError as exc:
-        raise PackageError(f"{MANIFEST_FILE}: expected a time in RFC 3339, got {value!r}") from exc
-
-
-def parse_metrics(document: Mapping[str, Any]) -> dict[str, float]:
-    """Return the metrics in a manifest; empty if it has none.
-
-    Raises:
-        PackageError: a metric is not a finite number.
-    """
-    metrics = _field({"metrics": {}, **document}, "metrics", dict)
-    for name, value in metrics.items():
-        if not is_number(value):
-            raise PackageError(
-                f"{MANIFEST_FILE}: expected metrics['{name}'] to be a finite number, got {value!r}"
-            )
-    return metrics
-
-
-def _entry(path: str, entry: Any) -> FileEntry:
-    match entry:
-        case {"sha256": str(sha256), "bytes": int(size)} if re.fullmatch("[0-9a-f]{64}", sha256):
-            return FileEntry(sha256, size)
-    raise PackageError(f"{MANIFEST_FILE}: expected files['{path}'] to have sha256 and bytes, got {entry!r}")
+def manifest_of(
+    document: Mapping[str, Any], files: Mapping[str, FileEntry], version: int, trained: datetime | None
+) -> Manifest:
+    """Return the manifest with the fields of a document that has been checked."""
+    features, classes = document.get("features"), document.get("classes")
+    return Manifest(
+        name=document["name"],
+        version=version,
+        created=document.get("created", ""),
+        files=files,
+        inputs=tuple(document.get("inputs", ())),
+        outputs=tuple(document.get("outputs", ())),
+        features=tuple(features) if features else None,
+        classes=tuple(classes) if classes else None,
+        metrics=document.get("metrics", {}),
+        trained=trained,
+        transformed=document.get("transformed", False),
+        document=document,
+    )

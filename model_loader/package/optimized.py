@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from model_loader.errors import PackageError
-from model_loader.package.manifest import MODEL_FILE
+from model_loader.package.manifest_fields import MODEL_FILE
 from model_loader.package.verify import Package, hash_file
 
 OPTIMIZED_FILE = "optimized.json"

@@ -18,7 +18,9 @@ from typing import Any
 
 from model_loader.errors import PackageError
 from model_loader.package.io_spec import TensorSpec
-from model_loader.package.manifest import SCHEMA_FILE, is_number
+from model_loader.package.json_file import is_number, read_json
+from model_loader.package.manifest_fields import SCHEMA_FILE
+from model_loader.package.verify import Package
 
 # Type in a schema → the Python types of its values in JSON.
 TYPES: Mapping[str, tuple[type, ...]] = {
@@ -104,6 +106,18 @@ def parse_schema(document: Any, source: str = SCHEMA_FILE) -> Schema:
         {name: _field(f"{source}: output '{name}'", name, value) for name, value in members["outputs"]},
         {name: _feedback(f"{source}: feedback '{name}'", name, value) for name, value in members["feedback"]},
     )
+
+
+def read_schema(package: Package) -> Schema | None:
+    """Return the package's schema, or None if it has no `schema.json`.
+
+    Raises:
+        PackageError: the file is not a schema.
+    """
+    path = package.path / SCHEMA_FILE
+    if package.path.is_file() or not path.is_file():
+        return None
+    return parse_schema(read_json(path), f"{package}: {SCHEMA_FILE}")
 
 
 def check_schema(

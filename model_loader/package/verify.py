@@ -6,14 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from model_loader.errors import PackageError
-from model_loader.package.manifest import (
+from model_loader.package.external_data import external_files
+from model_loader.package.manifest import Manifest, encode, parse_manifest
+from model_loader.package.manifest_fields import (
     MANIFEST_FILE,
     MODEL_FILE,
     UNLISTED_FILES,
     VERIFIED_FILE,
     FileEntry,
-    Manifest,
-    parse_manifest,
+    check_path,
 )
 
 
@@ -67,7 +68,7 @@ def read_package(path: Path) -> Package:
         text = (path / MANIFEST_FILE).read_bytes()
     except OSError as exc:
         raise PackageError(f"no model package in {path}: {exc.strerror} ({MANIFEST_FILE})") from exc
-    return Package(path, parse_manifest(text), digest_of(text))
+    return Package(path, parse_manifest(text, str(path / MANIFEST_FILE)), digest_of(text))
 
 
 def verify_package(path: Path) -> Package:
@@ -87,22 +88,56 @@ def verify_package(path: Path) -> Package:
                 f"{package}: {name} is not what was published: expected sha256 {expected.sha256[:12]}… of "
                 f"{expected.bytes} bytes, found {found.sha256[:12]}… of {found.bytes} bytes"
             )
+    for name in external_files(path / MODEL_FILE):
+        if name not in package.manifest.files:
+            raise PackageError(f"{package}: {MODEL_FILE} loads {name!r}, which is not in the manifest")
     for file in sorted(path.rglob("*")):
         name = file.relative_to(path).as_posix()
+        if file.is_symlink() and file.is_dir():
+            raise PackageError(f"{package}: {name} is a symbolic link to a directory")
         if not file.is_dir() and name not in package.manifest.files and name not in UNLISTED_FILES:
             raise PackageError(f"{package}: {name} is not in the manifest")
     return package
 
 
 def bare_package(path: Path) -> Package:
-    """Return a single `.onnx` file as a package: version 0, the file's own digest, and no other metadata.
+    """Return a single `.onnx` file, and its external data files, as a package of version 0.
+
+    Its digest is the sha256 of the file or, with external data, of the list of all files.
 
     Raises:
-        PackageError: the file cannot be read.
+        PackageError: a file cannot be read, or the file is not an ONNX model.
     """
+    external = external_data(path)
     try:
-        entry = hash_file(path)
+        files = {name: hash_file(path.parent / name) for name in (path.name, *external)}
     except OSError as exc:
-        raise PackageError(f"cannot read the model {path}: {exc.strerror}") from exc
-    manifest = Manifest(name=path.stem, version=0, created="", files={path.name: entry})
-    return Package(path, manifest, f"sha256:{entry.sha256}")
+        raise PackageError(f"cannot read {exc.filename}: {exc.strerror}") from exc
+    digest = f"sha256:{files[path.name].sha256}"
+    if external:
+        digest = digest_of(encode({name: vars(entry) for name, entry in files.items()}))
+    return Package(path, Manifest(name=path.stem, version=0, created="", files=files), digest)
+
+
+def external_data(model: Path) -> list[str]:
+    """Return the paths of a model's external data files, relative to its directory, sorted.
+
+    Raises:
+        PackageError: one is missing, outside of the directory, or cannot be part of a package.
+    """
+    names = external_files(model)
+    for name in names:
+        where = f"{model}: external data {name!r:.100}"
+        try:
+            check_path(name)
+        except PackageError as exc:
+            raise PackageError(f"{where}: {exc}") from exc
+        if name in UNLISTED_FILES:
+            raise PackageError(f"{where} has the name of a file that no manifest lists: export it again")
+        if not (model.parent / name).resolve().is_relative_to(model.parent.resolve()):
+            raise PackageError(f"{where} is outside of the directory of the model")
+        if not (model.parent / name).is_file():
+            raise PackageError(
+                f"{where} is missing: copy it next to the model under this name, or export the model again"
+            )
+    return names

@@ -7,7 +7,8 @@ from typing import Any
 
 from model_loader.errors import ConflictError, PackageError
 from model_loader.package import MANIFEST_FILE, SCHEMA, SIGNATURE_FILE, encode, parse_manifest
-from model_loader.package.draft import Draft, read_draft
+from model_loader.package.draft import Draft
+from model_loader.registry.check import CheckedDraft, check
 from model_loader.registry.ledger import Entry, append, author, now, read_ledger
 from model_loader.registry.package_signing import check_key, sign
 from model_loader.registry.versions import VERSION, PublishedVersion, check_name
@@ -15,8 +16,13 @@ from model_loader.store import Store
 from model_loader.store.transfer import Progress, Source, no_progress
 
 
-def publish(
-    directory: Path,
+def publish(path: Path, store: Store, **options: Any) -> PublishedVersion:
+    """Check the draft in a directory, or a single ONNX file, and publish it; see `publish_draft`."""
+    return publish_draft(check(path), store, **options)
+
+
+def publish_draft(
+    checked: CheckedDraft,
     store: Store,
     *,
     name: str | None = None,
@@ -25,9 +31,8 @@ def publish(
     sign_key: Path | None = None,
     progress: Progress = no_progress,
 ) -> PublishedVersion:
-    """Publish the package in `directory`: `model.onnx`, the files it names, and the files that describe it.
+    """Publish a draft that was checked as the next version of its model.
 
-    If there is a `manifest.json`, its name, features, classes, metrics, data, training and parent are kept.
     The version is published as soon as the store has its manifest, which is written last.
 
     Args:
@@ -41,18 +46,19 @@ def publish(
         PackageError: the package cannot be published, or changed while it was uploaded.
         StoreError: the store cannot be reached, or rejects the request.
     """
-    draft = read_draft(directory)
-    name = check_name(_name(draft, name))
+    draft = checked.draft
+    name = model_name(draft, name)
     # Detect before the upload what would otherwise fail after it.
-    parse_manifest(encode(_manifest(draft, name, 1, parent)))
+    parse_manifest(encode(_manifest(checked, name, 1, parent)))
+    encode({"by": author(), "reason": reason})
     read_ledger(store, name)
     if sign_key:
         check_key(sign_key)
     version = _claim_version(store, name)
-    text = encode(_manifest(draft, name, version, parent))
+    text = encode(_manifest(checked, name, version, parent))
     published = PublishedVersion(parse_manifest(text), text)
     if sign_key:
-        signature = sign(directory, list(draft.files), text, sign_key)
+        signature = sign({path: draft.path(path) for path in draft.files}, text, sign_key)
         store.upload(f"{published.path}/{SIGNATURE_FILE}", io.BytesIO(signature))
     for path in draft.files:
         _upload(draft, path, store, f"{published.path}/{path}", progress)
@@ -62,9 +68,15 @@ def publish(
     return published
 
 
-def _name(draft: Draft, name: str | None) -> str:
+def model_name(draft: Draft, name: str | None) -> str:
+    """Return the name to publish a draft as: `name` or the draft's.
+
+    Raises:
+        PackageError: there is none.
+        StoreError: it is not a valid name.
+    """
     if found := name or draft.fields.get("name"):
-        return str(found)
+        return check_name(str(found))
     raise PackageError(f"the model has no name: give --name, or 'name' in {MANIFEST_FILE}")
 
 
@@ -86,21 +98,22 @@ def _claim_version(store: Store, name: str) -> int:
 
 def _upload(draft: Draft, path: str, store: Store, target: str, progress: Progress) -> None:
     expected = draft.files[path]
-    with Source(draft.directory, path, expected.bytes, progress) as source:
+    with Source(draft.path(path), path, expected.bytes, progress) as source:
         store.upload(target, source)
         if source.sha256() != expected.sha256:
             raise PackageError(f"{path} changed while it was being published: publish again")
 
 
-def _manifest(draft: Draft, name: str, version: int, parent: int | None) -> dict[str, Any]:
+def _manifest(checked: CheckedDraft, name: str, version: int, parent: int | None) -> dict[str, Any]:
+    draft, model_io = checked.draft, checked.model_io
     document = {
         "schema": SCHEMA,
         "name": name,
         "version": version,
         "created": now(),
         "files": {path: {"sha256": file.sha256, "bytes": file.bytes} for path, file in draft.files.items()},
-        "inputs": [spec.to_json() for spec in draft.model_io.inputs],
-        "outputs": [spec.to_json() for spec in draft.model_io.outputs],
+        "inputs": [spec.to_json() for spec in model_io.inputs],
+        "outputs": [spec.to_json() for spec in model_io.outputs],
     }
     fields = draft.fields | {"publisher": author()} | ({} if parent is None else {"parent": parent})
     return document | {field: value for field, value in fields.items() if field != "name"}

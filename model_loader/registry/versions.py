@@ -115,7 +115,7 @@ def get(store: Store, ledger: Ledger, version: int) -> PublishedVersion:
     if content is None:
         numbers = ", ".join(map(str, version_numbers(store, ledger.name))) or "none"
         raise NotFoundError(f"{path} is not published in the store {store.url}; versions: {numbers}")
-    published = PublishedVersion(parse_manifest(content), content)
+    published = PublishedVersion(parse_manifest(content, f"{path}/{MANIFEST_FILE}"), content)
     if published.path != path:
         raise PackageError(f"{path} in the store {store.url} has the manifest of {published.path}")
     for entry in ledger.entries:

@@ -22,8 +22,8 @@ def no_progress(path: str, done: int, total: int) -> None:
 class Source(io.FileIO):
     """A file to upload. It is read once, in order, and hashed as it is read."""
 
-    def __init__(self, directory: Path, path: str, size: int, progress: Progress) -> None:
-        super().__init__(directory / path)
+    def __init__(self, file: Path, path: str, size: int, progress: Progress) -> None:
+        super().__init__(file)
         self._path, self._size, self._progress = path, size, progress
         self._hash = hashlib.sha256()
 

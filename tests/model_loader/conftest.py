@@ -9,13 +9,12 @@ import pytest
 from azure.storage.blob import ContainerClient
 
 from model_loader.__main__ import main
-from model_loader.registry.publish import publish
 from model_loader.registry.pull import pull
 from model_loader.registry.versions import PublishedVersion
 from model_loader.store import Store, open_store
 from model_loader.store.blob_store import EMULATOR_ACCOUNT, EMULATOR_KEY
 from tests.model_loader.command_line import Loader, Result, Snapshot, snapshot
-from tests.model_loader.drafts import write_draft
+from tests.model_loader.drafts import publish, write_draft
 
 MISSING = "no Azurite: AZURITE_BLOB_URL is not set"
 

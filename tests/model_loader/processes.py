@@ -7,11 +7,11 @@ import sys
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
-from model_loader.registry.publish import publish
 from model_loader.registry.pull import pull
 from model_loader.registry.versions import find
 from model_loader.store import open_store
 from model_loader.store.transfer import Progress
+from tests.model_loader.drafts import publish
 from tests.model_loader.faults import Killed, kill_process
 
 MIB = 1024 * 1024

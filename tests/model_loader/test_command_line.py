@@ -19,14 +19,16 @@ from tests.model_loader.command_line import ROOT, Loader, Snapshot, start
 from tests.model_loader.drafts import write_draft
 
 DIGEST = r"sha256:[0-9a-f]{64}"
+FILES = r"FILE +BYTES\nmodel.onnx +150\nsamples.json +88\n"
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
 
 
 def test_from_publish_to_rollback(draft: Path, store_url: str, loader: Loader) -> None:
-    """Each command prints one line about what it did."""
+    """Each command ends with a line about what it did; `check` and `publish` list the files before."""
     for command, line in (
-        (("publish", "draft"), rf"published tiny/1@{DIGEST} in {store_url}"),
-        (("publish", "draft", "--reason", "more data"), rf"published tiny/2@{DIGEST} in {store_url}"),
+        (("check", "draft"), rf"{FILES}draft can be published"),
+        (("publish", "draft"), rf"{FILES}published tiny/1@{DIGEST} in {store_url}"),
+        (("publish", "draft", "--reason", "more data"), rf"{FILES}published tiny/2@{DIGEST} in {store_url}"),
         (("pull",), rf"pulled tiny/2@{DIGEST} into model"),
         (("pull",), rf"model is tiny/2@{DIGEST} already"),
         (("verify",), rf"model is tiny/2@{DIGEST}, complete and unchanged"),
@@ -117,7 +119,7 @@ def test_json(pulled: Snapshot, loader: Loader, command: tuple[str, ...]) -> Non
             "tiny/7 is not published in the store file:store; vers",
         ),
         (("verify",), "no model package in model: No such file or directory (manifest.json)"),
-        (("verify", "draft"), "manifest.json: expected schema 1"),
+        (("verify", "draft"), "draft/manifest.json: expected 'schema' to be 1, got nothing"),
         (("publish", "nowhere"), "no directory nowhere"),
         (("pull", "--name", "tiny", "--lock", "nowhere/lock"), "nowhere/.lock"),
     ],
@@ -164,7 +166,18 @@ def test_help_has_every_command(loader: Loader) -> None:
     """The help lists every command, every setting and the exit codes."""
     result = loader("--help")
     assert result.code == 0
-    commands = ["publish", "pull", "verify", "list", "show", "promote", "rollback", "history", "gate"]
+    commands = [
+        "check",
+        "publish",
+        "pull",
+        "verify",
+        "list",
+        "show",
+        "promote",
+        "rollback",
+        "history",
+        "gate",
+    ]
     for word in (
         *commands,
         "MODEL_STORE",
@@ -197,7 +210,7 @@ def test_module(draft: Path) -> None:
     process = start("publish", str(draft))
     out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (0, "")
-    assert out.startswith("published tiny/1@sha256:")
+    assert "published tiny/1@sha256:" in out
     process = start("history", "none")
     assert process.communicate(timeout=60)[0].startswith("TIME")
 

@@ -1,6 +1,5 @@
 """Packages on disk: manifests, paths, and verification."""
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from model_loader.package import (
     read_package,
     verify_package,
 )
+from tests import models
 
 FILE = {"sha256": "0" * 64, "bytes": 1}
 DOCUMENT: dict[str, Any] = {
@@ -36,8 +36,8 @@ def package(tmp_path: Path) -> Path:
     """A valid package with a file in a subdirectory."""
     path = tmp_path / "package"
     (path / "weights").mkdir(parents=True)
-    for name in ("model.onnx", "weights/part.bin"):
-        (path / name).write_bytes(name.encode())
+    (path / "model.onnx").write_bytes(models.affine())
+    (path / "weights/part.bin").write_bytes(b"weights/part.bin")
     files = {name: vars(hash_file(path / name)) for name in ("model.onnx", "weights/part.bin")}
     (path / "manifest.json").write_bytes(encode(DOCUMENT | {"files": files}))
     return path
@@ -58,7 +58,7 @@ def test_valid(package: Path) -> None:
         (
             "model.onnx",
             b"model.onnX",
-            r"model.onnx is not what was published: expected sha256 .* of 10 bytes",
+            r"model.onnx is not what was published: expected sha256 .*, found .* of 10 bytes",
         ),
         ("weights/part.bin", b"", r"weights/part.bin is not what was published: .* found .* of 0 bytes"),
         ("weights/part.bin", None, r"weights/part.bin is missing"),
@@ -90,6 +90,14 @@ def test_link_out_of_the_package(package: Path, tmp_path: Path) -> None:
         verify_package(package)
 
 
+def test_link_to_a_directory(package: Path, tmp_path: Path) -> None:
+    """A link to a directory is refused: what is behind it is not verified."""
+    (tmp_path / "other").mkdir()
+    (package / "link").symlink_to(tmp_path / "other")
+    with pytest.raises(PackageError, match="link is a symbolic link to a directory"):
+        verify_package(package)
+
+
 @pytest.mark.parametrize("path", ["model.onnx", "weights/part.bin", "a b", "ü", "...", ".hidden", "a..b"])
 def test_path(path: str) -> None:
     """A path inside the package is valid."""
@@ -116,49 +124,13 @@ def test_path(path: str) -> None:
         "C:a",
         "a\0",
         "a\n",
+        "a\ud800",
     ],
 )
 def test_path_outside_the_package(path: str) -> None:
     """A path that is outside on any operating system, or has a second spelling, is refused."""
     with pytest.raises(PackageError, match="is outside of the package directory or cannot be stored"):
         check_path(path)
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"schema": 2}, "expected schema 1, got '2'"),
-        ({"schema": None}, "expected schema 1, got 'None'"),
-        ({"name": "../tiny"}, r"name '../tiny' does not match"),
-        ({"name": None}, "expected 'name' to be str, got nothing"),
-        ({"version": 0}, "expected a version of 1 or more, got 0"),
-        ({"version": True}, "expected 'version' to be int, got bool"),
-        ({"version": "1"}, "expected 'version' to be int, got str"),
-        ({"created": 0}, "expected 'created' to be str, got int"),
-        ({"files": []}, "expected 'files' to be dict, got list"),
-        ({"files": {}}, "files must list model.onnx, and none of manifest.json"),
-        (
-            {"files": {"model.onnx": FILE, "manifest.json": FILE}},
-            "files must list model.onnx, and none of manifest",
-        ),
-        ({"files": {"model.onnx": FILE, "../x": FILE}}, "path '../x' is outside of the package directory"),
-        ({"files": {"model.onnx": "0" * 64}}, r"expected files\['model.onnx'\] to have sha256 and bytes"),
-        ({"files": {"model.onnx": FILE | {"sha256": "0"}}}, r"expected files\['model.onnx'\] to have sha256"),
-        ({"files": {"model.onnx": FILE | {"bytes": "1"}}}, r"expected files\['model.onnx'\] to have sha256"),
-        ({"inputs": {}}, "expected 'inputs' to be list, got dict"),
-        ({"features": "ab"}, "expected 'features' to be list, got str"),
-        ({"metrics": []}, "expected 'metrics' to be dict, got list"),
-        (
-            {"metrics": {"accuracy": "high"}},
-            r"expected metrics\['accuracy'\] to be a finite number, got 'high'",
-        ),
-        ({"metrics": {"accuracy": float("nan")}}, r"metrics\['accuracy'\] to be a finite number, got nan"),
-    ],
-)
-def test_bad_manifest(changes: dict[str, Any], message: str) -> None:
-    """An invalid manifest is refused with the field, the expected value and the actual one."""
-    with pytest.raises(PackageError, match=message):
-        parse_manifest(json.dumps(DOCUMENT | changes).encode())
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b"\xff", b"[" * 100_000, b"nonsense"])
@@ -170,7 +142,7 @@ def test_manifest_is_not_json(text: bytes) -> None:
 
 def test_bare_package(tmp_path: Path) -> None:
     """A single file is version 0 of a model with its name, and has the digest of the file."""
-    (tmp_path / "any.onnx").write_bytes(b"model")
+    (tmp_path / "any.onnx").write_bytes(models.affine())
     package = bare_package(tmp_path / "any.onnx")
     assert str(package) == f"any/0@sha256:{hash_file(tmp_path / 'any.onnx').sha256}"
     assert package.model_path == tmp_path / "any.onnx"

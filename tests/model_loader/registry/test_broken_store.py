@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from model_loader.package import encode, hash_file
-from model_loader.registry.publish import publish
 from model_loader.store import Store
 from tests.model_loader.command_line import Loader, Snapshot, snapshot
+from tests.model_loader.drafts import publish
 
 
 def replace(store: Store, name: str, content: bytes) -> None:

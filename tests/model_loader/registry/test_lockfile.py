@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from model_loader.package import verify_package
-from model_loader.registry.publish import publish
 from model_loader.store import Store
 from tests.model_loader.command_line import Loader, Snapshot, snapshot
+from tests.model_loader.drafts import publish
 
 LOCK = Path("model.lock")
 

@@ -12,12 +12,11 @@ import pytest
 from model_loader.errors import PackageError
 from model_loader.package import digest_of, hash_file, verify_package
 from model_loader.registry.ledger import read_ledger
-from model_loader.registry.publish import publish
 from model_loader.registry.pull import pull
 from model_loader.registry.versions import find, version_numbers
 from model_loader.store import Store, open_store
 from tests.model_loader import processes
-from tests.model_loader.drafts import write_draft, write_external
+from tests.model_loader.drafts import publish, write_draft, write_external
 from tests.model_loader.faults import LostResponse
 from tests.model_loader.processes import MIB
 

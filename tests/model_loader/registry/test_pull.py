@@ -12,13 +12,12 @@ import pytest
 from model_loader.errors import PackageError
 from model_loader.package import MANIFEST_FILE, verify_package
 from model_loader.registry.lockfile import Lock, read_lock
-from model_loader.registry.publish import publish
 from model_loader.registry.pull import pull
 from model_loader.registry.versions import PublishedVersion, find
 from model_loader.store import Store, atomic
 from tests.model_loader import processes
 from tests.model_loader.command_line import Snapshot, snapshot
-from tests.model_loader.drafts import write_external
+from tests.model_loader.drafts import publish, write_draft, write_external
 
 MODEL = Path("model")
 LOCK = Path("model.lock")
@@ -91,6 +90,7 @@ def test_repairs(pulled: Snapshot, published: PublishedVersion, store: Store, da
 
 def test_replaces_another_version(pulled: Snapshot, draft: Path, store: Store) -> None:
     """No file of the previous version is left."""
+    write_draft(draft, assets=["labels.txt"])
     (draft / "labels.txt").write_text("yes\nno\n")
     pull(store, publish(draft, store), MODEL, lock=LOCK)
     assert (MODEL / "labels.txt").is_file()

@@ -9,10 +9,10 @@ import pytest
 
 from model_loader.errors import ConflictError, LoaderError, NotFoundError, StoreError
 from model_loader.registry.ledger import Entry, Ledger, append, author, now, read_ledger
-from model_loader.registry.publish import publish
 from model_loader.registry.stages import promote, rollback
 from model_loader.registry.versions import find
 from model_loader.store import Store
+from tests.model_loader.drafts import publish
 from tests.model_loader.faults import LostResponse
 
 

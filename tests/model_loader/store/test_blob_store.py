@@ -15,11 +15,10 @@ from azure.core.exceptions import AzureError
 from azure.storage.blob import ContainerClient, ContainerSasPermissions, generate_container_sas
 
 from model_loader.errors import LoaderError, StoreError
-from model_loader.registry.publish import publish
 from model_loader.store import open_store
 from model_loader.store.blob_store import EMULATOR_ACCOUNT, EMULATOR_KEY, BlobStore
 from tests.model_loader.command_line import Loader, snapshot, start
-from tests.model_loader.drafts import write_draft
+from tests.model_loader.drafts import publish, write_draft
 
 AZURE = "https://account.blob.core.windows.net/models"
 SIGNATURE = "c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0cyE="
