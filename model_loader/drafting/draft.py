@@ -23,9 +23,8 @@ from model_loader.drafting.session import DraftModel, Output
 from model_loader.drafting.tables import Table
 from model_loader.drafting.task import labels_of
 from model_loader.errors import DraftError
-from model_loader.package import BASELINE_FILE, MANIFEST_FILE, MODEL_FILE, NAME, SAMPLES_FILE
+from model_loader.package import BASELINE_FILE, MANIFEST_FILE, MODEL_FILE, NAME, SAMPLES_FILE, SCHEMA_FILE
 from model_loader.package.external_data import external_files
-from model_loader.package.manifest import SCHEMA_FILE
 from model_loader.store.atomic import replace_directory
 
 # Outputs of the training framework for all rows: called with ONNX Runtime's outputs and the classes.

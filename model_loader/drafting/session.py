@@ -42,7 +42,7 @@ class DraftModel:
             self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         except ORT_ERRORS as exc:
             is_damaged = "Protobuf parsing failed" in str(exc)
-            advice = "; it is damaged or cut off: export or download it again" if is_damaged else ""
+            advice = "; it is damaged or cut off: export or download the model again" if is_damaged else ""
             raise DraftError(f"ONNX Runtime cannot load {path}: {explain(exc)}{advice}") from exc
         self._errors = ORT_ERRORS
         self.path = path
