@@ -88,6 +88,11 @@ def _evaluate_labels(
     columns = probabilities_of(outputs[source]) if source else None
     predicted = predicted_labels(task, outputs)
     notes = []
+    if names and predicted is not None and not 0 <= predicted.min() <= predicted.max() < len(names):
+        raise DraftError(
+            f"the target has {len(names)} names, and the model's labels are {predicted.min()} to "
+            f"{predicted.max()}: give a target with the labels of the model"
+        )
     if names:
         listed = ", ".join(f"{index} is '{name}'" for index, name in enumerate(names))
         notes.append(f"the target's names are taken as the model's labels in sorted order: {listed:.200}")

@@ -72,7 +72,8 @@ def find_classes(
     seen = {*(() if labels is None else labels.tolist()), *(() if truth is None else truth.tolist())}
     source = task.probabilities or task.scores
     if source is None:
-        return tuple(given or sorted(seen))
+        # Texts or integers of each row are not labels unless something says so.
+        return tuple(given or (sorted(seen) if truth is not None else ()))
     columns = probabilities_of(outputs[source])
     width, best = columns.shape[1], columns.argmax(axis=1).tolist()
     # Numbers of each row are not scores of classes unless something says so.
