@@ -364,6 +364,50 @@ def test_few_rows_differ() -> None:
         draft("made.onnx", {"x": X[:, :2].repeat(2, axis=0)}, name="tiny", out="draft", predictions={"y": y})
 
 
+def test_fixed_batch(loader: Loader) -> None:
+    """The samples of a model that takes four rows at once have four rows; other rows are left out."""
+    Path("made.onnx").write_bytes(models.identity(models.FLOAT, (4, 3)))
+    FRAME[:10].to_csv("test.csv", index=False)
+    done = loader("draft", "made.onnx", "--data", "test.csv", "--name", "tiny", "--out", "draft")
+    assert (done.code, done.err) == (0, "")
+    assert "the last 2 rows are left out: the model takes 4 rows at once" in done.out
+    samples = json.loads(Path("draft/samples.json").read_text())
+    assert [np.shape(sample["inputs"]["x"]) for sample in samples] == [(4, 3), (4, 3)]
+    assert loader("check", "draft").code == 0
+    FRAME[:3].to_csv("test.csv", index=False)
+    done = loader("draft", "made.onnx", "--data", "test.csv", "--name", "tiny", "--out", "draft")
+    assert "the model takes 4 rows at once, and test.csv has 3" in done.err
+
+
+def test_quantized(loader: Loader) -> None:
+    """A quantized model is compared with its framework within the tolerance that is accepted."""
+    Path("made.onnx").write_bytes(models.quantized())
+    x = RNG.normal(size=(ROWS, 8)).astype(np.float32)
+    weights = np.array([(7 * i) % 19 - 9 for i in range(64)], np.float32).reshape(8, 8)
+    given: dict[str, Any] = {"name": "tiny", "out": "draft", "predictions": {"y": x @ weights}}
+    with pytest.raises(
+        DraftError, match=r"rows differ, the largest .*give the accepted tolerance with --atol"
+    ):
+        draft("made.onnx", x, **given)
+    assert not Path("draft").exists()
+    report = draft("made.onnx", x, **given, atol=2)
+    assert report.differences[0].largest is not None
+    assert 0.01 < report.differences[0].largest < 2
+    assert loader("check", "draft").code == 0
+
+
+def test_rows_that_depend_on_others() -> None:
+    """A model whose answers depend on the other rows of a request is refused."""
+    mean = helper.make_node("ReduceMean", ["x", "axes"], ["m"], keepdims=1)
+    nodes = [mean, helper.make_node("Sub", ["x", "m"], ["y"])]
+    axes = helper.make_tensor("axes", TensorProto.INT64, [1], [0])
+    ends = [models.tensor("x", shape=("n", 3))], [models.tensor("y", shape=("n", 3))]
+    Path("made.onnx").write_bytes(models.model(nodes, *ends, [axes]))
+    predictions = {"y": X - X.mean(axis=0)}
+    with pytest.raises(DraftError, match=r"output 'y' of row \d+ depends on the other rows of a request"):
+        draft("made.onnx", X, name="tiny", out="draft", predictions=predictions)
+
+
 def test_estimator(loader: Loader) -> None:
     """A fitted estimator and a DataFrame make a draft with the estimator's own outputs."""
     model = RandomForestClassifier(5, random_state=1).fit(FRAME, WORD)
