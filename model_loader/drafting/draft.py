@@ -25,6 +25,8 @@ from model_loader.drafting.task import labels_of
 from model_loader.errors import DraftError
 from model_loader.package import BASELINE_FILE, MANIFEST_FILE, MODEL_FILE, NAME, SAMPLES_FILE, SCHEMA_FILE
 from model_loader.package.external_data import external_files
+from model_loader.package.json_file import read_json
+from model_loader.package.manifest_fields import PUBLISHED_FIELDS
 from model_loader.store.atomic import replace_directory
 
 # Outputs of the training framework for all rows: called with ONNX Runtime's outputs and the classes.
@@ -128,13 +130,25 @@ def check_options(options: Options) -> None:
     if not out.is_dir():
         raise DraftError(f"{out} is a file: give a directory for the draft")
     files = {path.relative_to(out).as_posix() for path in out.rglob("*") if not path.is_dir()}
+    if files and not _is_former_draft(out):
+        raise DraftError(
+            f"{out} is not empty, and was not written by draft: give another directory, or empty it"
+        )
     known = DRAFT_FILES | {*(external_files(out / MODEL_FILE) if MODEL_FILE in files else ())}
-    if files and MANIFEST_FILE not in files:
-        raise DraftError(f"{out} is not empty and has no draft: give another directory, or empty it")
     if other := sorted(files - known):
         raise DraftError(
             f"{out} has {other[0]}, which is not part of a draft: move it, or give another directory"
         )
+
+
+def _is_former_draft(out: Path) -> bool:
+    """Return whether a directory has a manifest as it is written here, and is not published."""
+    manifest = out / MANIFEST_FILE
+    document = read_json(manifest) if manifest.is_file() else None
+    match document:
+        case {"data": {"columns": [*_]}, **others}:
+            return not PUBLISHED_FIELDS.keys() & others.keys()
+    return False
 
 
 def _whole_batches(table: Table, batch: int | None) -> Table:
@@ -179,6 +193,7 @@ def _manifest(
 def _write(model: Path, documents: Mapping[str, Any], out: Path) -> tuple[str, ...]:
     """Write the files beside `out`, and then replace it in one step."""
     data_files = external_files(model)
+    out = out.resolve()
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = out.with_name(f".{out.name}.{uuid4().hex}")
     temporary.mkdir()

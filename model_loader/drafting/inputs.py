@@ -63,8 +63,9 @@ def make_inputs(
         arrays = {wide.name: array}
         fields = {name: array[:, index] for index, name in enumerate(named)}
     missing = {
-        name: missing_count(table.columns[found.columns[name]]) / table.columns[found.columns[name]].size
-        for name in fields
+        name: missing_count(table.columns[found.columns[name]] if array.dtype.kind == "O" else array)
+        / array.size
+        for name, array in fields.items()
     }
     return Inputs(arrays, named, fields, missing, (*notes, *_notes(found, fields, missing)))
 

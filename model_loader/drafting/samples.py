@@ -15,7 +15,7 @@ Array = NDArray[Any]
 # The last of a dozen samples has several rows, because a graph can be exported for one row by mistake.
 SAMPLES, BATCH_ROWS = 12, 3
 ROWS = SAMPLES - 1 + BATCH_ROWS
-CANDIDATES = 2000
+CANDIDATES, CANDIDATE_VALUES = 2000, 2**22
 MAX_CLASSES = 6
 RTOL, ATOL = 1e-3, 1e-5
 # Of the largest output: the error of a sum of float32 numbers.
@@ -31,9 +31,11 @@ def choose_rows(fields: Mapping[str, Array], labels: Array | None, usable: NDArr
         usable: which rows can be samples, shape (rows,).
     """
     rows = np.flatnonzero(usable)
-    rows = rows[np.unique(np.linspace(0, len(rows) - 1, CANDIDATES).astype(int))] if len(rows) else rows
     if not len(rows):
         return []
+    width = sum(values[:1].size for values in fields.values())
+    count = min(CANDIDATES, max(4 * ROWS, CANDIDATE_VALUES // width))
+    rows = rows[np.unique(np.linspace(0, len(rows) - 1, count).astype(int))]
     points = np.hstack([_coordinates(values[rows]) for values in fields.values()])
     distance = np.abs(points).sum(axis=1)
     chosen = [int(distance.argmin())]

@@ -13,7 +13,8 @@ from model_loader.package.custom_ops import explain, register_extensions
 
 # An array, or of a ZipMap a list with a dict for each row: class → probability.
 Output = NDArray[Any] | list[Any]
-CHUNK_ROWS = 1024
+# Of a run over many rows: enough to be fast, and little enough for the memory of large rows.
+CHUNK_ROWS, CHUNK_VALUES = 1024, 2**22
 
 
 class DraftModel:
@@ -80,7 +81,8 @@ class DraftModel:
             DraftError: ONNX Runtime fails, or no output has a value for each row.
         """
         rows = len(next(iter(inputs.values())))
-        step = self.batch or CHUNK_ROWS
+        values = sum(array.size for array in inputs.values()) // rows
+        step = self.batch or min(CHUNK_ROWS, max(1, CHUNK_VALUES // max(1, values)))
         parts: dict[str, list[Output]] = {}
         for begin in range(0, rows, step):
             part = {name: array[begin : begin + step] for name, array in inputs.items()}

@@ -1,6 +1,5 @@
 """Where a draft's model comes from: an ONNX file, a model package, or an MLflow model."""
 
-import json
 from pathlib import Path
 
 from model_loader.drafting.draft import Source
@@ -8,6 +7,7 @@ from model_loader.drafting.mlflow_model import MLMODEL_FILE, read_mlflow_model
 from model_loader.drafting.wrong_files import check_model_file
 from model_loader.errors import DraftError
 from model_loader.package import MANIFEST_FILE, MODEL_FILE
+from model_loader.package.json_file import read_json
 
 
 def read_source(path: Path) -> Source:
@@ -15,6 +15,7 @@ def read_source(path: Path) -> Source:
 
     Raises:
         DraftError: it is not a model; the message says what it is and what to do.
+        PackageError: the manifest of a package cannot be read.
     """
     if (path / MLMODEL_FILE).is_file():
         source = read_mlflow_model(path)
@@ -31,8 +32,7 @@ def _read_package(directory: Path) -> Source:
     model, manifest = directory / MODEL_FILE, directory / MANIFEST_FILE
     if not manifest.is_file():
         return Source(model)
-    try:
-        features = json.loads(manifest.read_bytes()).get("features")
-    except (ValueError, AttributeError, RecursionError) as exc:
-        raise DraftError(f"{manifest} is not a manifest: {exc}") from exc
-    return Source(model, features or None)
+    document = read_json(manifest)
+    if not isinstance(document, dict):
+        raise DraftError(f"{manifest}: expected an object, got {type(document).__name__}")
+    return Source(model, document.get("features") or None)

@@ -27,7 +27,7 @@ from model_loader.package import read_package
 from model_loader.registry import draft
 from tests import models
 from tests.model_loader.command_line import Loader
-from tests.model_loader.drafts import write_external
+from tests.model_loader.drafts import write_draft, write_external
 
 ROWS = 90
 RNG = np.random.default_rng(3)
@@ -298,11 +298,27 @@ def test_draft_again(loader: Loader) -> None:
     command = ["draft", "made.onnx", "--data", "test.csv", "--name", "tiny", "--out", "build/draft"]
     assert [loader(*command).code for _ in range(2)] == [0, 0]
     assert [path.name for path in Path("build").iterdir()] == ["draft"]
-    Path("build/draft/people.csv").write_text("name")
+    (Path("build/draft") / "people.csv").write_text("name")
     done = loader(*command)
     assert done.code == 1
     assert "build/draft has people.csv, which is not part of a draft" in done.err
     assert Path("build/draft/people.csv").exists()
+
+
+@pytest.mark.parametrize("is_published", [False, True])
+def test_foreign_directory(is_published: bool, loader: Loader) -> None:
+    """A draft that somebody wrote, and a package that was pulled, are not replaced."""
+    directory = write_draft(Path("made"))
+    if is_published:
+        assert loader("publish", "made", "--store", "file:store").code == 0
+        assert loader("pull", "--store", "file:store").code == 0
+        directory = Path("model")
+    before = {path.name: path.read_bytes() for path in directory.iterdir()}
+    pd.DataFrame({"a": [1.0, 2.0], "b": [3.0, 4.0]}).to_csv("test.csv", index=False)
+    done = loader("draft", "made/model.onnx", "--data", "test.csv", "--name", "tiny", "--out", directory)
+    assert done.code == 1
+    assert f"{directory} is not empty, and was not written by draft" in done.err
+    assert {path.name: path.read_bytes() for path in directory.iterdir()} == before
 
 
 def test_external_data(loader: Loader) -> None:
