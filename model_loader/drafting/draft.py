@@ -1,18 +1,15 @@
 """The draft of a package: made from a model, data to evaluate it, and the outputs of its framework."""
 
-import json
-import os
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model_loader.drafting.baseline import make_baseline
+from model_loader.drafting.directory import check_directory, write_directory
 from model_loader.drafting.evaluation import Evaluation, evaluate
 from model_loader.drafting.inputs import Inputs, make_inputs
 from model_loader.drafting.predictions import Difference, check_difference, compare
@@ -23,15 +20,10 @@ from model_loader.drafting.session import DraftModel, Output
 from model_loader.drafting.tables import Table
 from model_loader.drafting.task import labels_of
 from model_loader.errors import DraftError
-from model_loader.package import BASELINE_FILE, MANIFEST_FILE, MODEL_FILE, NAME, SAMPLES_FILE, SCHEMA_FILE
-from model_loader.package.external_data import external_files
-from model_loader.package.json_file import read_json
-from model_loader.package.manifest_fields import PUBLISHED_FIELDS
-from model_loader.store.atomic import replace_directory
+from model_loader.package import BASELINE_FILE, MANIFEST_FILE, NAME, SAMPLES_FILE, SCHEMA_FILE
 
 # Outputs of the training framework for all rows: called with ONNX Runtime's outputs and the classes.
 Expected = Callable[[DraftModel, Mapping[str, Output], Sequence[Any]], Mapping[str, Output]]
-DRAFT_FILES = frozenset({MODEL_FILE, MANIFEST_FILE, SAMPLES_FILE, SCHEMA_FILE, BASELINE_FILE})
 
 
 @dataclass(frozen=True)
@@ -51,7 +43,6 @@ class Source:
     classes: Sequence[Any] | None = None
     fields: Mapping[str, Any] = field(default_factory=dict)
     expected: Expected | None = None
-    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -103,7 +94,7 @@ def write_draft(source: Source, table: Table, fingerprint: str, options: Options
     documents = {MANIFEST_FILE: manifest, SAMPLES_FILE: samples, SCHEMA_FILE: schema}
     if baseline:
         documents[BASELINE_FILE] = baseline
-    files = _write(source.model, documents, options.out)
+    files = write_directory(source.model, documents, options.out)
     return DraftReport(
         directory=options.out,
         files=files,
@@ -111,44 +102,25 @@ def write_draft(source: Source, table: Table, fingerprint: str, options: Options
         samples=len(samples),
         has_expected=expected is not None,
         differences=tuple(differences),
-        notes=(*source.notes, *table.notes, *inputs.notes, *evaluation.notes, *baseline_notes),
+        notes=(*table.notes, *inputs.notes, *evaluation.notes, *baseline_notes),
         has_target=options.target is not None,
     )
 
 
 def check_options(options: Options) -> None:
-    """Refuse a name that is not valid, and a directory that is not a draft.
+    """Refuse a name or a tolerance that is not valid, and a directory that is not a draft.
 
     Raises:
         DraftError: the message says what to do.
+        PackageError: the manifest of a former draft cannot be read.
     """
     if not NAME.fullmatch(options.name):
         raise DraftError(f"expected the name of a model, which matches {NAME.pattern}, got {options.name!r}")
-    out = options.out
-    if not out.exists():
-        return
-    if not out.is_dir():
-        raise DraftError(f"{out} is a file: give a directory for the draft")
-    files = {path.relative_to(out).as_posix() for path in out.rglob("*") if not path.is_dir()}
-    if files and not _is_former_draft(out):
-        raise DraftError(
-            f"{out} is not empty, and was not written by draft: give another directory, or empty it"
-        )
-    known = DRAFT_FILES | {*(external_files(out / MODEL_FILE) if MODEL_FILE in files else ())}
-    if other := sorted(files - known):
-        raise DraftError(
-            f"{out} has {other[0]}, which is not part of a draft: move it, or give another directory"
-        )
-
-
-def _is_former_draft(out: Path) -> bool:
-    """Return whether a directory has a manifest as it is written here, and is not published."""
-    manifest = out / MANIFEST_FILE
-    document = read_json(manifest) if manifest.is_file() else None
-    match document:
-        case {"data": {"columns": [*_]}, **others}:
-            return not PUBLISHED_FIELDS.keys() & others.keys()
-    return False
+    if options.rtol is not None and not 0 <= options.rtol < 1:
+        raise DraftError(f"expected rtol to be a number from 0 to below 1, got {options.rtol}")
+    if options.atol is not None and not 0 <= options.atol < np.inf:
+        raise DraftError(f"expected atol to be a number of 0 or more, got {options.atol}")
+    check_directory(options.out)
 
 
 def _whole_batches(table: Table, batch: int | None) -> Table:
@@ -188,32 +160,3 @@ def _manifest(
         manifest["classes"] = list(evaluation.names or evaluation.classes)
     metrics = {**source.fields.get("metrics", {}), **(evaluation.metrics or {})}
     return manifest | ({"metrics": metrics} if metrics else {}) | {"data": dict(data)}
-
-
-def _write(model: Path, documents: Mapping[str, Any], out: Path) -> tuple[str, ...]:
-    """Write the files beside `out`, and then replace it in one step."""
-    data_files = external_files(model)
-    out = out.resolve()
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(f".{out.name}.{uuid4().hex}")
-    temporary.mkdir()
-    try:
-        shutil.copyfile(model, temporary / MODEL_FILE)
-        for name in data_files:
-            _link(model.parent / name, temporary / name)
-        for name, document in documents.items():
-            text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
-            (temporary / name).write_text(text + "\n", encoding="utf-8")
-        replace_directory(temporary, out)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    return (MODEL_FILE, *data_files, *documents)
-
-
-def _link(source: Path, target: Path) -> None:
-    """Link a file, which takes no space, or copy it to another file system."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(source.resolve(), target)
-    except OSError:
-        shutil.copyfile(source, target)

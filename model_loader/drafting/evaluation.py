@@ -132,6 +132,9 @@ def _evaluate_numbers(
             task, notes=(f"no metrics: no output has numbers of the target's shape {truth.shape}",)
         )
     predicted = np.asarray(outputs[output], np.float64).reshape(truth.shape)
+    if not np.isfinite(predicted).all():
+        count = np.count_nonzero(~np.isfinite(predicted))
+        return Evaluation(task, notes=(f"no metrics: {count} predictions of '{output}' are not finite",))
     metrics = regression_metrics(truth.astype(np.float64), predicted)
     # Feedback is one number: it cannot be the truth of several.
     return Evaluation(Task(number=output) if truth.ndim == 1 else Task(), metrics=metrics)

@@ -66,7 +66,9 @@ def read_predictions(
     found: dict[str, Output] = {}
     for spec in specs:
         if spec.name in outputs and (values := _values(table, spec, outputs, classes)) is not None:
-            found[spec.name] = aligned(spec.name, values, outputs[spec.name])
+            # Rows at the end are left out if the model takes only batches of one size.
+            actual = outputs[spec.name]
+            found[spec.name] = aligned(spec.name, values[: len(actual)], actual)
     if not found:
         raise DraftError(
             f"{table.name}: expected columns named as the outputs, {', '.join(outputs)}, with _0, _1, … "

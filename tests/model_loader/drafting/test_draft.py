@@ -395,6 +395,27 @@ def test_fixed_batch(loader: Loader) -> None:
     assert "the model takes 4 rows at once, and test.csv has 3" in done.err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--name", "a/b"], r"expected the name of a model, which matches .*, got 'a/b'"),
+        (["--rtol", "1"], r"expected rtol to be a number from 0 to below 1, got 1.0"),
+        (["--atol", "nan"], r"expected atol to be a number of 0 or more, got nan"),
+        (["--out", "test.csv"], r"test.csv is a file: give a directory for the draft"),
+        (["--target", "c"], r"test.csv has no column 'c' for the target; it has a, b"),
+    ],
+)
+def test_bad_argument(arguments: list[str], message: str, loader: Loader) -> None:
+    """An argument that cannot be used is refused before anything is written."""
+    Path("made.onnx").write_bytes(models.affine())
+    pd.DataFrame({"a": [1.0, 2.0], "b": [3.0, 4.0]}).to_csv("test.csv", index=False)
+    command = ["draft", "made.onnx", "--data", "test.csv", "--name", "tiny", "--out", "draft"]
+    done = loader(*command, *arguments)
+    assert done.code == 1
+    assert re.search(message, done.err)
+    assert sorted(path.name for path in Path().iterdir()) == ["made.onnx", "test.csv"]
+
+
 def test_quantized(loader: Loader) -> None:
     """A quantized model is compared with its framework within the tolerance that is accepted."""
     Path("made.onnx").write_bytes(models.quantized())

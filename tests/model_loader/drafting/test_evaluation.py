@@ -118,6 +118,15 @@ def test_missing_truth() -> None:
     assert found.metrics["mae"] == pytest.approx(0)
 
 
+def test_predictions_that_are_not_finite() -> None:
+    """A number that is not finite has no error: there are no metrics, and a note says why."""
+    predicted = NUMBER.copy()
+    predicted[2] = np.nan
+    found = evaluated({"n": predicted}, NUMBER)
+    assert found.metrics is None
+    assert found.notes == ("no metrics: 1 predictions of 'n' are not finite",)
+
+
 def test_several_targets() -> None:
     """Several numbers in a row are evaluated on as many, by the means of the metrics."""
     truth = np.stack([NUMBER, 2 * NUMBER], axis=1)
