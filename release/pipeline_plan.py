@@ -2,7 +2,8 @@
 
 A model is new if it is the latest in the store, `model.lock` does not name it, and it was never staged. A
 model that was rejected as a canary, rolled back or reverted is therefore not picked up again. Without a new
-model, a commit is built with the locked model, and a run that the store or the schedule started ends.
+model, a commit is built with the locked model, and a run that the store or the schedule started ends. A
+locked model that was withdrawn is not built.
 """
 
 import os
@@ -10,9 +11,10 @@ import sys
 from pathlib import Path
 
 from model_loader.commands.arguments import DEFAULT_STORE
-from model_loader.errors import LoaderError
+from model_loader.errors import LoaderError, StoreError
 from model_loader.registry.ledger import read_ledger
 from model_loader.registry.lockfile import read_lock
+from model_loader.registry.stages import describe_withdrawal
 from model_loader.registry.versions import choose, find
 from model_loader.store import open_store
 
@@ -27,7 +29,7 @@ def plan(store_url: str, lock_path: Path, build_reason: str) -> tuple[bool, str,
         build_reason: Azure Pipelines' Build.Reason.
 
     Raises:
-        LoaderError: the store or the lock cannot be read.
+        LoaderError: the store or the lock cannot be read, or the locked model was withdrawn.
     """
     store, lock = open_store(store_url), read_lock(lock_path)
     name = choose(store, os.environ.get("MODEL_NAME"))
@@ -42,7 +44,14 @@ def plan(store_url: str, lock_path: Path, build_reason: str) -> tuple[bool, str,
         why, model = f"{latest} was staged before, {lock.name}/{lock.version} is locked", "--locked"
     if lock.store != store.url:
         why, model = f"{why}, the lock names another store", f"--version {latest.manifest.version}"
-    return is_new or build_reason not in WITHOUT_COMMIT, model, why
+    run = is_new or build_reason not in WITHOUT_COMMIT
+    withdrawal = ledger.withdrawals.get(lock.version)
+    if run and model == "--locked" and withdrawal:
+        raise StoreError(
+            f"{lock.name}/{lock.version} in {lock_path} cannot be built: {describe_withdrawal(withdrawal)}; "
+            f"revert the lock, or pull --version {latest.manifest.version} and commit it"
+        )
+    return run, model, why
 
 
 def main() -> int:

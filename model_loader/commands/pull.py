@@ -16,8 +16,10 @@ from model_loader.commands.result import AddCommand, CommandResult, identity
 from model_loader.optimize import optimize
 from model_loader.package import verify_package
 from model_loader.package.optimized import optimized_path
+from model_loader.registry.ledger import read_ledger
 from model_loader.registry.package_signing import verify_signature
 from model_loader.registry.pull import pull
+from model_loader.registry.stages import describe_withdrawal
 
 
 def add_commands(add: AddCommand) -> None:
@@ -55,7 +57,12 @@ def _pull(args: Namespace) -> CommandResult:
         progress=progress(),
     )
     text = f"pulled {published} into {args.output}" if changed else f"{args.output} is {published} already"
-    return CommandResult(text, identity(published) | {"store": store.url, "changed": changed})
+    data = identity(published) | {"store": store.url, "changed": changed}
+    manifest = published.manifest
+    if withdrawal := read_ledger(store, manifest.name).withdrawals.get(manifest.version):
+        text = f"{text}\nwarning: {describe_withdrawal(withdrawal)}"
+        data |= {"withdrawn": withdrawal.reason}
+    return CommandResult(text, data)
 
 
 def _verify(args: Namespace) -> CommandResult:

@@ -1,16 +1,17 @@
-"""`promote`, `rollback`, `history`."""
+"""`promote`, `rollback`, `withdraw`, `history`."""
 
 from argparse import Namespace
 
 from model_loader.commands.arguments import VERSION, add_name, add_reason, add_store, store_and_name
 from model_loader.commands.result import AddCommand, CommandResult
 from model_loader.registry.ledger import STAGES, Entry, read_ledger
-from model_loader.registry.stages import promote, rollback
+from model_loader.registry.stages import promote, rollback, withdraw
+from model_loader.registry.versions import usable_numbers
 from model_loader.text_tables import short, table
 
 
 def add_commands(add: AddCommand) -> None:
-    """Add `promote`, `rollback` and `history`."""
+    """Add `promote`, `rollback`, `withdraw` and `history`."""
     promoting = add("promote", _promote, "set a stage to a version")
     promoting.add_argument("version", metavar="VERSION", help=VERSION)
     for parser in (promoting, add("rollback", _rollback, "set a stage to its previous version")):
@@ -19,7 +20,15 @@ def add_commands(add: AddCommand) -> None:
         add_name(parser)
         add_reason(parser)
 
-    parser = add("history", _history, "list who published, promoted or rolled back what, when and why")
+    parser = add("withdraw", _withdraw, "take a version out of latest; it can still be pulled by its number")
+    parser.add_argument("version", metavar="VERSION", help=VERSION)
+    add_store(parser)
+    add_name(parser)
+    parser.add_argument("--reason", metavar="TEXT", required=True, help="a note for the history, required")
+
+    parser = add(
+        "history", _history, "list who published, promoted, withdrew or rolled back what, when and why"
+    )
     parser.add_argument(
         "name",
         metavar="NAME",
@@ -39,6 +48,15 @@ def _rollback(args: Namespace) -> CommandResult:
     """Run `rollback`."""
     store, name = store_and_name(args)
     return _stage_change(name, rollback(store, name, args.stage, args.reason))
+
+
+def _withdraw(args: Namespace) -> CommandResult:
+    """Run `withdraw VERSION`."""
+    store, name = store_and_name(args)
+    entry = withdraw(store, name, args.version, args.reason)
+    *_, latest = ["none", *map(str, usable_numbers(store, read_ledger(store, name)))]
+    text = f"{name}/{entry.version} is withdrawn: by {entry.by} at {entry.time}; latest is now {latest}"
+    return CommandResult(text, {"name": name} | entry.to_json())
 
 
 def _history(args: Namespace) -> CommandResult:

@@ -1,4 +1,4 @@
-"""`<name>/ledger.jsonl`, append-only: who published, promoted or rolled back which version, when and why."""
+"""`<name>/ledger.jsonl`, append-only: who published, promoted, withdrew or rolled back what, when and why."""
 
 import getpass
 import json
@@ -6,7 +6,7 @@ import os
 import random
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -16,7 +16,12 @@ from model_loader.store import Store
 
 STAGES = ("staging", "production")
 # Action → the stages that it can apply to; None for an action without a stage.
-ACTIONS: Mapping[str, Sequence[str | None]] = {"publish": (None,), "promote": STAGES, "rollback": STAGES}
+ACTIONS: Mapping[str, Sequence[str | None]] = {
+    "publish": (None,),
+    "promote": STAGES,
+    "rollback": STAGES,
+    "withdraw": (None,),
+}
 ATTEMPTS = 16
 
 
@@ -26,8 +31,8 @@ class Entry:
 
     Attributes:
         time: RFC 3339, UTC.
-        action: `publish`, `promote` or `rollback`.
-        stage: the stage that changed; None for `publish`.
+        action: `publish`, `promote`, `rollback` or `withdraw`.
+        stage: the stage that changed; None for `publish` and `withdraw`.
         by: who did it, see `author`.
         reason: their note, if any.
     """
@@ -55,23 +60,38 @@ class Ledger:
     def promotions(self, stage: str) -> list[Entry]:
         """Return the promotions to `stage` that were not rolled back, oldest first; the last one is current.
 
+        A rollback goes back to the last version that was not withdrawn before it.
+
         Raises:
-            StoreError: a rollback goes to another version than the one before.
+            StoreError: a rollback goes to another version.
         """
         promotions: list[Entry] = []
+        withdrawn: set[int] = set()
         for entry in self.entries:
+            if entry.action == "withdraw":
+                withdrawn.add(entry.version)
             if entry.stage != stage:
                 continue
             if entry.action == "promote":
                 promotions.append(entry)
-            elif len(promotions) > 1 and promotions[-2].version == entry.version:
-                promotions.pop()
-            else:
+                continue
+            promotions = _before(promotions, withdrawn)
+            if not promotions or promotions[-1].version != entry.version:
                 raise StoreError(
                     f"{self.name}/ledger.jsonl: {stage} was rolled back to version {entry.version} at "
                     f"{entry.time}, which is not the version that it had before"
                 )
         return promotions
+
+    @property
+    def withdrawals(self) -> dict[int, Entry]:
+        """Version → entry, of the versions that were withdrawn."""
+        return {entry.version: entry for entry in self.entries if entry.action == "withdraw"}
+
+    def previous(self, stage: str) -> Entry | None:
+        """Return the promotion that a rollback of `stage` goes back to, if any."""
+        *_, before = [None, *_before(self.promotions(stage), self.withdrawals.keys())]
+        return before
 
     def current(self, stage: str) -> Entry:
         """Return the promotion to the version that `stage` has.
@@ -88,6 +108,14 @@ class Ledger:
         return [stage for stage in STAGES if [e.version for e in self.promotions(stage)[-1:]] == [version]]
 
 
+def _before(promotions: list[Entry], withdrawn: Set[int]) -> list[Entry]:
+    """Return the promotions up to the last one, before the current one, of a version not withdrawn."""
+    remaining = promotions[:-1]
+    while remaining and remaining[-1].version in withdrawn:
+        remaining.pop()
+    return remaining
+
+
 def read_ledger(store: Store, name: str) -> Ledger:
     """Read the ledger of the model `name`. It is empty if nothing was published yet.
 
@@ -98,11 +126,14 @@ def read_ledger(store: Store, name: str) -> Ledger:
     return _parse(name, content)
 
 
-def append(store: Store, name: str, decide: Callable[[Ledger], Entry]) -> Entry:
+def append(
+    store: Store, name: str, decide: Callable[[Ledger], Entry], missing: Sequence[Entry] = ()
+) -> Entry:
     """Append the entry that `decide` returns, unless the ledger has it already.
 
     Args:
         decide: called with the current ledger, and again if somebody else wrote to it in the meantime.
+        missing: entries that the ledger lacked, to append before; see `model_loader.registry.repair`.
 
     Returns:
         The entry.
@@ -117,11 +148,12 @@ def append(store: Store, name: str, decide: Callable[[Ledger], Entry]) -> Entry:
         # If the store's response was lost, the conflicting write is our own.
         if entry not in ledger.entries:
             entry = decide(ledger)
-        if entry in ledger.entries:
+        added = [each for each in dict.fromkeys((*missing, entry)) if each not in ledger.entries]
+        if not added:
             return entry
-        line = json.dumps(entry.to_json(), ensure_ascii=False).encode() + b"\n"
+        lines = [json.dumps(each.to_json(), ensure_ascii=False).encode() + b"\n" for each in added]
         try:
-            store.write(_path(name), content + line, etag)
+            store.write(_path(name), b"".join([content, *lines]), etag)
         except ConflictError:
             time.sleep(random.uniform(0, min(0.5, 0.02 * 2**attempt)))  # noqa: S311  (not for cryptography)
         else:

@@ -5,12 +5,13 @@ import re
 from pathlib import Path
 from typing import Any
 
-from model_loader.errors import ConflictError, PackageError
+from model_loader.errors import ConflictError, PackageError, StoreError
 from model_loader.package import MANIFEST_FILE, SCHEMA, SIGNATURE_FILE, encode, parse_manifest
 from model_loader.package.draft import Draft
 from model_loader.registry.check import CheckedDraft, check
-from model_loader.registry.ledger import Entry, append, author, now, read_ledger
+from model_loader.registry.ledger import append, author, now, read_ledger
 from model_loader.registry.package_signing import check_key, sign
+from model_loader.registry.repair import is_swept, missing_entries, publish_entry
 from model_loader.registry.versions import VERSION, PublishedVersion, check_name
 from model_loader.store import Store
 from model_loader.store.transfer import Progress, Source, no_progress
@@ -51,10 +52,10 @@ def publish_draft(
     # Detect before the upload what would otherwise fail after it.
     parse_manifest(encode(_manifest(checked, name, 1, parent)))
     encode({"by": author(), "reason": reason})
-    read_ledger(store, name)
+    missing = missing_entries(store, read_ledger(store, name))
     if sign_key:
         check_key(sign_key)
-    version = _claim_version(store, name)
+    version = _claim_version(store, name, reason)
     text = encode(_manifest(checked, name, version, parent))
     published = PublishedVersion(parse_manifest(text), text)
     if sign_key:
@@ -62,9 +63,19 @@ def publish_draft(
         store.upload(f"{published.path}/{SIGNATURE_FILE}", io.BytesIO(signature))
     for path in draft.files:
         _upload(draft, path, store, f"{published.path}/{path}", progress)
+    if is_swept(store, name, version):
+        raise StoreError(
+            f"{published.path} took so long that 'publish --repair' has taken it for abandoned: publish again"
+        )
     _write_manifest(store, published)
-    entry = Entry(now(), "publish", version, published.digest, author(), reason=reason)
-    append(store, name, lambda _: entry)
+    try:
+        entry = publish_entry(store, published)
+        append(store, name, lambda _: entry, missing)
+    except StoreError as exc:
+        raise StoreError(
+            f"{published} is published in {store.url}, but its entry in the ledger is missing: {exc}. The "
+            f"next command that changes the ledger adds it, or: publish --repair --name {name}"
+        ) from exc
     return published
 
 
@@ -80,13 +91,14 @@ def model_name(draft: Draft, name: str | None) -> str:
     raise PackageError(f"the model has no name: give --name, or 'name' in {MANIFEST_FILE}")
 
 
-def _claim_version(store: Store, name: str) -> int:
+def _claim_version(store: Store, name: str, reason: str | None) -> int:
     """Reserve the next version number. It is never used again, even if this publisher fails."""
     taken = re.compile(rf"{re.escape(name)}/(?:claims/)?({VERSION})[/.].*")
     version = max(
         (int(match[1]) for path in store.names(f"{name}/") if (match := taken.fullmatch(path))), default=0
     )
-    claim = encode({"by": author(), "time": now()})
+    # The reason too, so that a repair can write the entry of a publisher that was killed.
+    claim = encode({"by": author(), "time": now(), "reason": reason})
     while True:
         version += 1
         try:
@@ -128,3 +140,7 @@ def _write_manifest(store: Store, published: PublishedVersion) -> None:
         content, _ = store.read(path) or (None, None)
         if content != published.text:
             raise
+    except StoreError as exc:
+        raise StoreError(
+            f"the store did not confirm that {published} is published: {exc}. 'list' shows whether it is"
+        ) from exc

@@ -1,7 +1,8 @@
-"""Promotion and rollback of the stages, `staging` and `production`."""
+"""Promotion and rollback of the stages, `staging` and `production`, and withdrawal of versions."""
 
-from model_loader.errors import NotFoundError
-from model_loader.registry.ledger import Entry, Ledger, append, author, now
+from model_loader.errors import NotFoundError, StoreError
+from model_loader.registry.ledger import Entry, Ledger, append, author, now, read_ledger
+from model_loader.registry.repair import missing_entries
 from model_loader.registry.versions import find, get
 from model_loader.store import Store
 
@@ -17,20 +18,23 @@ def promote(store: Store, name: str, version: str, stage: str, reason: str | Non
 
     Raises:
         NotFoundError: there is no such version.
+        StoreError: it was withdrawn.
     """
     published = find(store, name, version)
     number = published.manifest.version
 
     def decide(ledger: Ledger) -> Entry:
+        if withdrawal := ledger.withdrawals.get(number):
+            raise StoreError(f"{name}/{number} cannot be promoted: {describe_withdrawal(withdrawal)}")
         if stage in ledger.stages(number):
             return ledger.current(stage)
         return Entry(now(), "promote", number, published.digest, author(), stage, reason)
 
-    return append(store, name, decide)
+    return append(store, name, decide, missing_entries(store, read_ledger(store, name)))
 
 
 def rollback(store: Store, name: str, stage: str, reason: str | None = None) -> Entry:
-    """Set `stage` to its previous version. A second rollback goes one more version back.
+    """Set `stage` to its previous version that is not withdrawn. A second rollback goes further back.
 
     Raises:
         NotFoundError: the stage has no previous version.
@@ -38,10 +42,44 @@ def rollback(store: Store, name: str, stage: str, reason: str | None = None) -> 
 
     def decide(ledger: Ledger) -> Entry:
         current = ledger.current(stage)
-        *_, before = [None, *ledger.promotions(stage)[:-1]]
+        before = ledger.previous(stage)
         if before is None:
-            raise NotFoundError(f"{stage} had no version before {name}/{current.version}: cannot roll back")
+            raise NotFoundError(
+                f"cannot roll back: {stage} had no version before {name}/{current.version}, or only "
+                "withdrawn ones"
+            )
         published = get(store, ledger, before.version)
         return Entry(now(), "rollback", before.version, published.digest, author(), stage, reason)
 
-    return append(store, name, decide)
+    return append(store, name, decide, missing_entries(store, read_ledger(store, name)))
+
+
+def withdraw(store: Store, name: str, version: str, reason: str) -> Entry:
+    """Take a version out of `latest`, and out of what can be promoted. Its files stay.
+
+    Args:
+        version: a number, `latest`, or the name of a stage.
+
+    Raises:
+        NotFoundError: there is no such version.
+        StoreError: it is in a stage, or was withdrawn before.
+    """
+    published = find(store, name, version)
+    number = published.manifest.version
+
+    def decide(ledger: Ledger) -> Entry:
+        if withdrawal := ledger.withdrawals.get(number):
+            raise StoreError(f"{name}/{number} cannot be withdrawn: {describe_withdrawal(withdrawal)}")
+        if stages := ledger.stages(number):
+            raise StoreError(
+                f"{name}/{number} is in {' and '.join(stages)}: roll back, or promote another version, and "
+                "then withdraw it"
+            )
+        return Entry(now(), "withdraw", number, published.digest, author(), reason=reason)
+
+    return append(store, name, decide, missing_entries(store, read_ledger(store, name)))
+
+
+def describe_withdrawal(entry: Entry) -> str:
+    """Return who withdrew a version, when and why."""
+    return f"it was withdrawn by {entry.by} at {entry.time}: {entry.reason}"

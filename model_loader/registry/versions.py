@@ -49,6 +49,19 @@ def version_numbers(store: Store, name: str) -> list[int]:
     return sorted(int(match[1]) for path in store.names(f"{name}/") if (match := pattern.fullmatch(path)))
 
 
+def usable_numbers(store: Store, ledger: Ledger) -> list[int]:
+    """Return the published versions of the ledger's model that are not withdrawn, lowest first."""
+    withdrawn = ledger.withdrawals
+    return [number for number in version_numbers(store, ledger.name) if number not in withdrawn]
+
+
+def claimed_numbers(store: Store, name: str) -> list[int]:
+    """Return the numbers that publishers of the model `name` have claimed, lowest first."""
+    pattern = re.compile(f"{re.escape(name)}/claims/({VERSION})\\.json")
+    names = store.names(f"{name}/claims/")
+    return sorted(int(match[1]) for path in names if (match := pattern.fullmatch(path)))
+
+
 def choose(store: Store, name: str | None) -> str:
     """Return `name`, or the name of the store's only model.
 
@@ -83,7 +96,7 @@ def find(store: Store, name: str, version: str) -> PublishedVersion:
     """Return a published version of the model `name`.
 
     Args:
-        version: a number, a stage, or `latest`, the highest published version.
+        version: a number, a stage, or `latest`, the highest published version that is not withdrawn.
 
     Raises:
         NotFoundError: there is no such version.
@@ -94,10 +107,15 @@ def find(store: Store, name: str, version: str) -> PublishedVersion:
     if version in STAGES:
         return get(store, ledger, ledger.current(version).version)
     if version == LATEST:
-        numbers = version_numbers(store, name)
+        if usable := usable_numbers(store, ledger):
+            return get(store, ledger, usable[-1])
+        numbers = ", ".join(map(str, version_numbers(store, name)))
         if not numbers:
             raise NotFoundError(f"no version of {name} is published in the store {store.url}")
-        return get(store, ledger, numbers[-1])
+        raise NotFoundError(
+            f"every version of {name} in the store {store.url} is withdrawn: publish another, or select one "
+            f"by its number: {numbers}"
+        )
     if re.fullmatch(VERSION, version):
         return get(store, ledger, int(version))
     raise StoreError(f"expected {LATEST}, {', '.join(STAGES)} or a number as the version, got {version!r}")

@@ -43,6 +43,9 @@ class Store(Protocol):
     def upload(self, name: str, source: BinaryIO) -> None:
         """Upload an object of any size. `source` is read once, in order, and not kept in memory."""
 
+    def remove(self, prefix: str) -> None:
+        """Remove all objects below `prefix`, which ends with `/`, and what interrupted uploads left there."""
+
     def download(self, name: str, target: BinaryIO) -> None:
         """Download an object of any size. `target` must be seekable; the object is not kept in memory.
 

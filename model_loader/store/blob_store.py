@@ -112,6 +112,12 @@ class BlobStore:
         with self.wrap_errors(name):
             self._container.upload_blob(self._prefix + name, source, overwrite=True, **TRANSFER)
 
+    def remove(self, prefix: str) -> None:
+        """Delete the blobs below `prefix`. Azure deletes the blocks of interrupted uploads itself."""
+        for name in self.names(prefix):
+            with self.wrap_errors(name):
+                self._container.delete_blob(self._prefix + name)
+
     def download(self, name: str, target: BinaryIO) -> None:
         """Get a blob in parallel ranges, each with its MD5."""
         with self.wrap_errors(name):

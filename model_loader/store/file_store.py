@@ -4,7 +4,7 @@ import hashlib
 import io
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -55,6 +55,11 @@ class FileStore:
             target.parent.mkdir(parents=True, exist_ok=True)
             with atomic_write(target) as file:
                 shutil.copyfileobj(source, file, CHUNK_BYTES)
+
+    def remove(self, prefix: str) -> None:
+        """Remove a directory, with its temporary files."""
+        with self.wrap_errors(prefix), suppress(FileNotFoundError):
+            shutil.rmtree(self._locate(prefix))
 
     def download(self, name: str, target: BinaryIO) -> None:
         """Copy a file into `target`."""

@@ -4,9 +4,14 @@ import os
 import resource
 import signal
 import sys
+import time
+from collections.abc import Sequence
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
+from model_loader.package.draft import read_draft
+from model_loader.registry.check import check_files
+from model_loader.registry.publish import publish_draft
 from model_loader.registry.pull import pull
 from model_loader.registry.versions import find
 from model_loader.store import open_store
@@ -17,20 +22,22 @@ from tests.model_loader.faults import Killed, kill_process
 MIB = 1024 * 1024
 
 
-def publish_and_die(url: str, draft: Path, operations: int) -> None:
-    """Publish in one child process for each operation; it is killed before that operation.
+def publish_and_die(url: str, draft: Path, operation: int) -> None:
+    """Publish; the process is killed before the operation with this number."""
+    publish(draft, Killed(open_store(url), operation))
 
-    The last child finishes, which verifies that there are no more than `operations`.
-    """
-    for operation in range(operations + 1):
+
+def publish_and_die_at(url: str, draft: Path, delays_s: Sequence[float]) -> None:
+    """Publish in one child process for each delay, after which it is killed, wherever it is then."""
+    checked, store = check_files(read_draft(draft)), open_store(url)
+    for delay_s in delays_s:
         child = os.fork()
         if child == 0:
-            publish(draft, Killed(open_store(url), operation))
+            publish_draft(checked, store, reason="killed")
             os._exit(0)
-        _, status = os.waitpid(child, 0)
-        expected = -signal.SIGKILL if operation < operations else 0
-        if os.waitstatus_to_exitcode(status) != expected:
-            sys.exit(f"operation {operation}: expected {expected}, got {os.waitstatus_to_exitcode(status)}")
+        time.sleep(delay_s)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
 
 
 def publish_and_die_within(url: str, draft: Path, path: str) -> None:

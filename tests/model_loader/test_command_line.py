@@ -40,6 +40,15 @@ def test_from_publish_to_rollback(draft: Path, store_url: str, loader: Loader) -
         (("rollback", "--stage", "production"), rf"tiny/1 is in production: rollback by tester at {TIME}"),
         (("pull", "--version", "production"), rf"pulled tiny/1@{DIGEST} into model"),
         (("pull", "--locked"), rf"model is tiny/1@{DIGEST} already"),
+        (
+            ("withdraw", "2", "--reason", "leaks"),
+            rf"tiny/2 is withdrawn: by tester at {TIME}; latest is now 1",
+        ),
+        (
+            ("pull", "--version", "2"),
+            rf"pulled tiny/2@{DIGEST} into model\nwarning: it was withdrawn by tester at {TIME}: leaks",
+        ),
+        (("publish", "--repair"), rf"nothing to repair for tiny in {store_url}"),
     ):
         result = loader(*command)
         assert (result.code, result.err) == (0, "")
@@ -69,7 +78,7 @@ def test_list(draft: Path, store_url: str, loader: Loader) -> None:
     loader("publish", "draft", "--name", "other")
     loader("promote", "1", "--stage", "staging", "--name", "tiny")
     assert re.fullmatch(
-        r"MODEL +CREATED +STAGES +DIGEST +METRICS\n"
+        r"MODEL +CREATED +STATE +DIGEST +METRICS\n"
         rf"other/1 +{TIME} +sha256:[0-9a-f]{{12}} +accuracy 0.97, log_loss 0.1\n"
         rf"tiny/1 +{TIME} +staging +sha256:[0-9a-f]{{12}} +accuracy 0.97, log_loss 0.1\n",
         loader("list").out,
@@ -148,7 +157,9 @@ def test_failure(
         ("promote", "1"),
         ("promote", "1", "--stage", "canary"),
         ("rollback",),
+        ("withdraw", "1"),
         ("publish",),
+        ("publish", "draft", "--repair"),
         ("publish", "draft", "--parent", "none"),
         ("pull", "--versio", "1"),
         ("pull", "--storage", "https://account.blob.core.windows.net/models?sv=1&sig=secret"),
@@ -175,6 +186,7 @@ def test_help_has_every_command(loader: Loader) -> None:
         "show",
         "promote",
         "rollback",
+        "withdraw",
         "history",
         "gate",
     ]

@@ -6,13 +6,12 @@ import pytest
 
 from model_loader.errors import LoaderError
 from model_loader.registry.lockfile import Lock
-from model_loader.registry.publish import publish
-from model_loader.registry.stages import promote
+from model_loader.registry.stages import promote, withdraw
 from model_loader.registry.versions import find
 from model_loader.store import Store, open_store
 from release.pipeline_plan import plan
 from release.record_release import lock_text
-from tests.model_loader.drafts import write_draft
+from tests.model_loader.drafts import publish, write_draft
 
 
 @pytest.fixture
@@ -63,6 +62,21 @@ def test_staged_and_replaced(store: Store, tmp_path: Path) -> None:
     promote(store, "tiny", "2", "staging")
     promote(store, "tiny", "1", "staging")
     assert plan(store.url, write_lock(tmp_path, store, "1"), "Schedule")[:2] == (False, "--locked")
+
+
+def test_withdrawn(store: Store, tmp_path: Path) -> None:
+    """A withdrawn version is neither new nor built from the lock; the message says what to do."""
+    lock = write_lock(tmp_path, store, "2")
+    withdraw(store, "tiny", "2", "leaks")
+    assert plan(store.url, lock, "IndividualCI")[:2] == (True, "--version 1")
+    promote(store, "tiny", "1", "staging")
+    assert plan(store.url, lock, "Schedule")[:2] == (False, "--locked")
+    with pytest.raises(
+        LoaderError, match=r"tiny/2 in .*model.lock cannot be built: it was withdrawn .*: leaks"
+    ):
+        plan(store.url, lock, "IndividualCI")
+    write_lock(tmp_path, store, "1")
+    assert plan(store.url, lock, "IndividualCI")[:2] == (True, "--locked")
 
 
 def test_lock_of_another_store(store: Store, tmp_path: Path) -> None:

@@ -163,17 +163,19 @@ def test_lost_response(draft: Path, store: Store, name: str, version: int) -> No
 def test_killed_between_operations(draft: Path, store: Store, store_url: str) -> None:
     """A publisher that is killed leaves a complete version or none, and its number is not used again.
 
-    The operations: read the ledger (0), list (1), claim (2), upload two files (3, 4), write the manifest (5),
-    read the ledger (6), write the ledger (7).
+    The operations: read the ledger (0), list for missing entries (1) and for the number (2), claim (3),
+    upload two files (4, 5), read the claim (6), write the manifest (7), read the claim for the entry (8),
+    read the ledger (9), write it (10).
     """
-    assert run(processes.publish_and_die, store_url, draft, 8) == 0
-    # Those killed at 3, 4 and 5 had claimed the numbers 1, 2 and 3; those killed at 6 and 7 had published.
-    assert version_numbers(store, "tiny") == [4, 5, 6]
-    assert [entry.version for entry in read_ledger(store, "tiny").entries] == [6]
+    for operation in range(9):
+        assert run(processes.publish_and_die, store_url, draft, operation) == -9
+    # Those killed at 4 to 7 had claimed the numbers 1 to 4; the one killed at 8 had published.
+    assert version_numbers(store, "tiny") == [5]
+    assert publish(draft, store).path == "tiny/6"
+    assert [entry.version for entry in read_ledger(store, "tiny").entries] == [5, 6]
     for version in version_numbers(store, "tiny"):
         pull(store, find(store, "tiny", str(version)), Path("model"))
         assert verify_package(Path("model")).manifest.version == version
-    assert publish(draft, store).path == "tiny/7"
 
 
 @pytest.mark.parametrize("path", ["model.onnx", "weights.bin"])
