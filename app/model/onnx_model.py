@@ -16,6 +16,7 @@ from model_loader.package import (
     TensorSpec,
     bare_package,
     check_features,
+    hash_file,
     read_model_io,
     verify_package,
 )
@@ -23,6 +24,7 @@ from model_loader.package.custom_ops import explain, register_extensions
 from model_loader.package.draft import draft_package, is_draft, read_draft
 from model_loader.package.optimized import find_optimized
 from model_loader.package.ort_errors import ORT_ERRORS
+from model_loader.package.verify import HashFile
 
 # ONNX Runtime writes lines of its own to standard error, without regard to our log. What fails raises an
 # exception that has the same message.
@@ -113,16 +115,22 @@ def _has_free_rows(spec: TensorSpec) -> bool:
     return "(" not in spec.datatype and spec.shape is not None and not isinstance(spec.shape[0], int)
 
 
-def open_package(path: Path) -> Package:
+def open_package(path: Path, hash_file: HashFile = hash_file) -> Package:
     """Verify the package in a directory, or treat a draft or a single ONNX file as a package.
+
+    Args:
+        path: of the directory or file.
+        hash_file: returns the sha256 and size of a file.
 
     Raises:
         ModelError: the package does not match its manifest, or the draft cannot be published.
     """
     try:
         if path.is_file():
-            return bare_package(path)
-        return draft_package(read_draft(path)) if is_draft(path) else verify_package(path)
+            return bare_package(path, hash_file)
+        if is_draft(path):
+            return draft_package(read_draft(path, hash_file))
+        return verify_package(path, hash_file)
     except PackageError as exc:
         raise ModelError(str(exc)) from exc
 

@@ -27,7 +27,7 @@ from model_loader.package.manifest_fields import (
     check_files,
     check_path,
 )
-from model_loader.package.verify import Package, digest_of, external_data, hash_file
+from model_loader.package.verify import HashFile, Package, digest_of, external_data, hash_file
 
 DESCRIBING_FILES = frozenset({SAMPLES_FILE, SCHEMA_FILE, BASELINE_FILE})
 
@@ -64,16 +64,20 @@ def is_draft(directory: Path) -> bool:
     return not PUBLISHED_FIELDS.keys() & _read_fields(directory).keys()
 
 
-def read_draft(path: Path) -> Draft:
+def read_draft(path: Path, hash_file: HashFile = hash_file) -> Draft:
     """Read the draft in a directory, or a single ONNX file with its external data.
 
     A published package can be published again as a draft of what it contains.
+
+    Args:
+        path: of the directory or file.
+        hash_file: returns the sha256 and size of a file.
 
     Raises:
         PackageError: it has a file, or its manifest a field, that it cannot have; the message names it.
     """
     if path.is_file():
-        return _draft(path, [MODEL_FILE, *external_data(path)], {})
+        return _draft(path, [MODEL_FILE, *external_data(path)], {}, hash_file)
     found = _list_files(path)
     if MODEL_FILE not in found:
         raise PackageError(f"no {MODEL_FILE} in {path}")
@@ -100,7 +104,8 @@ def read_draft(path: Path) -> Draft:
                 f"{path / name} is not part of a package: remove it or, if app/transform.py reads it, "
                 f"list it under 'assets' in {MANIFEST_FILE}"
             )
-    return _draft(path / MODEL_FILE, [name for name in found if name not in UNLISTED_FILES], fields)
+    names = [name for name in found if name not in UNLISTED_FILES]
+    return _draft(path / MODEL_FILE, names, fields, hash_file)
 
 
 def draft_package(draft: Draft) -> Package:
@@ -116,7 +121,7 @@ def draft_package(draft: Draft) -> Package:
     return Package(draft.model.parent, manifest, digest_of(encode(document)))
 
 
-def _draft(model: Path, names: list[str], fields: dict[str, Any]) -> Draft:
+def _draft(model: Path, names: list[str], fields: dict[str, Any], hash_file: HashFile) -> Draft:
     draft = Draft(model, {}, fields)
     try:
         draft.files.update({name: hash_file(draft.path(name)) for name in names})

@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 from model_loader.errors import PackageError
 from model_loader.package.external_data import external_files
@@ -58,6 +60,9 @@ def hash_file(path: Path) -> FileEntry:
         return FileEntry(digest, file.tell())
 
 
+HashFile: TypeAlias = Callable[[Path], FileEntry]
+
+
 def read_package(path: Path) -> Package:
     """Read the manifest of the package in the directory `path`, without verifying its files.
 
@@ -71,8 +76,12 @@ def read_package(path: Path) -> Package:
     return Package(path, parse_manifest(text, str(path / MANIFEST_FILE)), digest_of(text))
 
 
-def verify_package(path: Path) -> Package:
+def verify_package(path: Path, hash_file: HashFile = hash_file) -> Package:
     """Verify every file of the package in the directory `path` against its manifest.
+
+    Args:
+        path: directory of the package.
+        hash_file: returns the sha256 and size of a file.
 
     Raises:
         PackageError: a file is missing, differs, or is not listed.
@@ -100,10 +109,14 @@ def verify_package(path: Path) -> Package:
     return package
 
 
-def bare_package(path: Path) -> Package:
+def bare_package(path: Path, hash_file: HashFile = hash_file) -> Package:
     """Return a single `.onnx` file, and its external data files, as a package of version 0.
 
     Its digest is the sha256 of the file or, with external data, of the list of all files.
+
+    Args:
+        path: of the file.
+        hash_file: returns the sha256 and size of a file.
 
     Raises:
         PackageError: a file cannot be read, or the file is not an ONNX model.

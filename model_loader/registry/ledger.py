@@ -151,7 +151,7 @@ def append(
         added = [each for each in dict.fromkeys((*missing, entry)) if each not in ledger.entries]
         if not added:
             return entry
-        lines = [json.dumps(each.to_json(), ensure_ascii=False).encode() + b"\n" for each in added]
+        lines = [_encode(each) for each in added]
         try:
             store.write(_path(name), b"".join([content, *lines]), etag)
         except ConflictError:
@@ -161,6 +161,13 @@ def append(
     raise ConflictError(
         f"{_path(name)} in the store {store.url} changed during each of {ATTEMPTS} attempts: try again"
     )
+
+
+def _encode(entry: Entry) -> bytes:
+    try:
+        return json.dumps(entry.to_json(), ensure_ascii=False).encode() + b"\n"
+    except UnicodeEncodeError as exc:
+        raise StoreError(f"cannot be written to the ledger, because it is not Unicode: {entry}") from exc
 
 
 def author() -> str:

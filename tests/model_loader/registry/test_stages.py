@@ -10,7 +10,7 @@ import pytest
 from model_loader.errors import ConflictError, LoaderError, NotFoundError, StoreError
 from model_loader.registry.ledger import Entry, Ledger, append, author, now, read_ledger
 from model_loader.registry.stages import promote, rollback, withdraw
-from model_loader.registry.versions import find
+from model_loader.registry.versions import find, version_numbers
 from model_loader.store import Store
 from tests.model_loader.drafts import publish
 from tests.model_loader.faults import LostResponse
@@ -252,6 +252,19 @@ def test_cut_off_ledger(three: Store) -> None:
     three.write("tiny/ledger.jsonl", content[:-1], etag)
     with pytest.raises(StoreError, match=r"tiny/ledger.jsonl: the last line is cut off"):
         find(three, "tiny", "latest")
+
+
+def test_reason_that_is_not_unicode(three: Store) -> None:
+    """A reason that cannot be written, as from a terminal with another encoding, is refused before."""
+    for operation in (
+        lambda: promote(three, "tiny", "1", "production", "caf\udce9"),
+        lambda: withdraw(three, "tiny", "1", "caf\udce9"),
+        lambda: publish(Path("draft"), three, reason="caf\udce9"),
+    ):
+        with pytest.raises(LoaderError, match=r"not Unicode: Entry|surrogates not allowed"):
+            operation()
+    assert len(read_ledger(three, "tiny").entries) == 3
+    assert version_numbers(three, "tiny") == [1, 2, 3]
 
 
 @pytest.mark.parametrize("version", [3, 1])
