@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from model_loader.commands import check, draft, gate, publish, pull, stages, versions
+from model_loader.commands.arguments import refuse_credentials
 from model_loader.commands.result import CommandResult, Run
 from model_loader.errors import LoaderError
+from model_loader.store.secrets import scrub
 
 INTERRUPTED = 130
 EPILOG = """\
@@ -27,11 +29,11 @@ exit codes: 0 done, 1 failed or rejected (the message gives the reason), 2 wrong
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser that does not print a SAS in its error messages."""
+    """An argument parser that does not print a credential in its error messages."""
 
     def error(self, message: str) -> NoReturn:
-        """Print the usage and the message, without URL queries, and exit with 2."""
-        super().error(re.sub(r"\?\S*", "", message))
+        """Print the usage and the message, without credentials, and exit with 2."""
+        super().error(scrub(re.sub(r"\?\S*", "", message)))
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -60,7 +62,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return the exit code."""
     # Azure's packages log errors that our one-line message reports already.
     logging.getLogger("azure").addHandler(logging.NullHandler())
-    args = build_parser().parse_args(argv)
+    parser = build_parser()
+    args = parser.parse_args(argv)
+    refuse_credentials(parser, args)
     try:
         result: CommandResult = args.run(args)
     except LoaderError as exc:
@@ -75,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _fail(message: str) -> int:
-    print("model_loader:", " ".join(message.split()), file=sys.stderr)
+    print("model_loader:", scrub(" ".join(message.split())), file=sys.stderr)
     return 1
 
 

@@ -11,8 +11,11 @@ from model_loader.registry.lockfile import Lock, read_lock
 from model_loader.registry.pull import find_locked
 from model_loader.registry.versions import PublishedVersion, choose, find
 from model_loader.store import Store, open_store, redact
+from model_loader.store.secrets import has_secret
 from model_loader.store.transfer import Progress, no_progress
 
+# Arguments whose value is the URL of a store, which may have a SAS.
+STORE_ARGUMENTS = ("store", "source", "target")
 DEFAULT_STORE = "file:model_store"
 VERSION = "latest, a version number or a stage"
 OPTIONAL_VERSION: dict[str, Any] = {
@@ -78,6 +81,15 @@ def add_selection(parser: ArgumentParser) -> Any:
         help="the lock; default: model.lock",
     )
     return group
+
+
+def refuse_credentials(parser: ArgumentParser, args: Namespace) -> None:
+    """Exit with 2 if a credential was given where it would be printed, or recorded in the ledger."""
+    values = {f"argument {name}": value for name, value in vars(args).items() if name not in STORE_ARGUMENTS}
+    values |= {name: os.environ.get(name) for name in ("MODEL_NAME", "MODEL_PUBLISHER")}
+    for name, value in values.items():
+        if isinstance(value, str | Path) and has_secret(str(value)):
+            parser.error(f"{name} has a credential: only the URL of a store may have one, after '?'")
 
 
 def selected_version(args: Namespace) -> tuple[Store, PublishedVersion]:

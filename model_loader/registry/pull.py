@@ -9,6 +9,7 @@ from model_loader.package import (
     MANIFEST_FILE,
     SIGNATURE_FILE,
     VERIFIED_FILE,
+    FileEntry,
     Package,
     hash_file,
     read_package,
@@ -48,8 +49,8 @@ def pull(
 ) -> bool:
     """Download and verify a version, replace the directory `output` with it, and write the lock.
 
-    If anything fails, neither the directory nor the lock is changed. The next pull uses the files that
-    this one has downloaded completely.
+    If anything fails, neither the directory nor the lock is changed. The next pull continues with
+    what this one has downloaded.
 
     Args:
         lock: the lock file to write; None writes none.
@@ -112,27 +113,46 @@ def _download(staging: Path, store: Store, published: PublishedVersion, progress
         staging.unlink()
     staging.mkdir(exist_ok=True)
     _remove_other_files(staging, published)
-    for path, entry in published.manifest.files.items():
-        file = staging / path
-        if file.exists():
-            continue
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with Target(staging, path, entry.bytes, progress) as target:
-            store.download(f"{published.path}/{path}", target)
-            os.fsync(target.fileno())
+    for path in published.manifest.files:
+        if not (staging / path).exists():
+            _fetch(staging, store, published, path, progress)
     (staging / MANIFEST_FILE).write_bytes(published.text)
     if signature := store.read(f"{published.path}/{SIGNATURE_FILE}"):
         (staging / SIGNATURE_FILE).write_bytes(signature[0])
     return verify_package(staging)
 
 
+def _fetch(staging: Path, store: Store, published: PublishedVersion, path: str, progress: Progress) -> None:
+    """Download a file, after the part of it that an earlier pull has downloaded."""
+    entry = published.manifest.files[path]
+    partial = _partial(staging, entry)
+    is_resumed = partial.exists()
+    with Target(partial, path, entry.bytes, progress) as target:
+        for chunk in store.chunks(f"{published.path}/{path}", target.tell()):
+            target.write(chunk)
+        os.fsync(target.fileno())
+    if is_resumed and hash_file(partial) != entry:
+        partial.unlink()
+        _fetch(staging, store, published, path, progress)
+        return
+    (staging / path).parent.mkdir(parents=True, exist_ok=True)
+    partial.rename(staging / path)
+
+
+def _partial(staging: Path, entry: FileEntry) -> Path:
+    """Return the path of a file while it is downloaded. It names the content, not the file."""
+    return staging / f".{entry.sha256}.partial"
+
+
 def _remove_other_files(staging: Path, published: PublishedVersion) -> None:
-    """Remove everything but complete files of the version."""
+    """Remove everything but complete files of the version, and parts of its files."""
+    files = published.manifest.files
+    partial = {_partial(staging, entry) for entry in files.values()}
     for path in sorted(staging.rglob("*"), reverse=True):
         if path.is_dir() and not path.is_symlink():
             if not any(path.iterdir()):
                 path.rmdir()
-        elif path.is_symlink() or published.manifest.files.get(
-            path.relative_to(staging).as_posix()
-        ) != hash_file(path):
+        elif path.is_symlink() or (
+            path not in partial and files.get(path.relative_to(staging).as_posix()) != hash_file(path)
+        ):
             path.unlink()

@@ -8,11 +8,16 @@ Object names are paths with `/`, such as `wine/4/model.onnx`.
 """
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Protocol
+from urllib.parse import unquote
 
 from model_loader.errors import StoreError
 from model_loader.store.file_store import FileStore
+from model_loader.store.secrets import CONNECTION_STRING, has_secret, redact
+
+__all__ = ["Store", "open_store", "redact"]
 
 
 class Store(Protocol):
@@ -25,7 +30,10 @@ class Store(Protocol):
     url: str
 
     def names(self, prefix: str) -> list[str]:
-        """Return the names of all objects below `prefix`, sorted. A prefix is empty or ends with `/`."""
+        """Return the names of all objects below `prefix`, sorted. A prefix is empty or ends with `/`.
+
+        Names that the other methods refuse, see `check_object_name`, are left out.
+        """
 
     def read(self, name: str) -> tuple[bytes, str] | None:
         """Return the content and the ETag of a small object, or None if there is no such object."""
@@ -46,11 +54,12 @@ class Store(Protocol):
     def remove(self, prefix: str) -> None:
         """Remove all objects below `prefix`, which ends with `/`, and what interrupted uploads left there."""
 
-    def download(self, name: str, target: BinaryIO) -> None:
-        """Download an object of any size. `target` must be seekable; the object is not kept in memory.
+    def chunks(self, name: str, start: int = 0) -> Iterator[bytes]:
+        """Yield the content of an object of any size in order, from the byte `start` on.
 
         Raises:
             NotFoundError: there is no such object.
+            ConflictError: the object was replaced in the meantime.
         """
 
 
@@ -58,9 +67,21 @@ def open_store(url: str) -> Store:
     """Return the store at `url`. Nothing is connected before the first operation.
 
     Raises:
-        StoreError: no backend has such URLs, or its packages are not installed.
+        StoreError: no backend has such URLs, or its packages are not installed. The message has no
+            part of a credential.
     """
+    if CONNECTION_STRING.search(unquote(url)):
+        raise StoreError(
+            "the store is a connection string: write "
+            "https://<account>.blob.core.windows.net/<container>[/<prefix>], and sign in with 'az login', "
+            "give the workload an identity, or append '?' and a SAS"
+        )
     if path := re.fullmatch(r"file:(?!//[^/])(.+)", url):
+        if has_secret(path[1]) or "://" in path[1]:
+            raise StoreError(
+                "the store is another URL or a credential after 'file:': expected file:PATH; write "
+                "https://<account>.blob.core.windows.net/<container>[/<prefix>] without 'file:'"
+            )
         return FileStore(Path(path[1]), url)
     if url.startswith(("https:", "http:")):
         # Azure's packages are only imported if they are needed: they are slow to import.
@@ -76,8 +97,3 @@ def open_store(url: str) -> Store:
         f"store {redact(url)!r}: expected file:PATH or "
         "https://<account>.blob.core.windows.net/<container>[/<prefix>]"
     )
-
-
-def redact(url: str) -> str:
-    """Remove from `url` what may be secret: the query, which may be a SAS, and a password before `@`."""
-    return re.sub(r"//[^/]*@", "//", url.partition("?")[0]).rstrip("/")

@@ -4,21 +4,26 @@ https://learn.microsoft.com/rest/api/storageservices/specifying-conditional-head
 https://learn.microsoft.com/azure/storage/common/storage-use-azurite
 """
 
-import logging
 import os
 import re
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 from urllib.parse import unquote
 
 from azure.core import MatchConditions
 from azure.core.credentials import AzureSasCredential, TokenCredential
-from azure.core.exceptions import AzureError, ClientAuthenticationError
-from azure.storage.blob import ContainerClient, ExponentialRetry
+from azure.core.exceptions import AzureError, ResourceNotFoundError
+from azure.storage.blob import ContainerClient
+from requests import RequestException
 
 from model_loader.errors import NotFoundError, StoreError
-from model_loader.store.blob_errors import to_store_error
+from model_loader.store.blob_errors import error_code, to_store_error
+from model_loader.store.blob_retries import BROKEN_CONNECTION, Retry, retry_broken
+from model_loader.store.names import check_object_name, check_small, is_object_name
+from model_loader.store.secrets import has_secret, hide_in_logs, printable_cause
 
 EMULATOR_ACCOUNT = "devstoreaccount1"
 # Published by Microsoft, the same in every emulator.
@@ -37,26 +42,13 @@ URL = re.compile(
     re.VERBOSE,
 )
 
-# Four blocks of a file are transferred at the same time, so a transfer needs 4 × 8 MiB for any file size.
-BLOCK_BYTES = 8 * 1024 * 1024
-TRANSFER: dict[str, Any] = {"max_concurrency": 4, "validate_content": True}
-
-
-class _Retry(ExponentialRetry):
-    """Azure's exponential retries, 2, 4, 8 and 16 seconds apart; only one if no connection can be made."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            initial_backoff=0, increment_base=2, random_jitter_range=1, retry_total=4, retry_connect=1
-        )
-
-    def increment(
-        self, settings: dict[str, Any], request: Any, response: Any = None, error: AzureError | None = None
-    ) -> bool:
-        """Return whether to retry. A missing credential is not retried: it will still be missing."""
-        if isinstance(error, ClientAuthenticationError):
-            return False
-        return super().increment(settings, request, response, error)
+# Four blocks of a file are transferred at the same time.
+CONCURRENCY = 4
+UPLOAD_BYTES = 8 * 1024 * 1024
+# Azure calculates the MD5 of a range of up to 4 MiB.
+DOWNLOAD_BYTES = 4 * 1024 * 1024
+MIN_DOWNLOAD_BYTES = 64 * 1024
+T = TypeVar("T")
 
 
 class BlobStore:
@@ -64,7 +56,7 @@ class BlobStore:
 
     def __init__(self, url: str, public_url: str) -> None:
         parts = URL.fullmatch(url)
-        if not parts:
+        if not parts or has_secret(url.partition("?")[0]):
             raise StoreError(
                 f"store {public_url!r}: expected "
                 "https://<account>.blob.core.windows.net/<container>[/<prefix>] or "
@@ -72,70 +64,136 @@ class BlobStore:
             )
         account_url, container, prefix, sas = parts.groups()
         self.url = public_url
-        self._prefix = unquote(prefix).lstrip("/") + "/" if prefix else ""
+        self._is_emulated = account_url.endswith(EMULATOR_ACCOUNT)
+        self._prefix = check_object_name(unquote(prefix).lstrip("/"), public_url) + "/" if prefix else ""
         self._container = ContainerClient(
             account_url,
             container,
             credential=_credential(account_url, sas),
-            retry_policy=_Retry(),
+            retry_policy=Retry(),
             connection_timeout=3,
             read_timeout=30,
-            max_single_put_size=BLOCK_BYTES,
-            max_block_size=BLOCK_BYTES,
+            max_single_put_size=UPLOAD_BYTES,
+            max_block_size=UPLOAD_BYTES,
+            max_single_get_size=DOWNLOAD_BYTES,
+            max_chunk_get_size=DOWNLOAD_BYTES,
         )
 
     def names(self, prefix: str) -> list[str]:
         """List the blobs below `prefix`."""
-        with self.wrap_errors(prefix):
+
+        def list_names() -> list[str]:
             blobs = self._container.list_blob_names(name_starts_with=self._prefix + prefix)
-            return sorted(blob.removeprefix(self._prefix) for blob in blobs)
+            names = (blob.removeprefix(self._prefix) for blob in blobs)
+            return sorted(name for name in names if is_object_name(name))
+
+        return self._run(prefix, list_names)
 
     def read(self, name: str) -> tuple[bytes, str] | None:
         """Download a blob, with its ETag."""
+        path = self._path(name)
+
+        def download() -> tuple[bytes, str]:
+            blob = self._container.download_blob(path, validate_content=True)
+            check_small(name, blob.size, self.url)
+            return blob.readall(), blob.properties.etag
+
         try:
-            with self.wrap_errors(name):
-                blob = self._container.download_blob(self._prefix + name, validate_content=True)
-                return blob.readall(), blob.properties.etag
+            return self._run(name, lambda: retry_broken(download))
         except NotFoundError:
             return None
 
     def write(self, name: str, content: bytes, etag: str | None) -> None:
         """Put a blob with `If-None-Match: *`, or with `If-Match`."""
+        path = self._path(name)
         condition: dict[str, Any] = {"overwrite": False}
         if etag is not None:
             condition = {"overwrite": True, "etag": etag, "match_condition": MatchConditions.IfNotModified}
-        with self.wrap_errors(name):
-            self._container.upload_blob(self._prefix + name, content, validate_content=True, **condition)
+        self._run(
+            name, lambda: self._container.upload_blob(path, content, validate_content=True, **condition)
+        )
 
     def upload(self, name: str, source: BinaryIO) -> None:
         """Put a blob in parallel blocks, each with its MD5."""
+        path = self._path(name)
         with self.wrap_errors(name):
-            self._container.upload_blob(self._prefix + name, source, overwrite=True, **TRANSFER)
+            self._container.upload_blob(
+                path, source, overwrite=True, max_concurrency=CONCURRENCY, validate_content=True
+            )
 
     def remove(self, prefix: str) -> None:
         """Delete the blobs below `prefix`. Azure deletes the blocks of interrupted uploads itself."""
         for name in self.names(prefix):
             with self.wrap_errors(name):
-                self._container.delete_blob(self._prefix + name)
+                self._container.delete_blob(self._path(name))
 
-    def download(self, name: str, target: BinaryIO) -> None:
-        """Get a blob in parallel ranges, each with its MD5."""
+    def chunks(self, name: str, start: int = 0) -> Iterator[bytes]:
+        """Get a blob in parallel ranges, each with its MD5. A range whose connection breaks is repeated."""
+        path = self._path(name)
+        properties = self._run(name, lambda: self._container.get_blob_client(path).get_blob_properties())
+        pending: deque[Future[bytes]] = deque()
+        pool = ThreadPoolExecutor(CONCURRENCY)
+        try:
+            for offset in range(start, properties.size, DOWNLOAD_BYTES):
+                end = min(offset + DOWNLOAD_BYTES, properties.size)
+                pending.append(pool.submit(self._range, path, offset, end, properties.etag))
+                if len(pending) == CONCURRENCY:
+                    yield self._run(name, pending.popleft().result)
+            while pending:
+                yield self._run(name, pending.popleft().result)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _range(self, path: str, offset: int, end: int, etag: str) -> bytes:
+        """Download a range. After each broken connection, a smaller part of what remains is requested."""
+        parts = []
+        size = end - offset
+
+        def download() -> bytes:
+            nonlocal size
+            length = min(size, end - offset)
+            size = max(size // 2, MIN_DOWNLOAD_BYTES)
+            return self._container.download_blob(
+                path,
+                offset=offset,
+                length=length,
+                etag=etag,
+                match_condition=MatchConditions.IfNotModified,
+                validate_content=True,
+                max_concurrency=1,
+            ).readall()
+
+        while offset < end:
+            parts.append(retry_broken(download, BROKEN_CONNECTION))
+            offset += len(parts[-1])
+        return b"".join(parts)
+
+    def _path(self, name: str) -> str:
+        return self._prefix + check_object_name(name, self.url)
+
+    def _run(self, name: str, operation: Callable[[], T]) -> T:
+        """Run an operation. A missing container is created if it is the emulator's."""
         with self.wrap_errors(name):
-            self._container.download_blob(self._prefix + name, **TRANSFER).readinto(target)
+            try:
+                return operation()
+            except ResourceNotFoundError as exc:
+                if not self._is_emulated or error_code(exc) != "ContainerNotFound":
+                    raise
+                self._container.create_container()
+                return operation()
 
     @contextmanager
     def wrap_errors(self, name: str) -> Iterator[None]:
-        """Raise the exceptions of Azure's packages as StoreError."""
+        """Raise the exceptions of Azure's packages, and of requests below them, as StoreError."""
         try:
             yield
-        except (AzureError, ValueError) as exc:
-            raise to_store_error(self.url, name, exc) from exc
+        except (AzureError, RequestException, ValueError) as exc:
+            raise to_store_error(self.url, name, exc) from printable_cause(exc)
 
 
 def _credential(account_url: str, sas: str | None) -> AzureSasCredential | TokenCredential | dict[str, str]:
     if sas:
-        # At level DEBUG, urllib3 logs the URL of every request, including the SAS.
-        logging.getLogger("urllib3").setLevel(logging.WARNING)
+        hide_in_logs()
         return AzureSasCredential(sas)
     if account_url.endswith(EMULATOR_ACCOUNT):
         key = os.environ.get("AZURE_STORAGE_KEY", EMULATOR_KEY)

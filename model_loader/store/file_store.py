@@ -10,6 +10,7 @@ from typing import BinaryIO
 
 from model_loader.errors import ConflictError, NotFoundError, StoreError
 from model_loader.store.atomic import atomic_write, exclusive_lock
+from model_loader.store.names import check_object_name, check_small, is_object_name
 
 CHUNK_BYTES = 1024 * 1024
 
@@ -25,7 +26,7 @@ class FileStore:
         """List the files below `prefix`, except hidden ones: they are temporary files."""
         with self.wrap_errors(prefix):
             try:
-                return sorted(self._walk(self._locate(prefix)))
+                return sorted(filter(is_object_name, self._walk(self._locate(prefix.rstrip("/")))))
             except FileNotFoundError:
                 return []
 
@@ -33,7 +34,9 @@ class FileStore:
         """Read a file, with its hash as the ETag."""
         with self.wrap_errors(name):
             try:
-                content = self._locate(name).read_bytes()
+                path = self._locate(name)
+                check_small(name, path.stat().st_size, self.url)
+                content = path.read_bytes()
             except FileNotFoundError:
                 return None
         return content, hashlib.sha256(content).hexdigest()
@@ -61,12 +64,12 @@ class FileStore:
         with self.wrap_errors(prefix), suppress(FileNotFoundError):
             shutil.rmtree(self._locate(prefix))
 
-    def download(self, name: str, target: BinaryIO) -> None:
-        """Copy a file into `target`."""
-        with self.wrap_errors(name):
-            source = self._locate(name).open("rb")
-        with source:
-            shutil.copyfileobj(source, target, CHUNK_BYTES)
+    def chunks(self, name: str, start: int = 0) -> Iterator[bytes]:
+        """Read a file in blocks."""
+        with self.wrap_errors(name), self._locate(name).open("rb") as source:
+            source.seek(start)
+            while chunk := source.read(CHUNK_BYTES):
+                yield chunk
 
     def _walk(self, directory: Path) -> Iterator[str]:
         for entry in directory.iterdir():
@@ -78,10 +81,17 @@ class FileStore:
                 yield entry.relative_to(self._root).as_posix()
 
     def _locate(self, name: str) -> Path:
-        path = self._root / name
+        path = self._root / (check_object_name(name, self.url) if name else "")
         if not path.resolve().is_relative_to(self._root.resolve()):
             raise StoreError(f"{name} is outside of the store {self.url}")
-        return path
+        while path != self._root:
+            if path.is_symlink():
+                link = path.relative_to(self._root)
+                raise StoreError(
+                    f"{link} in the store {self.url} is a symbolic link: replace it with its target"
+                )
+            path = path.parent
+        return self._root / name
 
     @contextmanager
     def wrap_errors(self, name: str) -> Iterator[None]:

@@ -51,16 +51,31 @@ class Source(io.FileIO):
 
 
 class Target(io.FileIO):
-    """A file to download into."""
+    """A file to download into, after what it has already."""
 
-    def __init__(self, directory: Path, path: str, size: int, progress: Progress) -> None:
-        super().__init__(directory / path, "w")
+    def __init__(self, file: Path, path: str, size: int, progress: Progress) -> None:
+        super().__init__(file, "a")
         self._path, self._size, self._progress = path, size, progress
-        self._done = 0
 
     def write(self, data: "ReadableBuffer", /) -> int:
-        """Write at the current position, which the client seeks for each range."""
-        count = super().write(data)
-        self._done += count
-        self._progress(self._path, self._done, self._size)
-        return count
+        """Append a block.
+
+        Raises:
+            PackageError: the file would become larger than its manifest says, or the disk is full.
+        """
+        block = memoryview(data).cast("B")
+        if self.tell() + len(block) > self._size:
+            raise PackageError(
+                f"{self._path} is not what was published: expected {self._size} bytes, the store has more"
+            )
+        written = 0
+        while written < len(block):
+            try:
+                written += super().write(block[written:])
+            except OSError as exc:
+                raise PackageError(
+                    f"{self._path}: {exc.strerror} after {self.tell():,} of {self._size:,} bytes: free space "
+                    "and run the command again, which continues from there"
+                ) from exc
+        self._progress(self._path, self.tell(), self._size)
+        return written

@@ -141,7 +141,7 @@ def test_concurrent_pulls(draft: Path, store: Store) -> None:
 
 
 def test_resumes(workspace: Path, store: Store, store_url: str) -> None:
-    """After a pull was killed, its complete files are used; the incomplete one is downloaded again."""
+    """After a pull was killed, its complete files are used, and the incomplete one is continued."""
     published = publish(write_external(workspace / "draft", columns=8 * 1024), store)
     process = multiprocessing.get_context("spawn").Process(
         target=processes.pull_and_die_within, args=(store_url, "weights.bin")
@@ -150,9 +150,13 @@ def test_resumes(workspace: Path, store: Store, store_url: str) -> None:
     process.join(60)
     assert process.exitcode == -9
     assert not MODEL.exists()
-    transferred = TransferredFiles()
-    assert pull(store, published, MODEL, progress=transferred)
-    assert transferred.paths == {"weights.bin"}
+    (partial,) = Path(".model.pull").glob(".*.partial")
+    before = partial.stat().st_size
+    assert before > 0
+    transferred: list[tuple[str, int]] = []
+    assert pull(store, published, MODEL, progress=lambda path, done, _: transferred.append((path, done)))
+    assert {path for path, _ in transferred} == {"weights.bin"}
+    assert min(done for _, done in transferred) > before
     assert verify_package(MODEL).digest == published.digest
 
 

@@ -79,12 +79,12 @@ def malformed_sas(container: ContainerClient) -> str:
 
 
 FAILURES = [
-    (no_container, "has no such container: create it, or correct the URL"),
-    (bad_name, "answered InvalidResourceName .*: check the URL, or try again"),
+    (no_container, "has no models: publish one, or correct the URL"),
+    (bad_name, "has an invalid name .*: a container has 3 to 63 lower-case letters"),
     (nobody_listens, "cannot reach the store .*: check the URL and the network"),
-    (wrong_sas, "rejects the credential .*: renew the SAS, or give the identity the role"),
-    (expired_sas, "rejects the credential .*: renew the SAS, or give the identity the role"),
-    (malformed_sas, "rejects the credential .*: renew the SAS, or give the identity the role"),
+    (wrong_sas, "rejects the credential .*: .*renew the SAS, or give the identity the role"),
+    (expired_sas, "rejects the credential .*: .*renew the SAS, or give the identity the role"),
+    (malformed_sas, "rejects the credential .*: .*renew the SAS, or give the identity the role"),
 ]
 
 

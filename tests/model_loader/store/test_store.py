@@ -20,9 +20,7 @@ def upload(store: Store, name: str, content: bytes) -> None:
 
 def download(store: Store, name: str) -> bytes:
     """Download an object as bytes."""
-    target = io.BytesIO()
-    store.download(name, target)
-    return target.getvalue()
+    return b"".join(store.chunks(name))
 
 
 def test_write_and_read(store: Store) -> None:
