@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from model_loader.commands import check, draft, gate, publish, pull, stages, versions
+from model_loader.commands import check, copy, draft, gate, publish, pull, stages, versions
 from model_loader.commands.arguments import refuse_credentials
 from model_loader.commands.result import CommandResult, Run
 from model_loader.errors import LoaderError
@@ -53,7 +53,7 @@ def build_parser() -> argparse.ArgumentParser:
         added.add_argument("--json", action="store_true", help="print JSON")
         return added
 
-    for commands in (draft, check, publish, pull, versions, stages, gate):
+    for commands in (draft, check, publish, pull, copy, versions, stages, gate):
         commands.add_commands(add)
     return parser
 

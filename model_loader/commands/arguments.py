@@ -17,6 +17,7 @@ from model_loader.store.transfer import Progress, no_progress
 # Arguments whose value is the URL of a store, which may have a SAS.
 STORE_ARGUMENTS = ("store", "source", "target")
 DEFAULT_STORE = "file:model_store"
+STORE_URL = "file:PATH or https://ACCOUNT.blob.core.windows.net/CONTAINER"
 VERSION = "latest, a version number or a stage"
 OPTIONAL_VERSION: dict[str, Any] = {
     "metavar": "VERSION",
@@ -28,9 +29,7 @@ ONLY_MODEL = "name of the model; default: MODEL_NAME, or the only model in the s
 
 def add_store(parser: ArgumentParser) -> None:
     """Add `--store`."""
-    parser.add_argument(
-        "--store", metavar="URL", help="file:PATH or https://ACCOUNT.blob.core.windows.net/CONTAINER"
-    )
+    parser.add_argument("--store", metavar="URL", help=STORE_URL)
 
 
 def add_name(parser: ArgumentParser, text: str = ONLY_MODEL) -> None:

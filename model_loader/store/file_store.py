@@ -26,7 +26,7 @@ class FileStore:
         """List the files below `prefix`, except hidden ones: they are temporary files."""
         with self.wrap_errors(prefix):
             try:
-                return sorted(filter(is_object_name, self._walk(self._locate(prefix.rstrip("/")))))
+                return sorted(filter(is_object_name, self._walk(self._locate(prefix))))
             except FileNotFoundError:
                 return []
 
@@ -81,7 +81,7 @@ class FileStore:
                 yield entry.relative_to(self._root).as_posix()
 
     def _locate(self, name: str) -> Path:
-        path = self._root / (check_object_name(name, self.url) if name else "")
+        path = self._root / (check_object_name(name.removesuffix("/"), self.url) if name else "")
         if not path.resolve().is_relative_to(self._root.resolve()):
             raise StoreError(f"{name} is outside of the store {self.url}")
         while path != self._root:

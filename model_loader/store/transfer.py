@@ -2,14 +2,15 @@
 
 import hashlib
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from model_loader.errors import PackageError
+from model_loader.package import FileEntry
 
 if TYPE_CHECKING:
-    from _typeshed import ReadableBuffer
+    from _typeshed import ReadableBuffer, WriteableBuffer
 
 # Called with the path in the package, the bytes transferred so far, and the total bytes.
 Progress = Callable[[str, int, int], None]
@@ -79,3 +80,46 @@ class Target(io.FileIO):
                 ) from exc
         self._progress(self._path, self.tell(), self._size)
         return written
+
+
+def verified(chunks: Iterator[bytes], path: str, expected: FileEntry, progress: Progress) -> Iterator[bytes]:
+    """Yield the content of a file, and verify it as it passes.
+
+    Raises:
+        PackageError: the content is another one; raised instead of the end, so that an upload fails.
+    """
+    digest, done = hashlib.sha256(), 0
+    for chunk in chunks:
+        digest.update(chunk)
+        done += len(chunk)
+        if done > expected.bytes:
+            break
+        progress(path, done, expected.bytes)
+        yield chunk
+    if (found := digest.hexdigest()) != expected.sha256:
+        raise PackageError(
+            f"{path} is not what was published: expected sha256 {expected.sha256} of {expected.bytes} bytes, "
+            f"got {found} of {done}"
+        )
+
+
+class ChunkReader(io.RawIOBase):
+    """Blocks of bytes as a file that is read once, in order."""
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        super().__init__()
+        self._chunks, self._rest = chunks, memoryview(b"")
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def readinto(self, buffer: "WriteableBuffer", /) -> int:
+        """Fill the buffer with the next bytes, up to the end of a block."""
+        if not self._rest:
+            self._rest = memoryview(next(self._chunks, b""))
+        target = memoryview(buffer).cast("B")
+        count = min(len(target), len(self._rest))
+        target[:count] = self._rest[:count]
+        self._rest = self._rest[count:]
+        return count
