@@ -26,7 +26,9 @@ class FileStore:
         """List the files below `prefix`, except hidden ones: they are temporary files."""
         with self.wrap_errors(prefix):
             try:
-                return sorted(filter(is_object_name, self._walk(self._locate(prefix))))
+                return sorted(
+                    filter(is_object_name, self._walk(self._locate(prefix) if prefix else self._root))
+                )
             except FileNotFoundError:
                 return []
 
@@ -81,9 +83,8 @@ class FileStore:
                 yield entry.relative_to(self._root).as_posix()
 
     def _locate(self, name: str) -> Path:
-        path = self._root / (check_object_name(name.removesuffix("/"), self.url) if name else "")
-        if not path.resolve().is_relative_to(self._root.resolve()):
-            raise StoreError(f"{name} is outside of the store {self.url}")
+        """Return the path of an object, or of a prefix. Links are not followed: they may leave the store."""
+        located = path = self._root / check_object_name(name.removesuffix("/"), self.url)
         while path != self._root:
             if path.is_symlink():
                 link = path.relative_to(self._root)
@@ -91,7 +92,7 @@ class FileStore:
                     f"{link} in the store {self.url} is a symbolic link: replace it with its target"
                 )
             path = path.parent
-        return self._root / name
+        return located
 
     @contextmanager
     def wrap_errors(self, name: str) -> Iterator[None]:

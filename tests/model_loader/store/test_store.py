@@ -2,10 +2,12 @@
 
 import io
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from azure.storage.blob import ContainerClient
 
 from model_loader.errors import ConflictError, NotFoundError, StoreError
 from model_loader.store import Store, open_store, redact
@@ -114,18 +116,122 @@ def test_file_store_hides_temporary_files(workspace: Path) -> None:
     assert store.names("") == ["m/1/model.onnx"]
 
 
-@pytest.mark.parametrize("name", ["../secret", "m/../../secret", "link/secret", "/etc/hostname"])
-def test_file_store_stays_inside(workspace: Path, name: str) -> None:
-    """Names and symbolic links cannot read or write outside of the directory."""
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "..",
+        "../secret",
+        "m/../../secret",
+        "m/..",
+        "./m",
+        "m//x",
+        "/etc/hostname",
+        "m\\..\\x",
+        "m/a\nb",
+        "m/\0",
+        "m/\udc80",
+        "n/\ud83d",
+    ],
+)
+def test_names_that_no_store_accepts(workspace: Path, store: Store, name: str) -> None:
+    """Names that leave the store, or that no manifest can have, are refused; nothing is written."""
+    (workspace / "secret").write_text("secret")
+    upload(store, "m/1/x", b"content")
+    operations: list[Callable[[], object]] = [
+        lambda: store.read(name),
+        lambda: store.write(name, b"overwritten", None),
+        lambda: upload(store, name, b"overwritten"),
+        lambda: download(store, name),
+    ]
+    for operation in operations:
+        with pytest.raises(
+            StoreError, match=r"is outside of the store .* or cannot be the name of an object"
+        ) as exc:
+            operation()
+        assert str(exc.value).isprintable()
+    assert store.names("") == ["m/1/x"]
+    assert (workspace / "secret").read_text() == "secret"
+
+
+def test_foreign_names_are_left_out(workspace: Path) -> None:
+    """A file whose name is not UTF-8 is not listed, because no method accepts its name."""
     store = open_store("file:store")
     upload(store, "m/1/x", b"content")
-    (workspace / "secret").write_text("secret")
-    (workspace / "store/link").symlink_to(workspace)
-    with pytest.raises(StoreError, match="is outside of the store"):
-        store.read(name)
-    with pytest.raises(StoreError, match="is outside of the store"):
-        upload(store, name, b"overwritten")
-    assert (workspace / "secret").read_text() == "secret"
+    (workspace / "store/m/1/\udc80").touch()
+    assert store.names("") == ["m/1/x"]
+
+
+def test_foreign_blobs_are_left_out(container: ContainerClient) -> None:
+    """A blob whose name has an empty part is not listed, because no method accepts its name."""
+    container.upload_blob("m//x", b"content")
+    container.upload_blob("m/1/x", b"content")
+    assert open_store(container.url).names("") == ["m/1/x"]
+
+
+@pytest.mark.parametrize(
+    "prefix", ["..", "team/../..", "%2e%2e", "team/%2e%2e/%2e%2e", "a%5Cb", "a%0Ab", "%ED%A0%80/.."]
+)
+def test_prefix_stays_in_the_container(prefix: str) -> None:
+    """A prefix that leaves the container is refused."""
+    with pytest.raises(StoreError, match=r"is outside of the store .* or cannot be the name of an object"):
+        open_store(f"https://account.blob.core.windows.net/models/{prefix}")
+
+
+@pytest.mark.parametrize(
+    ("link", "target"),
+    [
+        ("other", "m"),
+        ("m/2", "1"),
+        ("m/1/y", "x"),
+        ("outside", "../elsewhere"),
+        ("m/3", "../../elsewhere"),
+        ("loop", "loop"),
+    ],
+)
+def test_links_are_not_followed(workspace: Path, link: str, target: str) -> None:
+    """A symbolic link in a file store is refused by name, whether it leaves the store or not."""
+    store = open_store("file:store")
+    upload(store, "m/1/x", b"content")
+    (workspace / "elsewhere").mkdir()
+    (workspace / "elsewhere/x").write_text("secret")
+    (workspace / "store" / link).symlink_to(target)
+    name = link if link == "m/1/y" else f"{link}/x"
+    for operation in (
+        lambda: store.read(name),
+        lambda: upload(store, name, b"new"),
+        lambda: download(store, name),
+    ):
+        with pytest.raises(
+            StoreError, match=f"{link} in the store file:store is a symbolic link: replace it"
+        ):
+            operation()
+    assert "x" not in [name.rpartition("/")[2] for name in store.names("") if name != "m/1/x"]
+    assert (workspace / "elsewhere/x").read_text() == "secret"
+
+
+def test_store_can_be_a_link(workspace: Path) -> None:
+    """The directory of the store itself can be a link."""
+    (workspace / "real").mkdir()
+    (workspace / "store").symlink_to("real")
+    store = open_store("file:store")
+    upload(store, "m/1/x", b"content")
+    assert download(store, "m/1/x") == b"content"
+
+
+def test_small_objects(store: Store) -> None:
+    """An object that is read into memory has a limited size."""
+    upload(store, "m/ledger.jsonl", bytes(64 * MIB + 1))
+    with pytest.raises(StoreError, match="has 67108865 bytes, more than the 67108864 that it may have"):
+        store.read("m/ledger.jsonl")
+
+
+@pytest.mark.parametrize("start", [0, 1, 4 * MIB - 1, 4 * MIB, 9 * MIB, 10 * MIB])
+def test_chunks_from_a_start(store: Store, start: int) -> None:
+    """An object is downloaded from a byte on; from its end on, there is nothing."""
+    content = os.urandom(10 * MIB)
+    upload(store, "m/1/x", content)
+    assert b"".join(store.chunks("m/1/x", start)) == content[start:]
 
 
 @pytest.mark.parametrize(
