@@ -32,7 +32,7 @@ class Killed:
         self._store, self._remaining = store, operation
 
     def __getattr__(self, name: str) -> Any:
-        if name in ("names", "read", "write", "upload", "download", "remove"):
+        if name in ("names", "read", "write", "upload", "chunks", "remove"):
             if self._remaining == 0:
                 kill_process()
             self._remaining -= 1

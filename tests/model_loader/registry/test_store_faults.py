@@ -1,5 +1,6 @@
 """Publishing and pulling while connections break, the store is busy, or the disk is full."""
 
+import io
 import os
 import resource
 import subprocess
@@ -8,6 +9,7 @@ import time
 from collections.abc import Iterator
 from itertools import chain, cycle, repeat
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from azure.storage.blob import ContainerClient
@@ -18,6 +20,7 @@ from model_loader.registry.publish import publish
 from model_loader.registry.pull import pull
 from model_loader.registry.versions import PublishedVersion, find
 from model_loader.store import Store, open_store
+from model_loader.store.transfer import ChunkReader
 from tests.model_loader.command_line import ROOT
 from tests.model_loader.drafts import write_external
 from tests.model_loader.faulty_proxy import Faults, faulty_proxy
@@ -112,6 +115,21 @@ def test_publish(
     store = open_store(container.url)
     assert find(store, "tiny", "latest") == published
     assert pull(store, published, MODEL)
+
+
+@pytest.mark.parametrize("size", [10, 20 * MIB])
+@pytest.mark.parametrize("fault", [429, "before", "after"])
+def test_upload_is_repeated(
+    proxied: Store, faults: Faults, no_delays: None, size: int, fault: Literal[429, "before", "after"]
+) -> None:
+    """A request that is sent again has the same body, although the source is read once."""
+    content = os.urandom(size)
+    if fault == 429:
+        faults.answers = [fault]
+    else:
+        faults.uploads = chain([fault], repeat("forward"))
+    proxied.upload("m/1/x", io.BufferedReader(ChunkReader(iter([content[:7], content[7:]]))))
+    assert b"".join(proxied.chunks("m/1/x")) == content
 
 
 @pytest.mark.parametrize("written", range(4))
