@@ -85,6 +85,11 @@ class Settings:
         _names,
         "ONNX Runtime's execution providers, in order of preference, separated by commas.",
     )
+    allow_initializer_inputs: str = _setting(
+        "off",
+        _choice("on", "off"),
+        "Whether requests may replace the weights that the graph lists as inputs; `off`: they are no inputs.",
+    )
     max_body_bytes: int = _setting(
         32 * 1024 * 1024,
         _count(1),

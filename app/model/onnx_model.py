@@ -1,7 +1,7 @@
 """The ONNX model: load it, describe its inputs and outputs, run it."""
 
 import ctypes
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import onnxruntime as ort
 from app.errors import InferenceFailed, ModelError
 from app.model.low_precision import RAW_DATATYPES, from_ort_value, to_ort_value
 from app.settings import Settings
+from app.tensors.io_spec import InputSpecs
 from model_loader.package import (
     Package,
     PackageError,
@@ -40,31 +41,36 @@ class Model:
 
     Attributes:
         package: the model package, with its digest.
-        inputs: name → spec of all inputs, including those with a default.
-        outputs: name → spec of all outputs, in the graph's order.
+        inputs: name → spec of all inputs, including those with a default that requests may replace.
+        outputs: name → spec of all outputs, in the graph's order; see `describe_outputs`.
         batched_inputs: names of the inputs whose first dimension can be a batch: its size is not fixed.
         session: the ONNX Runtime session.
     """
 
-    def __init__(self, package: Package, session: "ort.InferenceSession") -> None:
+    def __init__(
+        self, package: Package, session: "ort.InferenceSession", *, allow_initializer_inputs: bool = False
+    ) -> None:
         """
+        Args:
+            allow_initializer_inputs: whether the weights that the graph lists as inputs are inputs.
+
         Raises:
             ModelError: the package's features do not fit, or ONNX Runtime cannot return the outputs.
         """
         model_io = read_model_io(session)
+        hidden = [spec for spec in model_io.inputs if spec.is_initializer and not allow_initializer_inputs]
+        inputs = [spec for spec in model_io.inputs if spec not in hidden]
         self.package = package
-        self.inputs: Mapping[str, TensorSpec] = {spec.name: spec for spec in model_io.inputs}
-        self.outputs: Mapping[str, TensorSpec] = {spec.name: spec for spec in model_io.outputs}
-        self.batched_inputs = frozenset(spec.name for spec in model_io.inputs if _has_free_rows(spec))
+        self.inputs: Mapping[str, TensorSpec] = InputSpecs(inputs, (spec.name for spec in hidden))
+        self.outputs = {spec.name: spec for spec in model_io.outputs}
+        self.batched_inputs = frozenset(spec.name for spec in inputs if _has_free_rows(spec))
         self.session = session
         self._output_names = list(self.outputs)
         self._raw_inputs = [name for name, spec in self.inputs.items() if spec.datatype in RAW_DATATYPES]
         self._has_raw_outputs = any(spec.datatype in RAW_DATATYPES for spec in model_io.outputs)
         if package.manifest.features:
             check_features(package.manifest.features, model_io)
-        non_numeric = [
-            spec.name for spec in model_io.inputs if spec.datatype == "STRING" or "(" in spec.datatype
-        ]
+        non_numeric = [spec.name for spec in inputs if spec.datatype == "STRING" or "(" in spec.datatype]
         if self._has_raw_outputs and non_numeric:
             raise ModelError(
                 f"{package}: ONNX Runtime returns outputs of {', '.join(sorted(RAW_DATATYPES))} only if all "
@@ -75,6 +81,10 @@ class Model:
     def has_batched_outputs(self) -> bool:
         """Whether the first dimension of every output can be a batch: its size is not fixed."""
         return all(_has_free_rows(spec) for spec in self.outputs.values())
+
+    def describe_outputs(self, specs: Iterable[TensorSpec]) -> None:
+        """Replace the specs of outputs that the graph declares wrongly, or without a shape."""
+        self.outputs |= {spec.name: spec for spec in specs}
 
     def infer(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """Run the model once.
@@ -163,7 +173,11 @@ def load_optimized(package: Package, settings: Settings) -> Model | None:
 
 def _load(package: Package, file: Path, settings: Settings, *, is_optimized: bool) -> Model:
     try:
-        model = Model(package, _create_session(package, file, settings, is_optimized=is_optimized))
+        model = Model(
+            package,
+            _create_session(package, file, settings, is_optimized=is_optimized),
+            allow_initializer_inputs=settings.allow_initializer_inputs == "on",
+        )
     except PackageError as exc:
         raise ModelError(f"{package}: {exc}") from exc
     if _malloc_trim:

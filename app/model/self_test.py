@@ -8,15 +8,34 @@ import numpy as np
 import orjson
 
 from app.errors import InvalidRequest, ModelError, RequestError
+from app.model.example_inputs import find_example
+from app.model.observed_outputs import observed_outputs
 from app.model.onnx_model import load, load_optimized, open_package
 from app.model.samples import matches, read_samples
 from app.model.served_model import ServedModel
+from app.model.warm_up import example_inputs, sample_inputs
 from app.settings import Settings
 from app.tensors.from_json import from_json, inputs_from_json
 from app.tensors.to_json import to_json
 from model_loader.package import SCHEMA_FILE, PackageError
 from model_loader.package.samples import Sample
 from model_loader.package.schema import check_schema, read_schema
+
+
+def verify(model: ServedModel, samples: Sequence[Sample]) -> None:
+    """Describe the outputs as the model returns them, find an example, and run the self-test.
+
+    Raises:
+        ModelError: see `run`.
+    """
+    try:
+        if not samples:
+            model.example = find_example(model)
+        requests = sample_inputs(model, samples) or example_inputs(model)
+        model.model.describe_outputs(observed_outputs(model.model, requests))
+    except RequestError:
+        pass  # a sample that does not fit: the self-test says which one
+    run(model, samples)
 
 
 def run(model: ServedModel, samples: Sequence[Sample]) -> None:
@@ -72,13 +91,13 @@ def load_and_verify(settings: Settings) -> VerifiedModel:
         if found := load_optimized(package, settings):
             optimized = ServedModel(found)
             _check_schema(optimized)
-            run(optimized, samples)
+            verify(optimized, samples)
             return VerifiedModel(optimized, samples, is_optimized=True)
     except ModelError as exc:
         fallback_reason = str(exc)
     model = ServedModel(load(package, settings))
     _check_schema(model)
-    run(model, samples)
+    verify(model, samples)
     return VerifiedModel(model, samples, is_optimized=False, fallback_reason=fallback_reason)
 
 

@@ -30,6 +30,7 @@ class ServedModel:
             RequestError; None if there is none.
         after: post-processing hook, which converts the model's outputs to the response's and may raise
             RequestError; None if there is none.
+        example: inputs as JSON values that the model is known to answer; None if none are known.
     """
 
     def __init__(self, model: Model) -> None:
@@ -49,6 +50,7 @@ class ServedModel:
         self.features = None if transform.inputs else manifest.features
         self.before = _checked_step(transform.before, model.inputs)
         self.after = _checked_step(transform.after, self.outputs)
+        self.example: Mapping[str, Any] | None = None
         if bool(transform.inputs and not transform.before) or bool(transform.outputs and not transform.after):
             raise ModelError("app/transform.py: inputs require before, outputs require after")
         if manifest.transformed and not self.before and not self.after:

@@ -69,6 +69,18 @@ def sample_inputs(served: ServedModel, samples: Sequence[Sample]) -> list[Inputs
     return list(map(served.before, requests)) if served.before else requests
 
 
+def example_inputs(served: ServedModel) -> list[Inputs]:
+    """Return the model's inputs for its example; none without an example.
+
+    Raises:
+        RequestError: the pre-processing hook fails.
+    """
+    if served.example is None:
+        return []
+    inputs = inputs_from_json(served.example, served.inputs)
+    return [served.before(inputs) if served.before else inputs]
+
+
 def measure(model: Model, requests: Sequence[Inputs], max_rows: int) -> CostModel:
     """Measure how long the model takes for one row and for batches, twice as large each time.
 
@@ -81,15 +93,15 @@ def measure(model: Model, requests: Sequence[Inputs], max_rows: int) -> CostMode
     if not requests:
         return CostModel({1: ROW_S})
     first, began = requests[0], perf_counter()
-    is_batch = bool(first) and model.batched_inputs >= first.keys() and _rows(first) > 0
-    rows, seconds = 1 if is_batch else max(1, _rows(first)), 0.0
+    can_repeat = is_batch(model, first)
+    rows, seconds = 1 if can_repeat else max(1, _rows(first)), 0.0
     inputs: dict[int, Inputs] = {}
     measured: dict[int, float] = {}
     try:
         while not measured or perf_counter() - began + 2 * seconds < MEASURE_S / 2:
-            inputs[rows] = _repeat(first, rows) if is_batch else first
+            inputs[rows] = repeat_rows(first, rows) if can_repeat else first
             measured[rows] = seconds = _duration(model, inputs[rows])
-            if not is_batch or (rows >= max_rows and (seconds > INLINE_S or rows >= MAX_INLINE_ROWS)):
+            if not can_repeat or (rows >= max_rows and (seconds > INLINE_S or rows >= MAX_INLINE_ROWS)):
                 break
             rows *= 2
         for rows in list(measured) * (PASSES - 1):
@@ -100,7 +112,12 @@ def measure(model: Model, requests: Sequence[Inputs], max_rows: int) -> CostMode
     return CostModel(measured or {1: ROW_S})
 
 
-def _repeat(inputs: Inputs, rows: int) -> Inputs:
+def is_batch(model: Model, inputs: Inputs) -> bool:
+    """Return whether a request has rows that can be repeated."""
+    return bool(inputs) and model.batched_inputs >= inputs.keys() and _rows(inputs) > 0
+
+
+def repeat_rows(inputs: Inputs, rows: int) -> Inputs:
     """Return as many rows, by repeating those of a request."""
     return {name: array[np.arange(rows) % len(array)] for name, array in inputs.items()}
 

@@ -10,7 +10,6 @@ from app.errors import InvalidRequest
 from app.model.served_model import ServedModel
 from app.protocols.score import decode_json, encode
 from app.tensors.from_json import from_json
-from model_loader.package import TensorSpec
 from model_loader.package.samples import Sample
 
 MAX_CURL_CHARACTERS = 1500
@@ -19,16 +18,15 @@ MAX_EXAMPLE_BYTES = 16 * 1024
 EXAMPLE_ID = "6f1d3a0c5b7e4d2f9a8b1c0d2e3f4a5b"
 
 
-def request(model: ServedModel, samples: tuple[Sample, ...]) -> dict[str, Any]:
-    """Return the body of an example request.
+def request(model: ServedModel, samples: tuple[Sample, ...]) -> dict[str, Any] | None:
+    """Return the body of an example request; None if no request is known that the model answers.
 
-    It is the first sample, by column name if the model has feature names. Without samples it is zeros.
+    It is the first sample, by column name if the model has feature names. Without samples it is the model's
+    example.
     """
-    features = model.features
     if not samples:
-        required = [spec for spec in model.inputs.values() if not spec.optional]
-        return {"inputs": {spec.name: _zeros(spec) for spec in required}}
-    inputs = samples[0].inputs
+        return None if model.example is None else {"inputs": model.example}
+    features, inputs = model.features, samples[0].inputs
     if features:
         (rows,) = inputs.values()
         return {"instances": [dict(zip(features, row, strict=True)) for row in rows[:1]]}
@@ -36,9 +34,13 @@ def request(model: ServedModel, samples: tuple[Sample, ...]) -> dict[str, Any]:
 
 
 def curl(model: ServedModel, samples: tuple[Sample, ...], port: int) -> str:
-    """Return a shell command that scores the example request, or gets `/model` if the example is too long."""
-    body = orjson.dumps(request(model, samples)).decode().replace("'", "'\\''")
-    if len(body) > MAX_CURL_CHARACTERS:
+    """Return a shell command that scores the example request.
+
+    It gets `/model` if there is no example, or if the example is too long.
+    """
+    example = request(model, samples)
+    body = orjson.dumps(example).decode().replace("'", "'\\''")
+    if example is None or len(body) > MAX_CURL_CHARACTERS:
         return f"curl -s localhost:{port}/model"
     return f"curl -s localhost:{port}/score -H 'content-type: application/json' -d '{body}'"
 
@@ -68,7 +70,8 @@ def by_form(model: ServedModel, samples: tuple[Sample, ...]) -> tuple[dict[str, 
 
 def _bodies(model: ServedModel, samples: tuple[Sample, ...]) -> Iterable[dict[str, Any]]:
     """Yield the example request, then the first sample by columns and by rows."""
-    yield request(model, samples)
+    if example := request(model, samples):
+        yield example
     if samples:
         inputs = samples[0].inputs
         yield {"inputs": inputs}
@@ -95,15 +98,3 @@ def _response(model: ServedModel, samples: tuple[Sample, ...], rows: int | None)
 def _first_rows(value: Any, rows: int) -> Any:
     has_rows = isinstance(value, list) or (isinstance(value, np.ndarray) and value.ndim)
     return value[:rows] if has_rows else value
-
-
-def _zeros(spec: TensorSpec) -> Any:
-    kind = spec.datatype.partition("(")[0]
-    if kind == "seq":
-        return []
-    if kind == "map":  # with one key: models fail on an empty map
-        return {"0": "" if spec.datatype.endswith("STRING)") else 0}
-    value: Any = {"STRING": "", "BOOL": False}.get(spec.datatype, 0)
-    for size in reversed(spec.shape or ()):
-        value = [value] * (size if isinstance(size, int) else 1)
-    return value

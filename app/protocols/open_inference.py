@@ -20,7 +20,7 @@ from app.protocols.open_inference_types import datatype, first_unsupported, unsu
 from app.tensors import fast_json, json_document, tensor_document
 from app.tensors.datatypes import DATATYPES, MAX_DIMENSIONS, Array, elements_of
 from app.tensors.from_json import from_json
-from app.tensors.io_spec import check_names, check_shapes, preview
+from app.tensors.io_spec import check_names, check_shapes, preview, unknown_input
 from app.tensors.tensor_document import NumberText
 from model_loader.package import TensorSpec
 
@@ -91,9 +91,7 @@ def _inputs(document: Mapping[str, Any], binary: memoryview, model: ServedModel)
             raise InvalidRequest(f"input {preview(name)} is given more than once")
         spec = model.inputs.get(name)
         if spec is None:
-            raise InvalidRequest(
-                f"unknown input {preview(name)}; the model has {', '.join(map(repr, model.inputs))}"
-            )
+            raise unknown_input(name, model.inputs)
         shape = _shape(tensor, spec)
         size = parameters_of(tensor).get("binary_data_size")
         if size is None:

@@ -1,6 +1,6 @@
 """Checks of named values against input or output specs: names and shapes."""
 
-from collections.abc import Mapping, Set
+from collections.abc import Iterable, Mapping, Set
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,28 @@ from app.errors import InvalidRequest
 from model_loader.package import TensorSpec
 
 PREVIEW_CHARACTERS = 40
+
+
+class InputSpecs(dict[str, TensorSpec]):
+    """The inputs of a model: name → spec.
+
+    Attributes:
+        weights: names of the graph's inputs that are weights, which a request cannot replace.
+    """
+
+    def __init__(self, specs: Iterable[TensorSpec], weights: Iterable[str] = ()) -> None:
+        super().__init__((spec.name, spec) for spec in specs)
+        self.weights = frozenset(weights)
+
+
+def unknown_input(name: str, specs: Mapping[str, TensorSpec]) -> InvalidRequest:
+    """Return the error for a name that is not one of the inputs."""
+    if isinstance(specs, InputSpecs) and name in specs.weights:
+        return InvalidRequest(
+            f"input {preview(name)} is a weight of the model, which a request cannot replace: leave it out, "
+            "or start the service with ALLOW_INITIALIZER_INPUTS=on"
+        )
+    return InvalidRequest(f"unknown input {preview(name)}; the model has {', '.join(map(repr, specs))}")
 
 
 def check_names(given: Set[str], specs: Mapping[str, TensorSpec]) -> None:
@@ -21,9 +43,7 @@ def check_names(given: Set[str], specs: Mapping[str, TensorSpec]) -> None:
         return
     unknown = sorted(given - specs.keys())
     if unknown:
-        raise InvalidRequest(
-            f"unknown input {preview(unknown[0])}; the model has {', '.join(map(repr, specs))}"
-        )
+        raise unknown_input(unknown[0], specs)
     for spec in specs.values():
         if spec.name not in given and not spec.optional:
             raise InvalidRequest(f"missing input '{spec.name}': expected {describe(spec)}")

@@ -32,6 +32,10 @@ ORT_TYPES = {
 }
 
 
+# Converters write these as the name of a dimension whose size they do not know.
+UNKNOWN_NAMES = ("?", "")
+
+
 @dataclass(frozen=True)
 class TensorSpec:
     """One input or output of a model.
@@ -48,6 +52,11 @@ class TensorSpec:
     datatype: str
     shape: tuple[int | str | None, ...] | None
     optional: bool = False
+
+    @property
+    def is_initializer(self) -> bool:
+        """Whether this input is a weight of the model, which the graph lists as an input with a default."""
+        return self.optional and not self.datatype.startswith("optional(")
 
     def to_json(self) -> dict[str, Any]:
         """Return the specification as in `manifest.json`."""
@@ -117,7 +126,7 @@ def check_features(features: Sequence[Any], model_io: ModelIO) -> None:
 
 def _spec(node: _Node, *, optional: bool = False) -> TensorSpec:
     datatype = _datatype(node.type, node.name)
-    shape = tuple(node.shape) or None
+    shape = tuple(None if size in UNKNOWN_NAMES else size for size in node.shape) or None
     return TensorSpec(node.name, datatype, shape, optional or datatype.startswith("optional("))
 
 

@@ -118,10 +118,36 @@ def test_no_instances(client: FlaskClient) -> None:
 
 def test_default_initializer(serve: MakeClient) -> None:
     """An input with a default may be missing; values without a name are then for the other input."""
-    client = serve(models.with_default())
+    client = serve(models.with_default(), allow_initializer_inputs="on")
     assert score(client, inputs=[[1, 2]])["outputs"]["y"] == [[11, 22]]
     assert score(client, instances=[[1, 2]])["predictions"] == [{"y": [11, 22]}]
     assert score(client, inputs={"x": [[1, 2]], "b": [0, 0]})["outputs"]["y"] == [[1, 2]]
+
+
+def test_weights_are_no_inputs(serve: MakeClient) -> None:
+    """A weight that the graph lists as an input is no input, and a request that sends it is refused."""
+    client = serve(models.with_default())
+    assert [spec["name"] for spec in client.get("/model").get_json()["inputs"]] == ["x"]
+    assert [spec["name"] for spec in client.get("/v2/models/bare").get_json()["inputs"]] == ["x"]
+    assert '"b"' not in client.get("/openapi.json").text
+    assert score(client, instances=[{"x": [1, 2]}])["predictions"] == [{"y": [11, 22]}]
+    weight = {"name": "b", "datatype": "FP32", "shape": [2], "data": [0, 0]}
+    for path, body in (
+        ("/score", {"inputs": {"x": [[1, 2]], "b": [0, 0]}}),
+        ("/score", {"instances": [{"x": [1, 2], "b": 0}]}),
+        ("/v2/models/bare/infer", {"inputs": [weight]}),
+    ):
+        reply = client.post(path, json=body)
+        assert reply.status_code == 400
+        assert "'b' is a weight of the model" in reply.get_json()["error"]
+        assert "ALLOW_INITIALIZER_INPUTS=on" in reply.get_json()["error"]
+
+
+def test_unknown_dimensions(serve: MakeClient) -> None:
+    """Dimensions named `?` are unknown, each by itself: their sizes need not be equal."""
+    client = serve(models.identity(models.FLOAT, ["?", "?", 1]))
+    assert client.get("/model").get_json()["inputs"][0]["shape"] == [None, None, 1]
+    assert score(client, inputs=[[[1], [2]]])["outputs"]["y"] == [[[1], [2]]]
 
 
 def test_shared_symbol(serve: MakeClient) -> None:
