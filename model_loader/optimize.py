@@ -11,7 +11,8 @@ from typing import Any
 
 from model_loader.errors import PackageError
 from model_loader.package import MODEL_FILE, Package, encode, hash_file, read_model_io
-from model_loader.package.custom_ops import explain, register_extensions
+from model_loader.package.custom_ops import register_extensions
+from model_loader.package.load_errors import explain
 from model_loader.package.optimized import (
     ALIGNMENT,
     OPTIMIZED_FILE,

@@ -21,8 +21,9 @@ from model_loader.package import (
     read_model_io,
     verify_package,
 )
-from model_loader.package.custom_ops import explain, register_extensions
+from model_loader.package.custom_ops import register_extensions
 from model_loader.package.draft import draft_package, is_draft, read_draft
+from model_loader.package.load_errors import explain
 from model_loader.package.optimized import find_optimized
 from model_loader.package.ort_errors import ORT_ERRORS
 from model_loader.package.verify import HashFile

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from model_loader.errors import DraftError
 from model_loader.package import ModelIO, TensorSpec, read_model_io
-from model_loader.package.custom_ops import explain, register_extensions
+from model_loader.package.custom_ops import register_extensions
+from model_loader.package.load_errors import explain
 
 # An array, or of a ZipMap a list with a dict for each row: class → probability.
 Output = NDArray[Any] | list[Any]

@@ -18,8 +18,9 @@ from model_loader.package import (
     read_model_io,
 )
 from model_loader.package.baseline import parse_baseline
-from model_loader.package.custom_ops import explain, register_extensions
+from model_loader.package.custom_ops import register_extensions
 from model_loader.package.draft import Draft, read_draft
+from model_loader.package.load_errors import explain
 from model_loader.package.samples import ONNXRUNTIME, parse_samples
 from model_loader.package.schema import check_schema, parse_schema
 
