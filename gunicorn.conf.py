@@ -80,7 +80,7 @@ terminated = Event()
 def on_starting(_server: Any) -> None:
     """Remove what an earlier start left in directories that were given: counters begin at 0."""
     for file in run_directory.iterdir():
-        if file.name in ("serving", "refused", "stopping") or file.name.startswith("caller_"):
+        if file.name in ("serving", "refused", "stopping") or file.name.startswith(("caller_", "hash-")):
             file.unlink()
     metrics_directory.mkdir(parents=True, exist_ok=True)
     for kind in ("counter", "gauge_*", "histogram", "summary"):

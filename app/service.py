@@ -74,7 +74,9 @@ def start(settings: Settings) -> Service:
     """
     return_large_blocks()
     settings = settings.resolved()
-    verified = load_and_verify(settings)
+    # Set by gunicorn.conf.py.
+    run_directory = Path(name) if (name := os.environ.get("SCOREBOX_RUN_DIRECTORY")) else None
+    verified = load_and_verify(settings, run_directory)
     model = verified.model
     batcher = warm_up(model, verified.samples, settings)
 
@@ -91,11 +93,10 @@ def start(settings: Settings) -> Service:
         tracing = Tracing(model)
         observers.append(tracing)
 
-    run_directory = os.environ.get("SCOREBOX_RUN_DIRECTORY")  # set by gunicorn.conf.py
     callers = Callers(
         ApiKeys(settings.api_keys_file) if settings.api_keys_file else None,
         settings.caller_header,
-        Path(run_directory) if run_directory else None,
+        run_directory,
     )
     scorer = Scorer(
         model=model,

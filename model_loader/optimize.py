@@ -23,6 +23,9 @@ from model_loader.package.optimized import (
 from model_loader.store.atomic import exclusive_lock, replace_directory
 
 WEIGHTS_FILE = "weights.bin"
+# ONNX Runtime packs the weights at each start, and compares them with the saved ones: loading 2 GiB of them
+# takes twice as long, and 4 GiB more are hashed. Larger packages are optimized on request only.
+MAX_BYTES = 2**29
 # Only weights of at least this size are saved in WEIGHTS_FILE. The values are tried in this order until all
 # weights are aligned. The first is the size of a page: smaller weights cannot be shared.
 LEAST_BYTES = (2**12, 2**16, 2**20, 2**24)
@@ -33,18 +36,19 @@ _ENTRY = re.compile(rb"prepacked_\d+\x12.[^|]{1,300}?((?:\|\d+;\d+;\d+)+)", re.D
 _OFFSET = re.compile(rb"\|(\d+);")
 
 
-def optimize(package: Package) -> bool:
+def optimize(package: Package, *, large: bool = False) -> bool:
     """Write the optimized model of a package next to it.
 
     Args:
         package: verified.
+        large: whether to optimize a package of more than `MAX_BYTES`, too.
 
     Returns:
         Whether it was written; False if it exists and is up to date.
 
     Raises:
-        PackageError: ONNX Runtime cannot save this model, changes its inputs or outputs, or saves it in an
-            unknown format.
+        PackageError: the package is too large, or ONNX Runtime cannot save this model, changes its inputs or
+            outputs, or saves it in an unknown format.
     """
     # ONNX Runtime takes a while to load.
     import onnxruntime
@@ -56,6 +60,12 @@ def optimize(package: Package) -> bool:
     with exclusive_lock(target.parent):
         if _is_optimized(package, onnxruntime.__version__):
             return False
+        size = sum(entry.bytes for entry in package.manifest.files.values())
+        if size > MAX_BYTES and not large:
+            raise PackageError(
+                f"{package} is not optimized: with {size / 2**30:.1f} GiB it would start more slowly than as "
+                "published; --large optimizes it anyway, for workers that share one copy of the weights"
+            )
         staging = target.with_name(f".{target.name}")
         shutil.rmtree(staging, ignore_errors=True)
         staging.mkdir()

@@ -2,12 +2,15 @@
 
 import ctypes
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import onnxruntime as ort
 
 from app.errors import InferenceFailed, ModelError
+from app.model.file_hashes import FileHashes
 from app.model.low_precision import RAW_DATATYPES, from_ort_value, to_ort_value
 from app.settings import Settings
 from app.tensors.io_spec import InputSpecs
@@ -24,7 +27,7 @@ from model_loader.package import (
 from model_loader.package.custom_ops import register_extensions
 from model_loader.package.draft import draft_package, is_draft, read_draft
 from model_loader.package.load_errors import explain
-from model_loader.package.optimized import find_optimized
+from model_loader.package.optimized import find_optimized, optimized_files
 from model_loader.package.ort_errors import ORT_ERRORS
 from model_loader.package.verify import HashFile
 
@@ -133,6 +136,10 @@ def open_package(path: Path, hash_file: HashFile = hash_file) -> Package:
         path: of the directory or file.
         hash_file: returns the sha256 and size of a file.
 
+    Args:
+        path: of the directory or file.
+        hash_file: returns the sha256 and size of a file.
+
     Raises:
         ModelError: the package does not match its manifest, or the draft cannot be published.
     """
@@ -157,19 +164,31 @@ def load(package: Package, settings: Settings) -> Model:
     return _load(package, package.model_path, settings, is_optimized=False)
 
 
-def load_optimized(package: Package, settings: Settings) -> Model | None:
-    """Load a package's optimized model; return None if there is none, or if PROVIDERS lists other providers.
+def load_optimized(package: Package, settings: Settings, hashes: FileHashes) -> Model | None:
+    """Load a package's optimized model, and verify its large files meanwhile.
+
+    Returns:
+        None if there is no optimized model, or if PROVIDERS lists other providers.
 
     Raises:
         ModelError: it was optimized for another machine or package, or its files have changed.
     """
     if package.path.is_file() or settings.providers != OPTIMIZED_PROVIDERS:
         return None
+    find = partial(find_optimized, package, ort.__version__)
     try:
-        file = find_optimized(package, ort.__version__)
+        file = find(hashes.small_files(optimized_files(package, ort.__version__)))
+        if not file:
+            return None
+        with ThreadPoolExecutor(1, "verification") as pool:
+            verification = pool.submit(find, hashes.hash_file)
+            try:
+                model = _load(package, file, settings, is_optimized=True)
+            finally:
+                verification.result()  # a changed file explains what it causes
     except PackageError as exc:
         raise ModelError(str(exc)) from exc
-    return _load(package, file, settings, is_optimized=True) if file else None
+    return model
 
 
 def _load(package: Package, file: Path, settings: Settings, *, is_optimized: bool) -> Model:

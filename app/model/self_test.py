@@ -1,7 +1,9 @@
 """The self-test: compare the model's outputs with those of the training framework."""
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +11,7 @@ import orjson
 
 from app.errors import InvalidRequest, ModelError, RequestError
 from app.model.example_inputs import find_example
+from app.model.file_hashes import FileHashes
 from app.model.observed_outputs import observed_outputs
 from app.model.onnx_model import load, load_optimized, open_package
 from app.model.samples import matches, read_samples
@@ -17,7 +20,7 @@ from app.model.warm_up import example_inputs, sample_inputs
 from app.settings import Settings
 from app.tensors.from_json import from_json, inputs_from_json
 from app.tensors.to_json import to_json
-from model_loader.package import SCHEMA_FILE, PackageError
+from model_loader.package import SCHEMA_FILE, FileEntry, Package, PackageError, read_package
 from model_loader.package.samples import Sample
 from model_loader.package.schema import check_schema, read_schema
 
@@ -72,23 +75,35 @@ class VerifiedModel:
     fallback_reason: str | None = None
 
 
-def load_and_verify(settings: Settings) -> VerifiedModel:
-    """Load the model and run its self-test.
+def load_and_verify(settings: Settings, run_directory: Path | None = None) -> VerifiedModel:
+    """Load the model, verify its files meanwhile, and run its self-test.
 
-    Uses the optimized model if there is one and it passes, otherwise the model as it was published.
+    Uses the optimized model if there is one and it passes, otherwise the model as it was published. The large
+    files are verified while the model is loaded, all others before.
 
     Args:
         settings: resolved settings.
+        run_directory: that all workers share, so that they hash each file once; None: there is one process.
 
     Raises:
         ModelError: the package does not match its manifest, or its model cannot be loaded or fails the
             self-test.
     """
-    package = open_package(settings.model_path)
+    path, hashes = settings.model_path, FileHashes(run_directory)
+    package = open_package(path, hashes.small_files(_listed_files(path)))
+    with ThreadPoolExecutor(1, "verification") as pool:
+        verification = pool.submit(open_package, path, hashes.hash_file)
+        try:
+            return _load_and_test(package, settings, hashes)
+        finally:
+            verification.result()  # a changed file explains what it causes
+
+
+def _load_and_test(package: Package, settings: Settings, hashes: FileHashes) -> VerifiedModel:
     samples = read_samples(package)
     fallback_reason = None
     try:
-        if found := load_optimized(package, settings):
+        if found := load_optimized(package, settings, hashes):
             optimized = ServedModel(found)
             _check_schema(optimized)
             verify(optimized, samples)
@@ -99,6 +114,14 @@ def load_and_verify(settings: Settings) -> VerifiedModel:
     _check_schema(model)
     verify(model, samples)
     return VerifiedModel(model, samples, is_optimized=False, fallback_reason=fallback_reason)
+
+
+def _listed_files(path: Path) -> Mapping[Path, FileEntry]:
+    """Return the files in a package's manifest; none if the model is a single file."""
+    try:
+        return {path / name: entry for name, entry in read_package(path).manifest.files.items()}
+    except PackageError:
+        return {}
 
 
 def _check_schema(model: ServedModel) -> None:

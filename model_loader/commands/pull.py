@@ -42,7 +42,13 @@ def add_commands(add: AddCommand) -> None:
     add_verify_key(parser)
 
     text = "write the optimized model of a package next to it, in DIR.optimized"
-    add_package(add("optimize", _optimize, text))
+    parser = add("optimize", _optimize, text)
+    add_package(parser)
+    parser.add_argument(
+        "--large",
+        action="store_true",
+        help="also if it is so large that it starts more slowly: its workers share one copy of the weights",
+    )
 
 
 def _pull(args: Namespace) -> CommandResult:
@@ -83,7 +89,7 @@ def _verify(args: Namespace) -> CommandResult:
 def _optimize(args: Namespace) -> CommandResult:
     """Run `optimize DIR`."""
     package = verify_package(args.directory)
-    changed = optimize(package)
+    changed = optimize(package, large=args.large)
     path = optimized_path(args.directory)
     written = f"optimized {package} into {path}"
     text = written if changed else f"{path} already has the optimized model of {package}"

@@ -8,12 +8,13 @@ pre-packed weights depends on them.
 import json
 import platform
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from model_loader.errors import PackageError
-from model_loader.package.manifest_fields import MODEL_FILE
-from model_loader.package.verify import Package, hash_file
+from model_loader.package.manifest_fields import MODEL_FILE, FileEntry
+from model_loader.package.verify import HashFile, Package, hash_file
 
 OPTIMIZED_FILE = "optimized.json"
 # Alignment of pre-packed weights in bytes, required by the widest vector instructions.
@@ -56,22 +57,23 @@ def cpu_features(cpuinfo: Path) -> list[str]:
     return sorted({name for name in line[1].split() if _FEATURES.match(name)}) if line else []
 
 
-def find_optimized(package: Package, onnxruntime: str) -> Path | None:
-    """Return the ONNX file of the package's optimized model, or None if there is none.
+def optimized_files(package: Package, onnxruntime: str) -> Mapping[Path, FileEntry]:
+    """Return the files of the package's optimized model, unverified; none if there is no such model.
 
     Args:
+        package: the package.
         onnxruntime: the version of ONNX Runtime that will load it.
 
     Raises:
-        PackageError: it was made for another package, ONNX Runtime or CPU, or its files were changed.
+        PackageError: it was made for another package, ONNX Runtime or CPU.
     """
     directory = optimized_path(package.path)
     if not directory.is_dir():
-        return None
+        return {}
     try:
         document = json.loads((directory / OPTIMIZED_FILE).read_bytes())
         made_for = {name: document[name] for name in dependencies(package, onnxruntime)}
-        files = dict(document["files"])
+        files = {directory / name: FileEntry(**entry) for name, entry in dict(document["files"]).items()}
     except (OSError, ValueError, LookupError, TypeError) as exc:
         raise PackageError(
             f"{directory} is not an optimized model: {OPTIMIZED_FILE} is missing or invalid"
@@ -81,11 +83,25 @@ def find_optimized(package: Package, onnxruntime: str) -> Path | None:
             raise PackageError(
                 f"{directory} was optimized for {name} {_text(made_for[name])}, not {_text(expected)}"
             )
-    for name, entry in files.items():
-        file = directory / name
-        if not file.is_file() or vars(hash_file(file)) != entry:
-            raise PackageError(f"{directory}: {name} is not what was optimized")
-    return directory / MODEL_FILE
+    return files
+
+
+def find_optimized(package: Package, onnxruntime: str, hash_file: HashFile = hash_file) -> Path | None:
+    """Return the ONNX file of the package's optimized model, or None if there is none.
+
+    Args:
+        package: the package.
+        onnxruntime: the version of ONNX Runtime that will load it.
+        hash_file: returns the sha256 and size of a file.
+
+    Raises:
+        PackageError: it was made for another package, ONNX Runtime or CPU, or its files were changed.
+    """
+    files = optimized_files(package, onnxruntime)
+    for file, entry in files.items():
+        if not file.is_file() or hash_file(file) != entry:
+            raise PackageError(f"{file.parent}: {file.name} is not what was optimized")
+    return optimized_path(package.path) / MODEL_FILE if files else None
 
 
 def _text(value: Any) -> str:

@@ -88,6 +88,17 @@ def test_refused(package: Path, loader: Loader) -> None:
     assert not package.with_name("model.optimized").exists()
 
 
+def test_large(package: Path, loader: Loader, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A package that would start more slowly is optimized on request only, and then kept."""
+    monkeypatch.setattr(optimize, "MAX_BYTES", 1000)
+    done = loader("optimize")
+    assert (done.code, done.out) == (1, "")
+    assert "would start more slowly than as published; --large" in done.err
+    assert not package.with_name("model.optimized").exists()
+    assert loader("optimize", "--large").code == 0
+    assert "already has the optimized model" in loader("optimize").out
+
+
 def test_interrupted(package: Path, loader: Loader) -> None:
     """Files of an interrupted optimization are removed."""
     staging = package.with_name(".model.optimized")

@@ -1,6 +1,7 @@
 """The optimized model: served if it fits the machine and passes the self-test; else the published model."""
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,7 +13,8 @@ import onnxruntime
 import pytest
 
 from app.errors import ModelError
-from app.model import onnx_model
+from app.model import file_hashes, onnx_model
+from app.model.file_hashes import FileHashes
 from app.model.self_test import VerifiedModel, load_and_verify
 from app.settings import Settings
 from model_loader.optimize import optimize
@@ -99,11 +101,10 @@ def test_not_optimized(package: Path) -> None:
         assert (found.is_optimized, found.fallback_reason) == (False, None)
 
 
-def flip_bit(path: Path) -> None:
-    """Flip a bit in the optimized model's weights."""
-    file = optimized_path(path) / "weights.bin"
+def flip_bit(file: Path) -> None:
+    """Flip a bit in a file of the same size."""
     data = bytearray(file.read_bytes())
-    data[100] ^= 1
+    data[-100] ^= 1
     file.write_bytes(data)
 
 
@@ -124,7 +125,7 @@ def swap_models(path: Path) -> None:
         (lambda path: change(path, cpu_features=["avx"]), "was optimized for cpu_features avx, not "),
         (lambda path: change(path, machine="sparc"), "was optimized for machine sparc, not "),
         (lambda path: change(path, digest="sha256:0"), "was optimized for digest sha256:0, not sha256:"),
-        (lambda path: change(path, files={"model.onnx": {}}), "model.onnx is not what was optimized"),
+        (lambda path: change(path, files={"model.onnx": {}}), "is not an optimized model"),
         (lambda path: (optimized_path(path) / "model.onnx").unlink(), "model.onnx is not what was optimized"),
         (lambda path: (optimized_path(path) / OPTIMIZED_FILE).write_text("{"), "is not an optimized model"),
         (lambda path: (optimized_path(path) / OPTIMIZED_FILE).write_text("[]"), "is not an optimized model"),
@@ -133,7 +134,10 @@ def swap_models(path: Path) -> None:
             "is not an optimized model",
         ),
         (lambda path: change(path, files=[1]), "is not an optimized model"),
-        (flip_bit, "weights.bin is not what was optimized"),
+        (
+            lambda path: flip_bit(optimized_path(path) / "weights.bin"),
+            "weights.bin is not what was optimized",
+        ),
         (swap_models, "sample 0: output 'y'"),
     ],
 )
@@ -153,14 +157,30 @@ def test_other_providers(optimized: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(onnx_model, "_create_session", lambda *_, **__: pytest.fail("a session was created"))
     package = onnx_model.open_package(optimized)
     settings = Settings(model_path=optimized, providers=("X", "CPUExecutionProvider")).resolved(1)
-    assert onnx_model.load_optimized(package, settings) is None
+    assert onnx_model.load_optimized(package, settings, FileHashes(None)) is None
 
 
-def test_broken_package(optimized: Path) -> None:
-    """A package that does not match its manifest is rejected, even if its optimized model is valid."""
-    (optimized / "model.onnx").write_bytes(models.affine())
-    with pytest.raises(ModelError, match="is not what was published"):
+@pytest.mark.parametrize("large_bytes", [1, 2**26])
+def test_broken_package(optimized: Path, large_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A package that does not match its manifest is rejected, even if its optimized model is valid.
+
+    A large file is verified while the model is loaded; what the model then returns does not matter.
+    """
+    monkeypatch.setattr(file_hashes, "LARGE_BYTES", large_bytes)
+    flip_bit(optimized / "model.onnx")
+    with pytest.raises(ModelError, match=r"model\.onnx is not what was published"):
         load(optimized)
+    shutil.rmtree(optimized_path(optimized))
+    (optimized / "model.onnx").write_bytes(models.affine())
+    with pytest.raises(ModelError, match=r"model\.onnx is not what was published"):
+        load(optimized)
+
+
+def test_broken_while_loading(optimized: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An optimized model whose large files were changed is not used, although it can be loaded."""
+    monkeypatch.setattr(file_hashes, "LARGE_BYTES", 1)
+    flip_bit(optimized_path(optimized) / "weights.bin")
+    assert "weights.bin is not what was optimized" in (load(optimized).fallback_reason or "")
 
 
 @pytest.mark.parametrize("is_broken", [False, True])
