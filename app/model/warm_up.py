@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from time import perf_counter
-from typing import Any
 
 import numpy as np
 
@@ -14,7 +13,7 @@ from app.model.job import Inputs
 from app.model.onnx_model import Model
 from app.model.served_model import ServedModel
 from app.settings import Settings
-from app.tensors.datatypes import DATATYPES
+from app.tensors.datatypes import DATATYPES, Array
 from app.tensors.from_json import inputs_from_json
 from model_loader.package import TensorSpec
 from model_loader.package.samples import Sample
@@ -41,7 +40,7 @@ def warm_up(served: ServedModel, samples: Sequence[Sample], settings: Settings) 
         settings: resolved settings.
     """
     model = served.model
-    requests = sample_inputs(served, samples) or _random_inputs(model)
+    requests = sample_inputs(served, samples) or _random_inputs(served)
     obstacle = "BATCHING is off" if settings.batching == "off" else batching_obstacle(model, requests)
     cost = measure(model, requests, settings.max_batch_rows)
     inline_rows = cost.rows_within(INLINE_S) if requests else 0
@@ -134,18 +133,31 @@ def _rows(inputs: Inputs) -> int:
     return next(map(len, arrays), 1)
 
 
-def _random_inputs(model: Model) -> list[Inputs]:
-    """Return two requests of random rows; none if a required input is not a numeric tensor."""
+def _random_inputs(served: ServedModel) -> list[Inputs]:
+    """Return two requests of random rows; none if a required input is not a numeric tensor.
+
+    Integers, and the sizes of free dimensions beyond the first, are those of the example.
+    """
     generator = np.random.default_rng(0)
-    required = [spec for spec in model.inputs.values() if not spec.optional]
+    required = [spec for spec in served.model.inputs.values() if not spec.optional]
     if any(spec.datatype == "STRING" or "(" in spec.datatype for spec in required):
         return []
-    return [{spec.name: _random_array(spec, rows, generator) for spec in required} for rows in (1, 2)]
-
-
-def _random_array(spec: TensorSpec, rows: int, generator: np.random.Generator) -> Any:
-    shape = [
-        size if isinstance(size, int) else 1 if axis else rows for axis, size in enumerate(spec.shape or ())
+    example = next(iter(example_inputs(served)), {})
+    return [
+        {spec.name: _random_array(spec, rows, generator, example.get(spec.name)) for spec in required}
+        for rows in (1, 2)
     ]
-    scale = 1.0 if "FP" in spec.datatype or spec.datatype == "BF16" else 0.0
-    return np.asarray(generator.standard_normal(shape) * scale).astype(DATATYPES[spec.datatype])
+
+
+def _random_array(
+    spec: TensorSpec, rows: int, generator: np.random.Generator, example: Array | None
+) -> Array:
+    sizes = spec.shape or ()
+    known = (1,) * len(sizes) if example is None else example.shape
+    shape = [
+        size if isinstance(size, int) else known[axis] if axis else rows for axis, size in enumerate(sizes)
+    ]
+    dtype = DATATYPES[spec.datatype]
+    if "FP" in spec.datatype or spec.datatype == "BF16":
+        return np.asarray(generator.standard_normal(shape)).astype(dtype)
+    return np.full(shape, 0 if example is None else example.flat[0], dtype)
