@@ -66,7 +66,7 @@ class RequestLog:
                 fields["rows"] = record.rows
             if record.batch_rows is not None:
                 fields["batch_rows"] = record.batch_rows
-            if record.traceparent or record.error or self._has_payloads:
+            if record.traceparent or record.error or record.nan_outputs or self._has_payloads:
                 fields |= self._rare_fields(record)
             lines += to_line(fields) if self._is_json else _text(fields)
         if lines:
@@ -84,6 +84,8 @@ class RequestLog:
             fields["error"] = str(record.error)
             if record.error.status == 500 and record.error.__cause__:
                 fields["traceback"] = "".join(format_exception(record.error.__cause__))
+        if record.nan_outputs:
+            fields["nan_outputs"] = record.nan_outputs
         if self._has_payloads:
             if record.inputs is not None:
                 fields["inputs"] = _payload(record.inputs)

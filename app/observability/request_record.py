@@ -41,6 +41,7 @@ class RequestRecord:
         inferred: when the model's outputs were ready.
         traceparent: as sent by the client, not validated.
         body_bytes: size of its body, decompressed.
+        nan_outputs: names of the outputs that have a NaN in a response in JSON.
     """
 
     id: str
@@ -62,6 +63,7 @@ class RequestRecord:
     error: RequestError | None = None
     traceparent: str = ""
     body_bytes: int = 0
+    nan_outputs: Sequence[str] = ()
 
 
 Observer: TypeAlias = Callable[[Sequence[RequestRecord]], None]

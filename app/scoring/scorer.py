@@ -28,7 +28,7 @@ from app.scoring.callers import OTHER, Callers
 from app.scoring.compression import CODINGS, deflate, inflate
 from app.scoring.request_ids import REQUEST_ID, read_ids
 from app.settings import Settings
-from app.tensors.to_json import is_larger
+from app.tensors.to_json import NAN, has_nan, is_larger
 
 T = TypeVar("T")
 JSON: Mapping[str, str] = {"content-type": "application/json"}
@@ -203,10 +203,10 @@ class Scorer:
             accepted = headers.get("accept-encoding", "")
             if is_large or is_larger(outputs.values(), LARGE_OUTPUT_ELEMENTS):
                 own_headers, encoded = await request.wait(
-                    self.encoding.submit(self._encode, decoded, outputs, record.id, accepted), deadline
+                    self.encoding.submit(self._encode, decoded, outputs, record, accepted), deadline
                 )
             else:
-                own_headers, encoded = self._encode(decoded, outputs, record.id, accepted)
+                own_headers, encoded = self._encode(decoded, outputs, record, accepted)
             record.status = 200
             duration_ms = f"{record.infer_duration * 1000:.3f}"
             response_headers = {**JSON, **ids, "x-ms-run-fn-exec-ms": duration_ms, **own_headers}
@@ -249,10 +249,12 @@ class Scorer:
         return request.route.codec.decode(body, request.headers, self.model, self.settings.max_json_values)
 
     def _encode(
-        self, decoded: DecodedRequest, outputs: Mapping[str, Any], id_: str, accepted: str
+        self, decoded: DecodedRequest, outputs: Mapping[str, Any], record: RequestRecord, accepted: str
     ) -> Encoded:
         """Encode a response, and compress it if `accepted` is a coding."""
-        own_headers, encoded = decoded.encode(outputs, self._about(id_))
+        own_headers, encoded = decoded.encode(outputs, self._about(record.id))
+        if NAN in encoded:
+            record.nan_outputs = [name for name, value in outputs.items() if has_nan(value)]
         if accepted not in CODINGS:
             return own_headers, encoded
         return own_headers | {"content-encoding": accepted}, deflate(encoded, accepted)

@@ -12,6 +12,19 @@ from app.tensors.datatypes import Array, all_finite
 SLICE_ELEMENTS = 64 * 1024
 
 
+# How a response in JSON spells NaN, see NON_FINITE.
+NAN = b'"NaN"'
+
+
+def has_nan(value: Any) -> bool:
+    """Return whether an output of ONNX Runtime has a NaN: no other value differs from itself."""
+    if isinstance(value, list):
+        return any(map(has_nan, value))
+    if isinstance(value, dict):
+        return any(item != item for item in value.values())
+    return bool(np.any(value != value))
+
+
 def to_json(value: Any, *, finite: bool = False) -> Any:
     """Convert an output of ONNX Runtime to a value that orjson serializes with OPT_SERIALIZE_NUMPY.
 

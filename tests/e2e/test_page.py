@@ -13,6 +13,7 @@ from playwright.sync_api import expect
 
 from tests import models
 from tests.app.conftest import Server, StartServer
+from tests.app.model.test_example_inputs import fourth_word
 from tests.conftest import write_package
 from tests.e2e.page import WINE, OpenPage, field, result, score
 from tests.e2e.page import browser as browser
@@ -184,3 +185,20 @@ def test_bare_file(start_server: StartServer, open_page: OpenPage, tmp_path: Pat
     field(page, "b").fill("[3, 4]")
     score(page)
     expect(result(page)).to_contain_text("[4,6]")
+    expect(result(page)).not_to_contain_text("could not calculate")
+    field(page, "a").fill("[1, null]")
+    score(page)
+    expect(result(page)).to_contain_text('[4,"NaN"]')
+    expect(result(page)).to_contain_text("NaN: the model could not calculate this number.")
+
+
+def test_no_example(start_server: StartServer, open_page: OpenPage, tmp_path: Path) -> None:
+    """If no example was found that the model answers, the form is empty, and the page says so."""
+    (tmp_path / "bare.onnx").write_bytes(fourth_word())
+    server = start_server(tmp_path / "bare.onnx").wait_until_ready()
+    page = open_page(server.port)
+    expect(page.locator("#origin")).to_contain_text("no simple values were found that it answers")
+    expect(field(page, "x")).to_have_value("")
+    field(page, "x").fill('["a,b,c,d"]')
+    score(page)
+    expect(result(page)).to_contain_text("d")

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import onnx
 import pytest
 from onnx import TensorProto, helper
 
@@ -40,6 +39,17 @@ def convolution() -> bytes:
     )
 
 
+def fourth_word() -> bytes:
+    """Return a model of y = the fourth of the words in the text x, which are separated by commas."""
+    nodes = [
+        helper.make_node("StringSplit", ["x"], ["words", "count"], delimiter=","),
+        helper.make_node("Gather", ["words", "index"], ["y"], axis=1),
+    ]
+    index = helper.make_tensor("index", TensorProto.INT64, [1], [3])
+    outputs = [models.tensor("y", TensorProto.STRING, ["n", 1])]
+    return models.model(nodes, [models.tensor("x", TensorProto.STRING, ["n"])], outputs, [index])
+
+
 @pytest.mark.parametrize(
     ("model", "expected"),
     [
@@ -63,14 +73,7 @@ def test_found(serve: MakeClient, model: bytes, expected: Any) -> None:
 
 def test_none(serve: MakeClient) -> None:
     """A model that refuses all values that are tried has no example, and still answers what it can."""
-    node = helper.make_node("StringSplit", ["x"], ["words", "count"], delimiter=",")
-    least = helper.make_tensor("least", TensorProto.INT64, [1], [3])
-    nodes: list[onnx.NodeProto] = [
-        node,
-        helper.make_node("Gather", ["words", "least"], ["y"], axis=1),
-    ]
-    outputs = [models.tensor("y", TensorProto.STRING, ["n", 1])]
-    client = serve(models.model(nodes, [models.tensor("x", TensorProto.STRING, ["n"])], outputs, [least]))
+    client = serve(fourth_word())
     service = client.application.extensions["scorebox"]
     request = client.get("/openapi.json").get_json()["paths"]["/score"]["post"]["requestBody"]
     assert "examples" not in request["content"]["application/json"]

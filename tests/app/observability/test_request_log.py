@@ -6,6 +6,7 @@ import re
 from dataclasses import replace
 from datetime import UTC, datetime
 from time import monotonic
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from app.observability.logging import logger
 from app.observability.request_log import RequestLog
 from app.observability.request_record import RequestRecord
 from app.settings import Settings
+from tests import models
 from tests.app.conftest import ReadLog
 from tests.conftest import MakeClient
 
@@ -138,6 +140,25 @@ def test_scored_request(client: FlaskClient, log: ReadLog) -> None:
         "rows": 1,
         "batch_rows": 1,
     }
+
+
+@pytest.mark.parametrize(
+    ("model", "inputs", "outputs", "expected"),
+    [
+        (models.affine_and_echo(), {"x": [[1, None]], "words": ["NaN"]}, {"y": [[3, "NaN"]]}, ["y"]),
+        (models.affine_and_echo(), {"x": [[1, "Infinity"]], "words": ["NaN"]}, {"echo": ["NaN"]}, None),
+        (models.affine(), {"x": [[1, 2]]}, {"y": [[3, 5]]}, None),
+        (models.sequence(), {"x": [[1], [None]]}, {"y": [[1], ["NaN"]]}, ["y"]),
+    ],
+)
+def test_nan(
+    serve: MakeClient, log: ReadLog, model: bytes, inputs: Any, outputs: Any, expected: list[str] | None
+) -> None:
+    """A missing value that leads to NaN is answered, and the line names the outputs."""
+    reply = serve(model).post("/score", json={"inputs": inputs})
+    assert reply.status_code == 200
+    assert reply.get_json()["outputs"] | outputs == reply.get_json()["outputs"]
+    assert log()[-1].get("nan_outputs") == expected
 
 
 def test_text(
