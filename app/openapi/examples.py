@@ -8,7 +8,8 @@ import orjson
 
 from app.errors import InvalidRequest
 from app.model.served_model import ServedModel
-from app.protocols.score import decode_json, encode
+from app.protocols.predictions import encode
+from app.protocols.score import REPLY, decode_json
 from app.tensors.from_json import from_json
 from model_loader.package.samples import Sample
 
@@ -92,7 +93,7 @@ def _response(model: ServedModel, samples: tuple[Sample, ...], rows: int | None)
     if rows is not None:
         outputs = {name: _first_rows(value, rows) for name, value in outputs.items()}
     about = {"id": EXAMPLE_ID, "model_name": model.name, "model_version": model.version}
-    return encode(rows, outputs, about)[1]
+    return encode(REPLY, rows, outputs, about)[1]
 
 
 def _first_rows(value: Any, rows: int) -> Any:

@@ -1,53 +1,76 @@
-"""`POST /score`: JSON in the form of TensorFlow Serving's predict API, and arrays in NumPy's format.
+"""`POST /score`: JSON as TensorFlow Serving's and pandas' users write it, CSV, and arrays in NumPy's format.
 
 https://www.tensorflow.org/tfx/serving/api_rest, "Predict API": `inputs` is the columnar form, `instances` the
 row form. Unlike TensorFlow Serving's, a response to `instances` names the output even if there is only one.
+DataFrames are in `app.protocols.data_frame`; their response is that of the row form.
 """
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from operator import itemgetter
 from typing import Any
 
 import numpy as np
-import orjson
 
 from app.errors import InvalidRequest
 from app.model.served_model import ServedModel
-from app.protocols import npy
+from app.protocols import csv_table, data_frame, npy, table
 from app.protocols.codec import Body, DecodedRequest, Encoded
-from app.tensors import fast_json, json_document
+from app.protocols.predictions import ReplyForm, encode
+from app.tensors import fast_json, json_document, tensor_document
 from app.tensors.datatypes import DATATYPES
 from app.tensors.from_json import inputs_from_json
 from app.tensors.io_spec import check_shapes, preview, single_input
-from app.tensors.to_json import SLICE_ELEMENTS, append_json, is_larger, to_json
 from model_loader.package import TensorSpec
 
-MEDIA_TYPES: tuple[str, ...] = ("application/json", npy.MEDIA_TYPE)
+JSON = "application/json"
+MEDIA_TYPES: tuple[str, ...] = (JSON, csv_table.MEDIA_TYPE, npy.MEDIA_TYPE)
 
-# A request has one of the first two. TensorFlow Serving's clients may also send the third, which is ignored.
-_MEMBERS = {"inputs", "instances", "signature_name"}
-
-
-# Of a large response in the row form; each row takes half a kilobyte of Python objects.
-SLICE_ROWS = 4096
+REPLY = ReplyForm()
+# A request has one of these.
+TENSOR_FORMS = ("inputs", "instances")
+FORMS = (*TENSOR_FORMS, "dataframe_split", "dataframe_records", "input_data")
+# TensorFlow Serving's clients may send the signature's name; this is the only signature that there is.
+SIGNATURE = "serving_default"
 
 
 def decode(
     body: Body, headers: Mapping[str, str], model: ServedModel, max_json_values: int
 ) -> DecodedRequest:
     """Decode a request's body; see `app.protocols.codec.Codec`."""
-    accepts_npy = npy.MEDIA_TYPE in headers.get("accept", "")
-    if headers.get("content-type", "").startswith(npy.MEDIA_TYPE):
+    return decode_as(REPLY, FORMS, body, headers, model, max_json_values)
+
+
+def decode_as(
+    reply: ReplyForm,
+    forms: Sequence[str],
+    body: Body,
+    headers: Mapping[str, str],
+    model: ServedModel,
+    max_json_values: int,
+) -> DecodedRequest:
+    """Decode a request's body; see `app.protocols.codec.Codec`.
+
+    Args:
+        reply: how the response is written.
+        forms: the members of which a JSON body may have one.
+    """
+    inputs: Mapping[str, Any]
+    content_type = headers.get("content-type", JSON)
+    media_type = JSON if content_type == JSON else content_type.partition(";")[0].strip().lower()
+    rows = None
+    if media_type == npy.MEDIA_TYPE:
         spec = single_input(model.inputs)
         if spec is None:
             raise InvalidRequest(f"{npy.MEDIA_TYPE} requires a model with one input: use JSON or /v2 instead")
-        inputs: Mapping[str, Any] = {spec.name: npy.read(body, spec)}
+        inputs = {spec.name: npy.read(body, spec)}
         check_shapes(inputs, model.inputs)
-        return DecodedRequest(inputs, _encode_npy if accepts_npy else partial(encode, None))
-    text = bytes(body) if isinstance(body, memoryview) else body
-    inputs, rows = decode_json(text, model.inputs, model.features, max_json_values)
-    return DecodedRequest(inputs, _encode_npy if accepts_npy else partial(encode, rows))
+    elif media_type == csv_table.MEDIA_TYPE:
+        inputs, rows = csv_table.read(body, content_type, model.inputs, model.features, max_json_values)
+    else:
+        text = bytes(body) if isinstance(body, memoryview) else body
+        inputs, rows = decode_json(text, model.inputs, model.features, max_json_values, forms)
+    accepts_npy = npy.MEDIA_TYPE in headers.get("accept", "")
+    return DecodedRequest(inputs, _encode_npy if accepts_npy else partial(encode, reply, rows))
 
 
 def decode_json(
@@ -55,6 +78,7 @@ def decode_json(
     specs: Mapping[str, TensorSpec],
     features: Sequence[str] | None,
     max_values: int,
+    forms: Sequence[str] = FORMS,
 ) -> tuple[Mapping[str, Any], int | None]:
     """Decode a JSON body.
 
@@ -63,6 +87,7 @@ def decode_json(
         specs: the model's inputs.
         features: column names of the single two-dimensional input, if the model has them.
         max_values: see `app.tensors.json_document`; arrays that `app.tensors.fast_json` reads may have more.
+        forms: the members of which the body may have one.
 
     Returns:
         the inputs, and the number of instances; None if the request is columnar.
@@ -72,53 +97,95 @@ def decode_json(
         BodyTooLarge: the body has too many values.
     """
     if not body:
-        raise InvalidRequest("the body is empty; expected a JSON object with 'inputs' or 'instances'")
-    if len(body) >= fast_json.LARGE_BYTES and (document := _load_large(body, specs)):
+        raise InvalidRequest(f"the body is empty; expected {_one_of(forms)}")
+    if len(body) >= fast_json.LARGE_BYTES and (document := _load_large(body, specs, max_values)):
         try:
-            return _inputs(document, specs, features, all_numeric=True)
+            return _inputs(*_form(document, forms), specs, features, all_numeric=True)
         except InvalidRequest:
             pass  # decoded again below: the error then names the value as it was sent
     document = json_document.loads(body, max_values)
-    if not isinstance(document, dict) or ("inputs" in document) == ("instances" in document):
-        raise InvalidRequest("expected a JSON object with either 'inputs' or 'instances'")
-    unknown = document.keys() - _MEMBERS
-    if unknown:
-        raise InvalidRequest(f"unknown member {preview(min(unknown))}; expected 'inputs' or 'instances'")
-    return _inputs(document, specs, features, all_numeric=_is_all_numeric(body, document))
+    form, data = _form(document, forms)
+    return _inputs(form, data, specs, features, all_numeric=_is_all_numeric(body, form, data))
 
 
-def _load_large(body: bytes | bytearray, specs: Mapping[str, TensorSpec]) -> dict[str, Any] | None:
+def _load_large(
+    body: bytes | bytearray, specs: Mapping[str, TensorSpec], max_values: int
+) -> dict[str, Any] | None:
     """Return the document; None if `app.tensors.fast_json` does not support it."""
     dtypes = {name: DATATYPES[spec.datatype] for name, spec in specs.items() if spec.datatype in DATATYPES}
     single = single_input(specs)
-    return fast_json.loads(body, dtypes, single.name if single else None)
+    return fast_json.loads(body, dtypes, single.name if single else None) or tensor_document.loads_table(
+        body, max_values
+    )
+
+
+def _form(document: Any, forms: Sequence[str]) -> tuple[str, Any]:
+    """Return the member of `forms` that the document has, and its value.
+
+    Raises:
+        InvalidRequest: it has none or several of them, or others.
+    """
+    if type(document) is dict and len(document) == 1:  # nearly all requests
+        ((form, data),) = document.items()
+        if form in forms:
+            return form, data
+    if type(document) is list and document and type(document[0]) is dict and "dataframe_records" in forms:
+        return "dataframe_records", document
+    if type(document) is not dict:
+        raise InvalidRequest(f"expected {_one_of(forms)}, got {preview(document)}")
+    if data_frame.is_split(document) and "dataframe_split" in forms:
+        return "dataframe_split", document
+    given = [form for form in forms if form in document]
+    if len(given) != 1:
+        got = " and ".join(map(preview, given or [*document][:1])) or "none"
+        raise InvalidRequest(f"expected {_one_of(forms)}, got {got}")
+    (form,) = given
+    unknown = document.keys() - {form, "signature_name"}
+    if unknown:
+        raise InvalidRequest(f"unknown member {preview(min(unknown))} beside '{form}'")
+    if (signature := document.get("signature_name", SIGNATURE)) != SIGNATURE:
+        raise InvalidRequest(f"expected 'signature_name' to be '{SIGNATURE}', got {preview(signature)}")
+    return form, document[form]
+
+
+def _one_of(forms: Sequence[str]) -> str:
+    return f"a JSON object with one of {', '.join(map(repr, forms))}"
 
 
 def _inputs(
-    document: Mapping[str, Any],
+    form: str,
+    data: Any,
     specs: Mapping[str, TensorSpec],
     features: Sequence[str] | None,
     *,
     all_numeric: bool,
 ) -> tuple[Mapping[str, Any], int | None]:
-    if "inputs" in document:
-        values, rows = _columns(document["inputs"], specs), None
+    rows: int | None = None
+    if form == "inputs":
+        values = _columns(data, specs)
+    elif form == "instances":
+        values, rows = _rows(data, specs, features), len(data)
+    elif form == "dataframe_records":
+        values, rows = data_frame.from_records(data, specs, features)
+    elif form == "input_data" and isinstance(data, list):
+        values, rows = _rows(data, specs, features), len(data)
     else:
-        values, rows = _rows(document["instances"], specs, features), len(document["instances"])
-    return inputs_from_json(values, specs, all_numeric=all_numeric), rows
+        values, rows = data_frame.from_split(form, data, specs, features)
+    return inputs_from_json(values, specs, all_numeric=all_numeric, is_rows=rows is not None), rows
 
 
-def _is_all_numeric(body: bytes | bytearray, document: Mapping[str, Any]) -> bool:
-    """Return whether the document certainly has no booleans, and no strings except names.
+def _is_all_numeric(body: bytes | bytearray, form: str, data: Any) -> bool:
+    """Return whether a document certainly has no booleans, and no strings except names.
 
-    Counting quotes in the bytes is faster than visiting the values.
+    Counting quotes in the bytes is faster than visiting the values. The names in a DataFrame are not counted.
     """
-    ((_, content),) = document.items() if len(document) == 1 else (("", None),)
+    if form not in TENSOR_FORMS:
+        return False
     names = 1
-    if isinstance(content, dict):
-        names += len(content)
-    elif content and isinstance(content, list) and isinstance(content[0], dict):
-        names += len(content) * len(content[0])
+    if isinstance(data, dict):
+        names += len(data)
+    elif data and isinstance(data, list) and isinstance(data[0], dict):
+        names += len(data) * len(data[0])
     return body.count(b'"') == 2 * names and b"true" not in body and b"false" not in body
 
 
@@ -145,109 +212,10 @@ def _rows(instances: Any, specs: Mapping[str, TensorSpec], features: Sequence[st
             raise InvalidRequest(f"expected each instance to be an object of {', '.join(map(repr, specs))}")
         return {single.name: instances}
     if single and features and (first.keys() != {single.name} or single.name in features):
-        return {single.name: _pick(instances, features, "column")}
-    columns = zip(*_pick(instances, tuple(first), "input"), strict=True)
-    return {name: list(column) for name, column in zip(first, columns, strict=True)}
-
-
-def _pick(instances: Any, names: Sequence[str], kind: str) -> list[Any]:
-    """Return a tuple of the values of `names` for each instance.
-
-    Raises:
-        InvalidRequest: an instance does not have exactly these names.
-    """
-    try:
-        get = itemgetter(*names) if len(names) > 1 else lambda row: (row[names[0]],)
-        if all(len(row) == len(names) for row in instances):
-            return [get(row) for row in instances]
-    except (IndexError, KeyError, TypeError):
-        pass  # the first invalid instance is named below
-    for index, row in enumerate(instances):
-        if not isinstance(row, dict):
-            raise InvalidRequest(f"instance {index}: expected an object of {kind}s")
-        for name in names:
-            if name not in row:
-                raise InvalidRequest(f"instance {index}: missing {kind} {preview(name)}")
-        for name in row:
-            if name not in names:
-                raise InvalidRequest(f"instance {index}: unknown {kind} {preview(name)}")
-    raise InvalidRequest(f"expected every instance to be an object of {kind}s")
-
-
-def encode(rows: int | None, outputs: Mapping[str, Any], about: Mapping[str, str]) -> Encoded:
-    """Encode the response; see `app.protocols.codec.DecodedRequest`.
-
-    Args:
-        rows: number of instances; None if the request was columnar.
-
-    Raises:
-        InvalidRequest: an output does not have one element per instance, so it cannot be split into rows.
-    """
-    response = _response(rows, outputs, about, finite=True)
-    if b"null" in response:  # a number may not be finite: check all of them
-        del response
-        response = _response(rows, outputs, about, finite=False)
-    return {}, response
-
-
-def _response(
-    rows: int | None, outputs: Mapping[str, Any], about: Mapping[str, str], *, finite: bool
-) -> bytes | bytearray:
-    if is_larger(outputs.values(), SLICE_ELEMENTS):
-        return _large_response(rows, outputs, about, finite=finite)
-    response: dict[str, Any]
-    if rows is None:
-        values = {name: to_json(value, finite=finite) for name, value in outputs.items()}
-        response = {"outputs": values, **about}
-    else:
-        response = {"predictions": _predictions(rows, outputs, finite=finite), **about}
-    return orjson.dumps(response, option=orjson.OPT_SERIALIZE_NUMPY)
-
-
-def _large_response(
-    rows: int | None, outputs: Mapping[str, Any], about: Mapping[str, str], *, finite: bool
-) -> bytearray:
-    """Return the same as `_response`, written in slices to bound the memory for Python objects."""
-    if rows is None:
-        text = bytearray(b'{"outputs":{')
-        for name, value in outputs.items():
-            text += orjson.dumps(name) + b":"
-            append_json(text, value, finite=finite)
-            text += b","
-        text[-1:] = b"},"
-    else:
-        text = bytearray(b'{"predictions":[')
-        _check_rows(rows, outputs)
-        for begin in range(0, rows, SLICE_ROWS):
-            end = min(rows, begin + SLICE_ROWS)
-            part = {name: value[begin:end] for name, value in outputs.items()}
-            predictions = _predictions(end - begin, part, finite=finite)
-            text += orjson.dumps(predictions, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1] + b","
-        text[-1:] = b"],"
-    text += orjson.dumps(about)[1:]
-    return text
-
-
-def _predictions(rows: int, outputs: Mapping[str, Any], *, finite: bool) -> list[dict[str, Any]]:
-    """Return the outputs as one object for each instance."""
-    _check_rows(rows, outputs)
-    columns = [_per_instance(to_json(value, finite=finite)) for value in outputs.values()]
-    return [dict(zip(outputs, row, strict=True)) for row in zip(*columns, strict=True)]
-
-
-def _check_rows(rows: int, outputs: Mapping[str, Any]) -> None:
-    for name, value in outputs.items():
-        has_rows = value.ndim > 0 if isinstance(value, np.ndarray) else isinstance(value, list)
-        if not has_rows or len(value) != rows:
-            raise InvalidRequest(
-                f"output '{name}' does not have one element per instance: use 'inputs' instead"
-            )
-
-
-def _per_instance(value: Any) -> list[Any]:
-    """Return an output as a list with one element per instance."""
-    # Floats remain NumPy scalars: as Python's, a 32-bit float would be written with the digits of a double.
-    return value.tolist() if isinstance(value, np.ndarray) and value.dtype.kind != "f" else list(value)
+        return {single.name: table.pick(instances, features, "instance", "column")}
+    columns = zip(*table.pick(instances, tuple(first), "instance", "input"), strict=True)
+    names = table.input_names(tuple(first), specs)
+    return {name: list(column) for name, column in zip(names, columns, strict=True)}
 
 
 def _encode_npy(outputs: Mapping[str, Any], _about: Mapping[str, str]) -> Encoded:

@@ -8,6 +8,8 @@ import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
+from itertools import chain
+from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -25,7 +27,11 @@ RAGGED = "rows of different lengths, or nested too deep"
 
 
 def inputs_from_json(
-    values: Mapping[str, Any], specs: Mapping[str, TensorSpec], *, all_numeric: bool = False
+    values: Mapping[str, Any],
+    specs: Mapping[str, TensorSpec],
+    *,
+    all_numeric: bool = False,
+    is_rows: bool = False,
 ) -> dict[str, Any]:
     """Convert named JSON values for ONNX Runtime, and check them against the inputs' names, types and shapes.
 
@@ -33,12 +39,24 @@ def inputs_from_json(
         values: name → value, as returned by orjson or `app.tensors.fast_json`.
         specs: the model's inputs.
         all_numeric: see `from_json`.
+        is_rows: whether a value is a list of what each row has; a row's scalar fits an input of [batch, 1].
 
     Raises:
         InvalidRequest: a name, a value or a shape does not fit.
     """
     check_names(values.keys(), specs)
     inputs = {name: from_json(value, specs[name], all_numeric=all_numeric) for name, value in values.items()}
+    if is_rows:
+        for name, value in inputs.items():
+            shape = specs[name].shape
+            if (
+                shape
+                and len(shape) == 2
+                and shape[1] == 1
+                and isinstance(value, np.ndarray)
+                and value.ndim == 1
+            ):
+                inputs[name] = value.reshape(-1, 1)
     check_shapes(inputs, specs)
     return inputs
 
@@ -99,6 +117,8 @@ def _key(key: str, spec: TensorSpec, key_type: str) -> str | int:
 
 def _tensor(value: Any, spec: TensorSpec, *, all_numeric: bool) -> Array:
     dtype = DATATYPES[spec.datatype]
+    if not all_numeric and dtype.kind != "O":
+        all_numeric = _has_only_numbers(value)
     if all_numeric and dtype.type in FLOATS and type(value) is list:
         # One conversion, enough for nearly all requests. The code below finds what is wrong with the others.
         with suppress(FloatingPointError, TypeError, ValueError), np.errstate(over="raise"):
@@ -118,6 +138,16 @@ def _tensor(value: Any, spec: TensorSpec, *, all_numeric: bool) -> Array:
         if all_finite(cast):
             return cast
     return _elements(_nested(value, spec, object), spec, dtype)
+
+
+def _has_only_numbers(value: Any) -> bool:
+    """Return whether a list, flat or nested once, certainly contains neither booleans nor strings."""
+    if type(value) is not list:
+        return False
+    types = {*map(type, value)}
+    if types <= {list, tuple}:
+        types = {*map(type, chain.from_iterable(value))}
+    return types <= {int, float, NoneType}
 
 
 def _nested(value: Any, spec: TensorSpec, dtype: type | None) -> Array:
@@ -174,6 +204,8 @@ def _first_invalid(array: Array, index: int, spec: TensorSpec, note: str) -> Inv
     element = array.ravel()[index]
     if isinstance(element, list):
         return invalid_input(spec, RAGGED)
+    if isinstance(element, dict) and element.keys() == {"b64"}:
+        note = ": 'b64' is not supported; send text as a string, or BYTES in the Open Inference Protocol"
     position = [int(i) for i in np.unravel_index(index, array.shape)]
     return invalid_input(spec, f"{preview(element)} at {position}{note}")
 

@@ -1,4 +1,4 @@
-"""Requests of the Open Inference Protocol, with their arrays of numbers left out.
+"""Requests of the Open Inference Protocol and tables, with their arrays of numbers left out.
 
 A large request is parsed in two steps, since the type of a tensor may follow its data: first the document
 without the arrays of numbers, then each array, by `app.tensors.fast_json`.
@@ -14,7 +14,7 @@ from app.tensors import json_document
 from app.tensors.datatypes import Array
 from app.tensors.fast_json import Body, Dtype, end_of_numbers, parse_value
 
-# A member of a tensor of the Open Inference Protocol.
+# A member of a tensor of the Open Inference Protocol, and of a table.
 _DATA = b'"data"'
 _VALUE = re.compile(rb"[ \t\n\r]*:[ \t\n\r]*(?=\[)")
 _MAX_TENSORS = 1000  # a document with more is not supported
@@ -53,6 +53,51 @@ def loads(body: Body, max_values: int) -> dict[str, Any] | None:
     Raises:
         BodyTooLarge: the rest of the document has too many values.
     """
+    document, found = _without_numbers(body, max_values)
+    if not isinstance(document, dict) or not isinstance(document.get("inputs"), list):
+        return None
+    for tensor in document["inputs"]:
+        data = tensor.get("data") if isinstance(tensor, dict) else None
+        if isinstance(data, str) and data in found:
+            tensor["data"] = found.pop(data)
+    return None if found else document  # an array elsewhere would not be checked
+
+
+def loads_table(body: Body, max_values: int) -> dict[str, Any] | None:
+    """Parse a document of one table, but for the numbers in its `data`.
+
+    The table is the document, or the only member of it.
+
+    Args:
+        max_values: see `app.tensors.json_document`; of the rest of the document.
+
+    Returns:
+        the document, with a `NumberText` for the numbers; None if orjson has to read all of it.
+
+    Raises:
+        BodyTooLarge: the rest of the document has too many values.
+    """
+    document, found = _without_numbers(body, max_values)
+    if not isinstance(document, dict):
+        return None
+    table = next(iter(document.values())) if len(document) == 1 else document
+    data = table.get("data") if isinstance(table, dict) else None
+    if len(found) != 1 or not isinstance(data, str) or data not in found:
+        return None
+    table["data"] = found[data]
+    return document
+
+
+def _without_numbers(body: Body, max_values: int) -> tuple[Any, dict[str, NumberText]]:
+    """Parse a document, but for the arrays of numbers in members `data`.
+
+    Returns:
+        the document with a placeholder for each such array, and placeholder → array; None and an empty dict
+        if there is no such array, or if the document is not JSON.
+
+    Raises:
+        BodyTooLarge: the rest of the document has too many values.
+    """
     found: dict[str, NumberText] = {}
     parts: list[bytes | memoryview] = []
     view, copied, at = memoryview(body), 0, body.find(_DATA)
@@ -66,15 +111,8 @@ def loads(body: Body, max_values: int) -> dict[str, Any] | None:
             copied = end
         at = body.find(_DATA, max(end, at + len(_DATA)))
     if not 0 < len(found) <= _MAX_TENSORS:
-        return None
+        return None, {}
     try:
-        document = json_document.loads(b"".join((*parts, view[copied:])), max_values)
+        return json_document.loads(b"".join((*parts, view[copied:])), max_values), found
     except InvalidRequest:
-        return None
-    if not isinstance(document, dict) or not isinstance(document.get("inputs"), list):
-        return None
-    for tensor in document["inputs"]:
-        data = tensor.get("data") if isinstance(tensor, dict) else None
-        if isinstance(data, str) and data in found:
-            tensor["data"] = found.pop(data)
-    return None if found else document  # an array elsewhere would not be checked
+        return None, {}

@@ -182,7 +182,7 @@ def test_same_result(outcome: Callable[..., Any], monkeypatch: pytest.MonkeyPatc
         body, specs, features = document(rng)
         fast, slow = (outcome(body, specs, features, min_bytes) for min_bytes in (0, 1 << 40))
         assert fast == slow, (body, specs)
-        fast_count += score._load_large(body, {spec.name: spec for spec in specs}) is not None
+        fast_count += score._load_large(body, {spec.name: spec for spec in specs}, len(body)) is not None
         error_count += isinstance(slow, str)
     assert fast_count > 750
     assert error_count > 1000
@@ -225,7 +225,7 @@ def test_same_result(outcome: Callable[..., Any], monkeypatch: pytest.MonkeyPatc
 def test_falls_back(outcome: Callable[..., Any], value: str, template: str) -> None:
     """`fast_json` does not read what is not a numeric tensor; the error is the same as without it."""
     specs, body = [TensorSpec("x", "FP32", None)], (template % value).encode()
-    assert score._load_large(body, {"x": specs[0]}) is None
+    assert score._load_large(body, {"x": specs[0]}, len(body)) is None
     assert outcome(body, specs, None, 0) == outcome(body, specs, None, 1 << 40)
 
 
@@ -242,6 +242,6 @@ def test_large_body(datatype: str, shape: tuple[int, ...], monkeypatch: pytest.M
         orjson.dumps({"inputs": array.tolist()}),
         json.dumps({"instances": array.tolist()}).encode(),
     ):
-        assert score._load_large(body, {"x": spec}) is not None
+        assert score._load_large(body, {"x": spec}, len(body)) is not None
         (read,) = score.decode_json(body, {"x": spec}, None, len(body))[0].values()
         assert (read.dtype, read.shape, read.tobytes()) == (array.dtype, array.shape, array.tobytes())
