@@ -33,6 +33,7 @@ def create_app(settings: "Settings | None" = None) -> "Flask":
         model,
         open_inference,
         open_inference_extensions,
+        predict,
         score,
     )
     from app.service import start
@@ -50,6 +51,7 @@ def create_app(settings: "Settings | None" = None) -> "Flask":
     app.register_blueprint(score.blueprint(service, exporter))
     app.register_blueprint(open_inference.blueprint(service))
     app.register_blueprint(open_inference_extensions.blueprint(service))
+    app.register_blueprint(predict.blueprint(service))
     app.register_blueprint(model.blueprint(service))
     app.register_blueprint(metrics.blueprint(service, exporter))
     app.register_blueprint(health.blueprint(service))

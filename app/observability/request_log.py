@@ -18,7 +18,7 @@ from app.settings import Settings
 from app.tensors.to_json import to_json
 
 # Requested every few seconds by machines; their successes are logged at level debug.
-PROBES = {"/healthz", "/readyz", "/metrics"}
+PROBES = {"/healthz", "/readyz", "/ping", "/metrics"}
 # https://www.w3.org/TR/trace-context/, section 3.2
 TRACEPARENT = re.compile(
     r"(?!ff)[0-9a-f]{2}-(?!0{32})(?P<trace_id>[0-9a-f]{32})-(?!0{16})(?P<parent_id>[0-9a-f]{16})-[0-9a-f]{2}"

@@ -7,8 +7,10 @@ from typing import Any
 
 from app import errors
 from app.model.served_model import ServedModel
-from app.openapi import examples, open_inference, open_inference_extensions, parts, score
-from app.protocols import npy
+from app.openapi import examples, open_inference, open_inference_extensions, parts, predict, score
+from app.protocols import csv_table, invocations, npy
+from app.protocols import predict as predict_protocol
+from app.protocols import score as score_protocol
 from app.scoring.request_ids import CLIENT_REQUEST_ID, MAX_CHARACTERS, MS_REQUEST_ID, REQUEST_ID
 from app.settings import Settings
 from app.tensors.io_spec import single_input
@@ -36,8 +38,11 @@ def build(model: ServedModel, samples: tuple[Sample, ...], settings: Settings) -
     components: dict[str, Any] = {
         "schemas": {
             **score.component_schemas(model),
-            "ScoreRequest": score.request_schema(model),
-            "ScoreReply": score.response_schema(model),
+            "ScoreRequest": score.request_schema(model, with_tables=True),
+            "ScoreReply": score.response_schema(model, score_protocol.REPLY),
+            "InvocationsReply": score.response_schema(model, invocations.REPLY),
+            "PredictRequest": score.request_schema(model, with_tables=False),
+            "PredictReply": score.response_schema(model, predict_protocol.REPLY),
             "Error": score.error_schema(model),
         },
         "headers": {
@@ -54,6 +59,7 @@ def build(model: ServedModel, samples: tuple[Sample, ...], settings: Settings) -
         }
     scoring = {
         **_score(model, samples),
+        **predict.paths(model),
         **open_inference.paths(model),
         **open_inference_extensions.paths(model),
     }
@@ -75,22 +81,39 @@ def build(model: ServedModel, samples: tuple[Sample, ...], settings: Settings) -
 
 def _score(model: ServedModel, samples: tuple[Sample, ...]) -> dict[str, Any]:
     requests, responses = examples.by_form(model, samples)
-    request = parts.json(parts.schema_ref("ScoreRequest"), requests) | _npy(single_input(model.inputs))
-    response = parts.json(parts.schema_ref("ScoreReply"), responses) | _npy(*model.outputs.values())
-    operation = {
-        "operationId": "score",
-        "tags": ["Scoring"],
-        "summary": "Score",
-        "description": "The form is that of TensorFlow Serving's predict API: by columns (`inputs`) or by "
-        "rows (`instances`).",
-        "requestBody": {"required": True, "content": request},
-        "responses": {
-            "200": parts.response("The model's outputs.", response),
-            **parts.error_responses(*parts.SCORING_ERRORS),
+    request = parts.json(parts.schema_ref("ScoreRequest"), requests)
+    request |= _csv(model) | _npy(single_input(model.inputs))
+    response = parts.json(parts.schema_ref("ScoreReply"), responses)
+    invoked = parts.json(parts.schema_ref("InvocationsReply"))
+    return {
+        "/score": {
+            "post": parts.scoring(
+                "score",
+                "Score",
+                "By columns (`inputs`) or by rows (`instances`), as TensorFlow Serving's predict API; or a "
+                "table, as pandas, MLflow and Azure Machine Learning write it.",
+                request,
+                response | _npy(*model.outputs.values()),
+            )
         },
-        "x-guarded": True,
+        "/invocations": {
+            "post": parts.scoring(
+                "invocations",
+                "Score, as MLflow and SageMaker",
+                "The same as `/score`; the response to `inputs` has the outputs as `predictions`.",
+                request,
+                invoked | _npy(*model.outputs.values()),
+            )
+        },
     }
-    return {"/score": {"post": operation}}
+
+
+def _csv(model: ServedModel) -> dict[str, Any]:
+    """Return the content of a body in CSV; empty if the model's inputs cannot be written as CSV."""
+    if not score.has_tables(model) or any("(" in spec.datatype for spec in model.inputs.values()):
+        return {}
+    about = "A table in UTF-8, with the names of its columns in the first line."
+    return {csv_table.MEDIA_TYPE: {"schema": {"type": "string", "description": about}}}
 
 
 def _npy(*specs: TensorSpec | None) -> dict[str, Any]:
@@ -141,6 +164,15 @@ def _monitoring() -> dict[str, Any]:
         "/readyz": {
             "get": parts.get(
                 "readyz", "Check readiness", "The service is ready for requests.", ready, errors.NotReady
+            )
+        },
+        "/ping": {
+            "get": parts.get(
+                "ping",
+                "Check readiness, as MLflow and SageMaker",
+                "The service is ready for requests.",
+                ready,
+                errors.NotReady,
             )
         },
         "/metrics": {"get": parts.get("metrics", "Get Prometheus metrics", "Prometheus metrics.", metrics)},

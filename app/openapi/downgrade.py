@@ -9,7 +9,7 @@ from typing import Any
 
 Json = dict[str, Any]
 
-NOT_IN_3_0 = {"propertyNames", "const"}
+NOT_IN_3_0 = {"propertyNames", "const", "prefixItems"}
 SCHEMAS_3_1 = "#/components/schemas/"
 
 

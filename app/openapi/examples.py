@@ -16,6 +16,8 @@ from model_loader.package.samples import Sample
 MAX_CURL_CHARACTERS = 1500
 # A larger example, such as an image as nested lists, would make up most of the OpenAPI document.
 MAX_EXAMPLE_BYTES = 16 * 1024
+# Member → form.
+FORMS = {"inputs": "columns", "instances": "rows", "dataframe_split": "table"}
 EXAMPLE_ID = "6f1d3a0c5b7e4d2f9a8b1c0d2e3f4a5b"
 
 
@@ -50,12 +52,12 @@ def by_form(model: ServedModel, samples: tuple[Sample, ...]) -> tuple[dict[str, 
     """Return examples of requests and of responses for the OpenAPI document.
 
     Returns:
-        for requests and for responses: `columns` or `rows` → example object.
+        for requests and for responses: `columns`, `rows` or `table` → example object.
     """
     requests: dict[str, Any] = {}
     responses: dict[str, Any] = {}
     for body in _bodies(model, samples):
-        form = "columns" if "inputs" in body else "rows"
+        form = FORMS[next(iter(body))]
         data = orjson.dumps(body)
         try:
             _, rows = decode_json(data, model.inputs, model.features, max_values=len(data))
@@ -70,7 +72,7 @@ def by_form(model: ServedModel, samples: tuple[Sample, ...]) -> tuple[dict[str, 
 
 
 def _bodies(model: ServedModel, samples: tuple[Sample, ...]) -> Iterable[dict[str, Any]]:
-    """Yield the example request, then the first sample by columns and by rows."""
+    """Yield the example request, then the first sample by columns, by rows and as a table."""
     if example := request(model, samples):
         yield example
     if samples:
@@ -78,7 +80,12 @@ def _bodies(model: ServedModel, samples: tuple[Sample, ...]) -> Iterable[dict[st
         yield {"inputs": inputs}
         if all(isinstance(value, list) for value in inputs.values()):
             columns = zip(*inputs.values(), strict=False)
-            yield {"instances": [dict(zip(inputs, row, strict=True)) for row in columns]}
+            rows = [[*row] for row in columns]
+            yield {"instances": [dict(zip(inputs, row, strict=True)) for row in rows]}
+            names, data = (
+                (model.features, next(iter(inputs.values()))) if model.features else ([*inputs], rows)
+            )
+            yield {"dataframe_split": {"columns": names, "data": data}}
 
 
 def _response(model: ServedModel, samples: tuple[Sample, ...], rows: int | None) -> bytes | bytearray | None:

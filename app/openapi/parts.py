@@ -43,6 +43,34 @@ def get(
     }
 
 
+def scoring(
+    operation_id: str,
+    summary: str,
+    description: str,
+    request: Mapping[str, Any],
+    reply: Mapping[str, Any],
+    *kinds: type[RequestError],
+) -> dict[str, Any]:
+    """Return a POST operation that scores.
+
+    Args:
+        request, reply: media type → schema and examples.
+        kinds: errors other than those of every scoring request.
+    """
+    return {
+        "operationId": operation_id,
+        "tags": ["Scoring"],
+        "summary": summary,
+        "description": description,
+        "requestBody": {"required": True, "content": request},
+        "responses": {
+            "200": response("The model's outputs.", reply),
+            **error_responses(*SCORING_ERRORS, *kinds),
+        },
+        "x-guarded": True,
+    }
+
+
 def error_responses(*kinds: type[RequestError]) -> dict[str, Any]:
     """Return the responses of errors by status."""
     return {str(kind.status): _error_response(kind) for kind in kinds}
@@ -92,3 +120,8 @@ def closed_object(properties: Mapping[str, Any], required: Iterable[str] | None 
     schema: Schema = {"type": "object", "properties": dict(properties), "additionalProperties": False}
     # OpenAPI 3.0 and 2.0 do not allow an empty list.
     return schema | ({"required": names} if names else {})
+
+
+def exactly(size: int) -> Schema:
+    """Return what limits an array to a number of items."""
+    return {"minItems": size, "maxItems": size}

@@ -12,7 +12,10 @@ import ml_dtypes
 import numpy as np
 
 from app.model.served_model import ServedModel
-from app.openapi.parts import Schema, closed_object, schema_ref
+from app.openapi import tables
+from app.openapi.parts import Schema, closed_object, exactly, schema_ref
+from app.protocols.predictions import ReplyForm
+from app.protocols.score import SIGNATURE
 from app.tensors.datatypes import DATATYPES, INTEGERS, NON_FINITE
 from app.tensors.io_spec import describe, single_input
 from model_loader.package import TensorSpec
@@ -23,22 +26,35 @@ Shape: TypeAlias = tuple[int | str | None, ...] | None
 INTEGER_KEY = "^(0|-?[1-9][0-9]{0,19})$"
 
 
-def request_schema(model: ServedModel) -> Schema:
-    """Return the schema of a request's body."""
+def has_tables(model: ServedModel) -> bool:
+    """Return whether a table can have all inputs without a default."""
+    return _instances(model) is not None and not all(spec.optional for spec in model.inputs.values())
+
+
+def request_schema(model: ServedModel, *, with_tables: bool) -> Schema:
+    """Return the schema of a request's body.
+
+    Args:
+        with_tables: whether the route reads tables.
+    """
     forms = [_request_form("By columns", "inputs", _columns(model.inputs))]
-    rows = _instances(model)
-    if rows:
-        forms.append(_request_form("By rows", "instances", rows))
+    if instances := _instances(model):
+        forms.append(_request_form("By rows", "instances", instances))
+        if with_tables and has_tables(model):
+            forms += _tables(model, instances)
     return {"oneOf": forms}
 
 
-def response_schema(model: ServedModel) -> Schema:
-    """Return the schema of a response's body."""
+def response_schema(model: ServedModel, form: ReplyForm) -> Schema:
+    """Return the schema of a response's body, as a protocol writes the outputs."""
+    is_bare = not form.is_named and len(model.outputs) == 1
     outputs = {name: _described(spec, _value(spec, in_request=False)) for name, spec in model.outputs.items()}
-    forms = [_response_form("By columns", {"outputs": closed_object(outputs)}, model)]
+    (bare, *_), columns = outputs.values(), closed_object(outputs)
+    forms = [_response_form("By columns", {form.columns: bare if is_bare else columns}, model)]
     rows = {name: _row(spec.datatype, spec.shape, in_request=False) for name, spec in model.outputs.items()}
     if _instances(model):
-        predictions = {"type": "array", "items": closed_object(rows)}
+        (bare_row, *_), row = rows.values(), closed_object(rows)
+        predictions = {"type": "array", "items": bare_row if is_bare else row}
         forms.append(_response_form("By rows", {"predictions": predictions}, model))
     return {"oneOf": forms}
 
@@ -70,7 +86,7 @@ def element_name(datatype: str, *, in_request: bool) -> str:
 
 
 def _request_form(title: str, member: str, schema: Schema) -> Schema:
-    signature_name = {"description": "Sent by TensorFlow Serving's clients; ignored."}
+    signature_name = {"const": SIGNATURE, "description": "Sent by TensorFlow Serving's clients."}
     return {"title": title} | closed_object({member: schema, "signature_name": signature_name}, [member])
 
 
@@ -96,6 +112,27 @@ def _columns(inputs: Mapping[str, TensorSpec]) -> Schema:
     return {"anyOf": [named, bare]}
 
 
+def _tables(model: ServedModel, instances: Schema) -> list[Schema]:
+    """Return the forms of DataFrames."""
+    single = single_input(model.inputs)
+    is_matrix = single is not None and single.datatype in DATATYPES and len(single.shape or ()) == 2
+    element = element_name(single.datatype, in_request=True) if single and is_matrix else None
+    rows = {spec.name: _row(spec.datatype, spec.shape, in_request=True) for spec in model.inputs.values()}
+    named = {name: row for name, row in rows.items() if row is not None}
+    counts = {size for spec in model.outputs.values() if (size := _first_size(spec)) is not None}
+    counts |= {size for name in named if (size := _first_size(model.inputs[name])) is not None}
+    limits = exactly(max(counts)) if counts else {}
+    split = tables.split(model, named, element, limits)
+    records = tables.records(model, named, element, limits)
+    return [
+        _request_form("DataFrame by columns and rows", "dataframe_split", split),
+        _request_form("DataFrame by rows", "dataframe_records", records),
+        _request_form("As Azure Machine Learning", "input_data", {"anyOf": [split, instances]}),
+        {"title": "pandas, orient=split"} | split,
+        {"title": "pandas, orient=records"} | records | {"minItems": records.get("minItems", 1)},
+    ]
+
+
 def _instances(model: ServedModel) -> Schema | None:
     """Return the row form; None if the model does not support it."""
     required = [spec for spec in model.inputs.values() if not spec.optional]
@@ -110,12 +147,12 @@ def _instances(model: ServedModel) -> Schema | None:
     sizes = {name: _first_size(spec) for name, spec in model.inputs.items() if spec.optional}
     named = {name: row for name, row in rows.items() if row is not None}
     free = {name: row for name, row in named.items() if sizes.get(name) is None}
-    limits = _exactly(max(counts)) if counts else {"minItems": 0 if single_input(model.inputs) else 1}
+    limits = exactly(max(counts)) if counts else {"minItems": 0 if single_input(model.inputs) else 1}
     forms = [{"type": "array", "items": item} | limits for item in _items(model, free)]
     for size in {sizes[name] for name in named.keys() - free.keys()} if not features else ():
         sized = {name: row for name, row in named.items() if sizes.get(name) in (None, size)}
         if size is not None and counts <= {size}:
-            forms.append({"type": "array", "items": _named(sized, model.inputs)} | _exactly(size))
+            forms.append({"type": "array", "items": _named(sized, model.inputs)} | exactly(size))
     return {
         "description": "All instances have the same form as the first, and name the same inputs.",
         "anyOf": forms,
@@ -125,10 +162,6 @@ def _instances(model: ServedModel) -> Schema | None:
 def _first_size(spec: TensorSpec) -> int | None:
     """Return the size of the first dimension; None if it is not fixed."""
     return spec.shape[0] if spec.shape and isinstance(spec.shape[0], int) else None
-
-
-def _exactly(size: int) -> Schema:
-    return {"minItems": size, "maxItems": size}
 
 
 def _items(model: ServedModel, rows: Mapping[str, Schema]) -> list[Schema]:
@@ -194,14 +227,16 @@ def _tensor(datatype: str, shape: Shape, *, in_request: bool) -> Schema:
         return schema_ref(f"{name}OfAnyShape")
     schema = schema_ref(name)
     for size in reversed(shape):
-        schema = {"type": "array", "items": schema} | (_exactly(size) if isinstance(size, int) else {})
+        schema = {"type": "array", "items": schema} | (exactly(size) if isinstance(size, int) else {})
     return schema
 
 
 def _row(datatype: str, shape: Shape, *, in_request: bool) -> Schema | None:
     """Return the schema of one instance's part of a value; None if the value cannot be split."""
     if datatype in DATATYPES:
-        return _tensor(datatype, shape and shape[1:], in_request=in_request)
+        row = _tensor(datatype, shape and shape[1:], in_request=in_request)
+        has_one = in_request and shape is not None and shape[1:] == (1,)
+        return {"anyOf": [row, schema_ref(element_name(datatype, in_request=True))]} if has_one else row
     outer, _, inner = datatype.removesuffix(")").partition("(")
     if outer == "optional":
         return _row(inner, shape, in_request=in_request)

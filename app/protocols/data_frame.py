@@ -47,10 +47,8 @@ def from_split(
     if isinstance(rows, NumberText):
         rows = _parse(rows, [specs[name] for name in positions])
     _check_rows(rows, len(columns))
-    index = frame.get("index", rows)
-    if index is not rows and (not isinstance(index, list) or len(index) != len(rows)):
-        got = f"{len(index)}" if isinstance(index, list) else preview(index)
-        raise InvalidRequest(f"'{form}': expected 'index' to have {len(rows)} labels, one a row, got {got}")
+    if not isinstance(frame.get("index", []), list):
+        raise InvalidRequest(f"'{form}': expected 'index' to be an array, got {preview(frame['index'])}")
     return table.values_of_rows(rows, positions), len(rows)
 
 

@@ -1,4 +1,4 @@
-"""`/healthz` and `/readyz`: Kubernetes' liveness and readiness probes."""
+"""`/healthz` and `/readyz`, Kubernetes' liveness and readiness probes; `/ping`, MLflow's and SageMaker's."""
 
 from flask import Blueprint, Response, jsonify
 
@@ -15,6 +15,7 @@ def blueprint(service: Service) -> Blueprint:
         return jsonify(status="alive")
 
     @routes.get("/readyz")
+    @routes.get("/ping")
     def readyz() -> Response:
         if service.draining.is_set():
             raise NotReady("draining: the process is shutting down")

@@ -20,7 +20,7 @@ from app.model.served_model import ServedModel
 from app.model.transform_executor import TransformExecutor
 from app.observability.logging import to_utf8
 from app.observability.request_record import ANONYMOUS, RequestRecord
-from app.protocols import open_inference, score
+from app.protocols import invocations, open_inference, predict, score
 from app.protocols.codec import Body, Codec, DecodedRequest, Encoded
 from app.scoring.admission import admit
 from app.scoring.body_budget import UNCOUNTED_BYTES, BodyBudget, Reservation
@@ -58,6 +58,11 @@ def routes(model: ServedModel) -> Mapping[str, Route]:
     versioned = "/v2/models/<name>/versions/<version>/infer"
     return {
         "/score": Route(score, "/score"),
+        "/invocations": Route(invocations, "/invocations"),
+        f"/v1/models/{model.name}:predict": Route(predict, "/v1/models/<name>:predict"),
+        f"/v1/models/{model.name}/versions/{model.version}:predict": Route(
+            predict, "/v1/models/<name>/versions/<version>:predict"
+        ),
         f"{base}/infer": Route(open_inference, "/v2/models/<name>/infer"),
         f"{base}/versions/{model.version}/infer": Route(open_inference, versioned),
     }

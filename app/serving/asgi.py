@@ -37,7 +37,7 @@ Send: TypeAlias = Callable[[Message], Awaitable[None]]
 T = TypeVar("T")
 
 # Probes and the metrics have a thread each that no other route can occupy.
-PROBES = {"/healthz", "/readyz", "/v2/health/live", "/v2/health/ready"}
+PROBES = {"/healthz", "/readyz", "/ping", "/v2/health/live", "/v2/health/ready"}
 METRICS = "/metrics"
 # Threads for the other routes of Flask.
 FLASK_THREADS = 2

@@ -8,6 +8,7 @@ from flask.testing import FlaskClient
 from onnx import TensorProto
 
 from tests import models
+from tests.app.protocols.tables import column_model
 
 KEYS = "me:2c70e12b7a0646f92279f427c7b38e7334d8e5389cff167a1dc30e73f826b683\n"  # of "key"
 DATATYPES = "BOOL UINT8 UINT16 UINT32 UINT64 INT8 INT16 INT32 INT64 FLOAT16 BFLOAT16 FLOAT DOUBLE STRING"
@@ -16,9 +17,29 @@ EIGHT_BITS = ("FLOAT8E4M3FN", "FLOAT8E4M3FNUZ", "FLOAT8E5M2", "FLOAT8E5M2FNUZ")
 KINDS: dict[str, tuple[bytes, list[Any]]] = {
     "affine": (
         models.affine(),
-        [{"inputs": [[1, None]]}, {"inputs": {"x": []}}, {"instances": [{"x": [1, "NaN"]}, {"x": [1, 2]}]}],
+        [
+            {"inputs": [[1, None]]},
+            {"inputs": {"x": []}},
+            {"instances": [{"x": [1, "NaN"]}, {"x": [1, 2]}]},
+            {"dataframe_split": {"columns": ["p", 1], "data": [[1, None]], "index": ["a"]}},
+            {"dataframe_records": [{"p q": 1, "r": "NaN"}, {"p q": 1, "r": 2}]},
+            {"input_data": {"columns": ["p", "q"], "data": []}},
+            {"input_data": [[1, 2]]},
+            {"columns": ["p", "q"], "data": [[1, 2]]},
+            [{"p": 1, "q": 2}],
+        ],
     ),
     "total": (models.total(), [{"inputs": {"a": [1], "b": [2.0]}, "signature_name": "serving_default"}]),
+    "columns": (
+        column_model(),
+        [
+            {"instances": [{"age": 1, "job_title": "a", "count": 2, "is_new": True}]},
+            {"instances": [{"age": [1], "job_title": ["a"], "count": 2, "is_new": [True]}]},
+            {"dataframe_records": [{"age": None, "job_title": "", "count": 2, "is_new": False}]},
+            {"columns": ["age", "job_title", "count", "is_new"], "data": [[1.5, "a", 2, True]]},
+        ],
+    ),
+    "one column": (models.identity(TensorProto.FLOAT, [None, 1]), [{"instances": [1, 2]}, {"inputs": [[1]]}]),
     "default": (
         models.with_default(),
         [
@@ -54,6 +75,14 @@ INVALID: dict[str, list[Any]] = {
         {},
         {"inputs": [[1, 2]], "instances": [[1, 2]]},
         {"inputs": [[1, 2]], "rows": 1},
+        {"inputs": [[1, 2]], "signature_name": "other"},
+        {"dataframe_split": {"columns": ["p", "q"], "data": [[1, "2"]]}},
+        {"dataframe_split": {"columns": ["p"], "data": [[1]]}},
+        {"dataframe_split": {"columns": ["p", "q"]}},
+        {"dataframe_records": [{"p": 1}]},
+        {"input_data": {"p": [1]}},
+        [[1, 2]],
+        [],
         {"inputs": {}},
         {"inputs": [[1, True]]},
         {"inputs": [[1, "nan"]]},
@@ -70,6 +99,12 @@ INVALID: dict[str, list[Any]] = {
         {"instances": []},
     ],
     "map of strings": [{"inputs": {"x": 2.5}}],
+    "columns": [
+        {"instances": [{"age": 1, "job_title": 1, "count": 2, "is_new": True}]},
+        {"dataframe_split": {"columns": ["age", "job_title", "count"], "data": [[1.5, "a", 2]]}},
+        {"dataframe_records": [{"age": 1, "job_title": "a", "count": 1.5, "is_new": True}]},
+    ],
+    "one column": [{"inputs": [1, 2]}, {"instances": [[1, 2]]}],
     "fixed batch": [{"instances": [[1, 2, 3]]}, {"inputs": []}],
     "no rows": [{"inputs": [[1], [2]]}],
     "INT8": [{"inputs": [[[128], [1]]]}, {"inputs": [[[None], [1]]]}],

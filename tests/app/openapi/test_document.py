@@ -35,7 +35,22 @@ def test_valid(tmp_path: Path, kind: str, version: str) -> None:
     VALIDATORS[version](get_document(app.test_client(), version)).validate()
 
 
-@pytest.mark.parametrize("path", ["/model", "/healthz", "/readyz", "/openapi.json", "/", "/metrics", "/docs"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/model",
+        "/healthz",
+        "/readyz",
+        "/ping",
+        "/v1/models",
+        "/v1/models/tiny",
+        "/v1/models/tiny/versions/3",
+        "/openapi.json",
+        "/",
+        "/metrics",
+        "/docs",
+    ],
+)
 def test_replies(client: FlaskClient, path: str) -> None:
     """The replies of other routes than scoring have the documented form and headers."""
     reply = client.get(path)
@@ -80,11 +95,11 @@ def test_unknown_version(client: FlaskClient, query: str) -> None:
 
 def test_large_sample(tmp_path: Path) -> None:
     """A sample that would make up most of the document is left out."""
-    rows = [[1, 2]] * 20_000
+    rows = [[1, 2]] * 50_000
     package = write_package(
         tmp_path / "package",
         models.affine(),
-        samples=[{"inputs": {"x": rows}, "outputs": {"y": [[3, 5]] * 20_000}}],
+        samples=[{"inputs": {"x": rows}, "outputs": {"y": [[3, 5]] * 50_000}}],
     )
     client = create_app(Settings(model_path=package, web_concurrency=1)).test_client()
     assert len(client.get("/openapi.json").data) < 100_000

@@ -1,5 +1,6 @@
 """A live server behaves as its document describes."""
 
+import json
 import re
 import subprocess
 import sys
@@ -29,7 +30,8 @@ def test_live(start_server: StartServer, package: Path, tmp_path: Path, kind: st
     Three settings differ from the defaults. The key is configured for its security scheme: as a header of all
     requests it would also be sent by the check that expects an invalid key to be rejected. Status 431 counts
     as a rejection. `positive_data_acceptance` is off for some paths of `/v2`: no schema can state that `data`
-    has as many elements as `shape`, and models cannot be loaded or unloaded.
+    has as many elements as `shape`, and models cannot be loaded or unloaded. CSV is left out, since no schema
+    can state what it contains.
     """
     (tmp_path / "keys").write_text(KEYS)
     path, keys = {"wine": (ROOT / "model_store/wine/2", ""), "guarded": (package, str(tmp_path / "keys"))}[
@@ -38,7 +40,10 @@ def test_live(start_server: StartServer, package: Path, tmp_path: Path, kind: st
     server = start_server(path, WEB_CONCURRENCY="1", API_KEYS_FILE=keys).wait_until_ready()
     with closing(server.connect()) as connection:
         connection.request("GET", "/openapi.json", headers={"x-api-key": "key"})
-        (tmp_path / "openapi.json").write_bytes(connection.getresponse().read())
+        document = json.loads(connection.getresponse().read())
+    for path in document["paths"].values():
+        path.get("post", {}).get("requestBody", {}).get("content", {}).pop("text/csv", None)
+    (tmp_path / "openapi.json").write_text(json.dumps(document))
     (tmp_path / "schemathesis.toml").write_text(
         CONFIG + ('\n[auth.openapi.key]\napi_key = "key"\n' if keys else "")
     )

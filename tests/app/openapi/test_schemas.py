@@ -10,6 +10,8 @@ from app.protocols import npy
 from tests.app.openapi.documents import INVALID, KINDS, get_document, validator
 from tests.conftest import MakeClient
 
+PREDICT = "/v1/models/bare:predict"
+
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_kind(serve: MakeClient, kind: str) -> None:
@@ -19,10 +21,14 @@ def test_kind(serve: MakeClient, kind: str) -> None:
     document = get_document(client)
     examples = document["paths"]["/score"]["post"]["requestBody"]["content"]["application/json"]["examples"]
     for body in (*bodies, *(item["value"] for item in examples.values())):
+        is_table = isinstance(body, list) or not {"inputs", "instances"} & body.keys()
+        assert validator(document, "PredictRequest").is_valid(body) is not is_table
         validator(document, "ScoreRequest").validate(body)
-        reply = client.post("/score", json=body)
-        assert reply.status_code == 200, (body, reply.text)
-        validator(document, "ScoreReply").validate(reply.get_json())
+        for path, form in (("/score", "Score"), ("/invocations", "Invocations"), (PREDICT, "Predict")):
+            reply = client.post(path, json=body)
+            expected = 400 if is_table and path == PREDICT else 200
+            assert reply.status_code == expected, (path, body, reply.text)
+            validator(document, f"{form}Reply" if expected == 200 else "Error").validate(reply.get_json())
     for body in INVALID.get(kind, ()):
         assert not validator(document, "ScoreRequest").is_valid(body), body
         reply = client.post("/score", json=body)

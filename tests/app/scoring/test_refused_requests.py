@@ -19,11 +19,14 @@ from tests.conftest import MakeClient
     [
         (
             {"content-type": "text/plain"},
-            "expected content-type application/json or application/x-npy, got 'text/plain'",
+            "expected content-type application/json or text/csv or application/x-npy, got 'text/plain'",
         ),
         ({"content-type": "application/x-www-form-urlencoded"}, "got 'application/x-www-form-urlencoded'"),
         ({"content-type": "application/json+x"}, "got 'application/json+x'"),
-        ({"content-type": ""}, "expected content-type application/json or application/x-npy, got none"),
+        (
+            {"content-type": ""},
+            "expected content-type application/json or text/csv or application/x-npy, got none",
+        ),
         ({}, "got none"),
     ],
 )
