@@ -22,8 +22,18 @@ def environment(name: str) -> Path:
     A peer without a requirements.txt uses the clone's environment.
     """
     requirements = PROGRAMS / name / "requirements.txt"
-    if not requirements.exists():
-        return ROOT / ".venv"
+    return install(name, requirements) if requirements.exists() else ROOT / ".venv"
+
+
+def install(name: str, requirements: Path) -> Path:
+    """Return the directory of an environment with the requirements, and create it if necessary.
+
+    Args:
+        name: of its place in the cache.
+
+    Raises:
+        BenchmarkError: the packages cannot be installed.
+    """
     key = hashlib.sha256(sys.version.encode() + requirements.read_bytes()).hexdigest()[:12]
     path = CACHE / name / key
     # Written last, so that an interrupted installation is repeated.
