@@ -59,10 +59,10 @@ def read(
         InvalidRequest: the body is not CSV, or does not fit the inputs.
         BodyTooLarge: the body has too many fields.
     """
-    text = _text(body, content_type)
-    if len(body) >= fast_json.LARGE_BYTES and (read := _read_numbers(text, specs, features)):
-        return read
-    header, rows = _rows(text, body, max_values)
+    _check_charset(content_type)
+    if len(body) >= fast_json.LARGE_BYTES and (found := _read_numbers(body, specs, features)):
+        return found
+    header, rows = _rows(body, max_values)
     positions = _layout(header, specs, features)
     by_column: dict[int, TensorSpec] = {}
     for name, position in positions.items():
@@ -79,20 +79,21 @@ def read(
 
 
 def _read_numbers(
-    text: str, specs: Mapping[str, TensorSpec], features: Sequence[str] | None
+    body: Body, specs: Mapping[str, TensorSpec], features: Sequence[str] | None
 ) -> tuple[dict[str, Any], int] | None:
     """Return the same as `read` for a large table of numbers, read as JSON without an object for each.
 
     None if it is anything else, or does not fit: it is then read as any table, and the error names the field.
     """
-    first, _, rest = text.partition("\n")
-    numbers = rest.strip("\r\n").encode().replace(b"\r\n", b"\n")
+    data = bytes(body)
+    begin = data.find(b"\n") + 1
+    numbers = data[begin:].strip(b"\r\n").replace(b"\r\n", b"\n")
     # JSON allows spaces and brackets, which are part of a field here, and its integer -0 has no sign.
     if numbers.translate(None, _DIGITS + b".eE,\n") or _MINUS_ZERO.search(numbers):
         return None
     document = b"[[%b]]" % numbers.replace(b"\n", b"],[")
     try:
-        (header,) = csv.reader([first], strict=True)
+        (header,) = csv.reader([str(data[:begin], "utf-8-sig")], strict=True)
         positions = _layout(header, specs, features)
         (datatype,) = {specs[name].datatype for name in positions}
         rows, end = fast_json.parse_value(document, 0, DATATYPES[datatype])
@@ -104,24 +105,24 @@ def _read_numbers(
         return None
 
 
-def _text(body: Body, content_type: str) -> str:
+def _check_charset(content_type: str) -> None:
     charset = content_type.lower().partition("charset=")[2].partition(";")[0].strip().strip('"') or "utf-8"
     if charset not in _CHARSETS:
         raise InvalidRequest(f"expected CSV in UTF-8, got charset {preview(charset)}")
-    try:
-        return str(body, "utf-8-sig")
-    except UnicodeDecodeError as exc:
-        raise InvalidRequest(
-            f"expected CSV in UTF-8, got the byte {body[exc.start]:#04x} at {exc.start}"
-        ) from exc
 
 
-def _rows(text: str, body: Body, max_values: int) -> tuple[list[str], list[list[str]]]:
+def _rows(body: Body, max_values: int) -> tuple[list[str], list[list[str]]]:
     """Return the header and the rows, all of the header's length."""
     if len(body) > max_values and _count_fields(body) > max_values:
         raise BodyTooLarge(f"expected CSV with at most {max_values} commas and line ends, got more")
     try:
-        header, *rows = filter(None, csv.reader(io.StringIO(text, newline=""), strict=True))
+        text = str(body, "utf-8").removeprefix("\ufeff")
+        reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+        header, *rows = [row for row in reader if row]
+    except UnicodeDecodeError as exc:
+        raise InvalidRequest(
+            f"expected CSV in UTF-8, got the byte {body[exc.start]:#04x} at {exc.start}"
+        ) from exc
     except csv.Error as exc:
         raise InvalidRequest(f"the body is not CSV: {exc}") from exc
     except ValueError as exc:

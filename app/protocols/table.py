@@ -33,7 +33,7 @@ def layout(columns: Sequence[str], specs: Mapping[str, TensorSpec], features: Se
     """
     single = single_input(specs)
     if single and features and (list(columns) != [single.name] or single.name in features):
-        return {single.name: _positions(columns, columns, features, features)}
+        return {single.name: _positions(columns, features, features)}
     names = input_names(columns, specs)
     if single and not features and single.shape and len(single.shape) == 2 and not {*names} <= specs.keys():
         if isinstance(single.shape[1], int) and len(columns) != single.shape[1]:
@@ -44,37 +44,43 @@ def layout(columns: Sequence[str], specs: Mapping[str, TensorSpec], features: Se
         return {single.name: range(len(columns))}
     required = [name for name, spec in specs.items() if not spec.optional]
     given = [name for name in specs if name in required or name in names]
-    return dict(zip(given, _positions(columns, names, given, [*specs]), strict=True))
+    return dict(zip(given, _positions(names, given, [*specs]), strict=True))
 
 
 def input_names(columns: Sequence[str], specs: Mapping[str, TensorSpec]) -> Sequence[str]:
     """Return the input of each column: the one of its name, or of its name as exporters write it.
 
     A column without an input keeps its name.
+
+    Raises:
+        InvalidRequest: two columns are the same input.
     """
-    names = []
+    names: dict[str, str] = {}
     for column in columns:
         identifier = column if column in specs else _NOT_IN_IDENTIFIERS.sub("_", column)
-        names.append(identifier if identifier in specs else column)
-    return names
+        name = identifier if identifier in specs else column
+        if name in names:
+            raise _double(names[name], column, name)
+        names[name] = column
+    return [*names]
 
 
-def _positions(
-    columns: Sequence[str], names: Sequence[str], required: Sequence[str], known: Sequence[str]
-) -> list[int]:
-    """Return the positions of the required names; `columns` are those of the request, for the messages."""
+def _double(column: str, other: str, name: str) -> InvalidRequest:
+    if column == other:
+        return InvalidRequest(f"column {preview(column)} is given twice")
+    return InvalidRequest(f"columns {preview(column)} and {preview(other)} are both input '{name}'")
+
+
+def _positions(columns: Sequence[str], required: Sequence[str], known: Sequence[str]) -> list[int]:
+    """Return the positions of the required columns."""
     found: dict[str, int] = {}
     expected = f"expected the columns {', '.join(map(repr, known))}"
-    for position, (column, name) in enumerate(zip(columns, names, strict=True)):
-        if name not in known:
+    for position, column in enumerate(columns):
+        if column not in known:
             raise InvalidRequest(f"unknown column {preview(column)}; {expected}")
-        if name in found:
-            other = columns[found[name]]
-            both = f"column {preview(column)} is given twice" if other == column else (
-                f"columns {preview(other)} and {preview(column)} are both input '{name}'"
-            )  # fmt: skip
-            raise InvalidRequest(f"{both}; {expected}")
-        found[name] = position
+        if column in found:
+            raise _double(column, column, column)
+        found[column] = position
     for name in required:
         if name not in found:
             raise InvalidRequest(f"missing column {preview(name)}; {expected}")

@@ -53,7 +53,7 @@ def loads(body: Body, max_values: int) -> dict[str, Any] | None:
     Raises:
         BodyTooLarge: the rest of the document has too many values.
     """
-    document, found = _without_numbers(body, max_values)
+    document, found = _without_numbers(body, max_values, _MAX_TENSORS)
     if not isinstance(document, dict) or not isinstance(document.get("inputs"), list):
         return None
     for tensor in document["inputs"]:
@@ -77,23 +77,23 @@ def loads_table(body: Body, max_values: int) -> dict[str, Any] | None:
     Raises:
         BodyTooLarge: the rest of the document has too many values.
     """
-    document, found = _without_numbers(body, max_values)
+    document, found = _without_numbers(body, max_values, 1)
     if not isinstance(document, dict):
         return None
     table = next(iter(document.values())) if len(document) == 1 else document
-    data = table.get("data") if isinstance(table, dict) else None
-    if len(found) != 1 or not isinstance(data, str) or data not in found:
+    data = table.get("data") if isinstance(table, dict) and "columns" in table else None
+    if not isinstance(data, str) or data not in found:
         return None
     table["data"] = found[data]
     return document
 
 
-def _without_numbers(body: Body, max_values: int) -> tuple[Any, dict[str, NumberText]]:
+def _without_numbers(body: Body, max_values: int, max_arrays: int) -> tuple[Any, dict[str, NumberText]]:
     """Parse a document, but for the arrays of numbers in members `data`.
 
     Returns:
         the document with a placeholder for each such array, and placeholder → array; None and an empty dict
-        if there is no such array, or if the document is not JSON.
+        if there are none or more than `max_arrays`, or if the document is not JSON.
 
     Raises:
         BodyTooLarge: the rest of the document has too many values.
@@ -101,7 +101,7 @@ def _without_numbers(body: Body, max_values: int) -> tuple[Any, dict[str, Number
     found: dict[str, NumberText] = {}
     parts: list[bytes | memoryview] = []
     view, copied, at = memoryview(body), 0, body.find(_DATA)
-    while at >= 0 and len(found) <= _MAX_TENSORS:
+    while at >= 0 and len(found) <= max_arrays:
         value = _VALUE.match(body, at + len(_DATA))
         end = end_of_numbers(body, value.end()) if value and body[at - 1 : at] != b"\\" else 0
         if value and end:
@@ -110,7 +110,7 @@ def _without_numbers(body: Body, max_values: int) -> tuple[Any, dict[str, Number
             parts += [view[copied : value.end()], b'"%b"' % name.encode()]
             copied = end
         at = body.find(_DATA, max(end, at + len(_DATA)))
-    if not 0 < len(found) <= _MAX_TENSORS:
+    if not 0 < len(found) <= max_arrays:
         return None, {}
     try:
         return json_document.loads(b"".join((*parts, view[copied:])), max_values), found

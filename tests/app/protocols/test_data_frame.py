@@ -81,7 +81,7 @@ def test_other_forms(client: FlaskClient, body: Any, predictions: Any) -> None:
         ({"columns": ["a"], "data": [[1]]}, "missing column 'b'; expected the columns 'a', 'b'"),
         (
             {"columns": ["a", "b", "a"], "data": [[1, 2, 3]]},
-            "column 'a' is given twice; expected the columns",
+            "column 'a' is given twice",
         ),
         ({"columns": ["a", "b"], "data": {}}, "expected 'data' to be an array of rows, got an object"),
         ({"columns": ["a", "b"], "data": [[1, 2], 3]}, "row 1: expected an array of 2 values, got 3"),
@@ -135,6 +135,13 @@ def test_nothing_is_cast(serve: MakeClient, row: Any, words: str) -> None:
     """A scalar fits an input of [n, 1] only in its type."""
     valid = {"age": 1, "job_title": "a", "count": 2, "is_new": True}
     assert_refused(serve(column_model()), 400, words, json=[valid | row])
+
+
+def test_instances_of_one_input(serve: MakeClient) -> None:
+    """By row, too, an input has one column."""
+    row = {"age": 1, "job_title": "a", "job title": "b", "count": 2, "is_new": True}
+    words = "columns 'job_title' and 'job title' are both input 'job_title'"
+    assert_refused(serve(column_model()), 400, words, json={"instances": [row]})
 
 
 def test_scalar_is_not_a_column_of_several(serve: MakeClient) -> None:
