@@ -158,7 +158,13 @@ def document(rng: random.Random) -> tuple[bytes, list[TensorSpec], Sequence[str]
             )
         specs.append(TensorSpec(name, datatype, declared))
     template = rng.choice(
-        ('{{{0}"inputs"{0}:{0}{1}{0}}}', '{{"instances":{1}}}', '{{"inputs":{1},"signature_name":"s"}}')
+        (
+            '{{{0}"inputs"{0}:{0}{1}{0}}}',
+            '{{"instances":{1}}}',
+            '{{"inputs":{1},"signature_name":"s"}}',
+            '{{"columns":["b","a"],"data":{1}}}',
+            '{{"input_data":{{"data"{0}:{0}{1},"index":[1],"columns":["x"]}}}}',
+        )
     )
     members = [
         f'{space}"{spec.name}"{space}:{space}{text}{space}' for spec, text in zip(specs, texts, strict=True)
