@@ -8,7 +8,7 @@ from dataclasses import dataclass
 # 503 and 504 are shed requests. All other 5xx are errors, such as a model that failed.
 ERRORS = 'status=~"5..",status!~"503|504"'
 SHED = 'reason=~"queue_full|over_share|deadline|not_ready"'
-SCORING = 'method="POST",url_rule=~"/score|/v2/.+/infer"'
+SCORING = 'method="POST",url_rule=~"/score|/invocations|/v1/.+:predict|/v2/.+/infer"'
 # If there was no stable pod for this long, there is no stable release yet; if for less, it is down.
 HISTORY = "1d"
 # An empty bin in one of the distributions would make the index infinite.

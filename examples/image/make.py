@@ -104,7 +104,8 @@ def train() -> Any:
     for _ in range(STEPS):
         x, y = batch(BATCH, rng)
         optimizer.zero_grad()
-        torch.nn.functional.cross_entropy(network(x), y).backward()
+        loss: Any = torch.nn.functional.cross_entropy(network(x), y)
+        loss.backward()
         optimizer.step()
         schedule.step()
     return network.eval()
@@ -127,7 +128,7 @@ def accuracy(network: Any) -> float:
 def export(network: Any) -> onnx.ModelProto:
     """Export the network as ONNX."""
     x = torch.zeros(2, 3, SIZE, SIZE)
-    program = torch.onnx.export(
+    program: Any = torch.onnx.export(
         network,
         (x,),
         input_names=["x"],
