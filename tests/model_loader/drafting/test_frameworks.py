@@ -1,6 +1,5 @@
 """Exports of fitted estimators: what the graph answers is what the framework answered."""
 
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
-import pandas as pd
 import pytest
 from numpy.typing import NDArray
 from sklearn.cluster import DBSCAN, KMeans
@@ -26,7 +24,9 @@ from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 from model_loader.drafting.frameworks import Export, export
 from model_loader.errors import DraftError
 from model_loader.package import MODEL_FILE
+from tests.frameworks import framework
 
+pd = framework("pandas")
 ROWS = 120
 RNG = np.random.default_rng(7)
 X = RNG.normal(size=(ROWS, 4)).astype(np.float32)
@@ -48,13 +48,6 @@ MIXED = pd.DataFrame(
 ANSWER = np.where(MIXED["age"] > 50, "yes", "no")
 TEXTS = ["red wine", "white wine from Köln", "dark beer", "light beer", "red red beer", "wine"] * 4
 TOPICS = ["wine", "wine", "beer", "beer", "beer", "wine"] * 4
-
-
-def framework(name: str) -> Any:
-    """Import a framework. Without it, skip the test, or fail it in CI."""
-    if os.environ.get("CI") == "true":
-        return __import__(name)
-    return pytest.importorskip(name, reason=f"{name} is missing: pip install -r requirements-frameworks.txt")
 
 
 def columns() -> ColumnTransformer:
