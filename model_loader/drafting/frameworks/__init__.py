@@ -2,14 +2,13 @@
 
 from importlib import import_module
 from pathlib import Path
-from typing import cast
 
-from model_loader.drafting.frameworks.exported import Export, Exporter
+from model_loader.drafting.frameworks.exported import Export, Exporter, framework_of
 from model_loader.errors import DraftError
 
 __all__ = ["Export", "export"]
 
-# Top-level package of a model's class or of one of its base classes → the module here that exports it.
+# Framework → the module here that exports its models.
 MODULES = {
     "xgboost": "boosted_trees",
     "lightgbm": "boosted_trees",
@@ -32,11 +31,10 @@ def export(model: object, x: object, directory: Path) -> Export:
         DraftError: no framework here made the model, its converter is not installed or does not support it,
             or x has values that a graph cannot take.
     """
-    for base in type(model).__mro__:
-        if module := MODULES.get(base.__module__.partition(".")[0]):
-            exporter = cast(Exporter, import_module(f"{__name__}.{module}").export)
-            directory.mkdir(parents=True, exist_ok=True)
-            return exporter(model, x, directory)
+    if framework := framework_of(model):
+        exporter: Exporter = import_module(f"{__name__}.{MODULES[framework]}").export
+        directory.mkdir(parents=True, exist_ok=True)
+        return exporter(model, x, directory)
     raise DraftError(
         f"a {type(model).__module__}.{type(model).__qualname__} cannot be exported: expected a fitted "
         "estimator of scikit-learn, XGBoost, LightGBM or CatBoost, or a torch module; export it as ONNX "

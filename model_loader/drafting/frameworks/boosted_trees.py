@@ -1,6 +1,7 @@
 """Exports of XGBoost and LightGBM by https://github.com/onnx/onnxmltools, and of CatBoost by itself."""
 
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from model_loader.drafting.frameworks.exported import (
     CONVERTER_ERRORS,
     Export,
     cannot_convert,
+    framework_of,
     import_converter,
 )
 from model_loader.drafting.frameworks.graphs import write_graph
@@ -26,20 +28,19 @@ def export(model: Any, x: Any, directory: Path) -> Export:
             f"a {type(model).__module__}.{type(model).__qualname__} cannot be exported: expected an estimator"
             " with scikit-learn's methods, such as XGBClassifier, LGBMRegressor or CatBoostClassifier"
         )
-    framework = type(model).__module__.partition(".")[0]
+    framework = framework_of(model)
     rows = read_matrix(x)
-    outputs = _predictions(model, rows.values)
+    # LightGBM compares with thresholds in float64. Rounding both to float32, as the graph does, keeps their
+    # order; rounding only the value may not.
+    outputs = _predictions(model, rows.given if framework == "lightgbm" else rows.values)
     if framework == "xgboost" and next(iter(outputs.values())).ndim > 1:
         # The converter does convert it, into a graph that answers something else.
         raise cannot_convert("onnxmltools", model, ValueError("it predicts several values for each row"))
     if framework == "catboost":
         converted = _convert_catboost(model, directory)
         # CatBoost names its input `features`.
-        rows = Rows(
-            {declared.name: rows.inputs[INPUT] for declared in converted.graph.input},
-            rows.values,
-            rows.features,
-        )
+        inputs = {declared.name: rows.inputs[INPUT] for declared in converted.graph.input}
+        rows = replace(rows, inputs=inputs)
     else:
         converted = _convert(model, framework, rows)
     written = write_graph(converted, rows.inputs, outputs, directory)
@@ -52,12 +53,10 @@ def register_converter(estimator: Any) -> None:
 
     As in https://onnx.ai/sklearn-onnx/auto_tutorial/plot_gexternal_lightgbm.html.
     """
-    framework = type(estimator).__module__.partition(".")[0]
-    module = {
-        "xgboost": "xgboost.operator_converters.XGBoost",
-        "lightgbm": "lightgbm.operator_converters.LightGbm",
-    }
-    converters = import_converter(f"onnxmltools.convert.{module[framework]}", "onnxmltools", estimator)
+    framework = framework_of(estimator)
+    xgboost = "xgboost.operator_converters.XGBoost"
+    module = xgboost if framework == "xgboost" else "lightgbm.operator_converters.LightGbm"
+    converters = import_converter(f"onnxmltools.convert.{module}", "onnxmltools", estimator)
     from skl2onnx import update_registered_converter
     from skl2onnx.common import shape_calculator as shapes
 
@@ -80,7 +79,7 @@ def _predictions(model: Any, values: Any) -> dict[str, NDArray[Any]]:
     return {"prediction": prediction}
 
 
-def _convert(model: Any, framework: str, rows: Rows) -> Any:
+def _convert(model: Any, framework: str | None, rows: Rows) -> Any:
     onnxmltools = import_converter("onnxmltools", "onnxmltools", model)
     from onnxmltools.convert.common.data_types import FloatTensorType
 

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from model_loader.errors import DraftError
 
+# Top-level packages of the models that are exported.
+FRAMEWORKS = ("xgboost", "lightgbm", "catboost", "sklearn", "torch")
 # What converters raise for a model or an option that they do not support; none has an exception of its own.
 CONVERTER_ERRORS = (
     AssertionError,
@@ -34,7 +36,7 @@ class Export:
     Attributes:
         inputs: name of the graph's input → the rows of x, in the input's datatype.
         outputs: name of the graph's output → the framework's output for these rows, in the output's shape.
-            Numbers of x were cast to float32 before, as the graph takes them.
+            Numbers of x were cast to float32 before, as the graph takes them, except for LightGBM.
         features: column names of the graph's single input `[batch, columns]`, or None.
         classes: the classes of a classifier, or None.
     """
@@ -46,6 +48,12 @@ class Export:
 
 
 Exporter = Callable[[Any, Any, Path], Export]
+
+
+def framework_of(model: object) -> str | None:
+    """Return the framework of a model's class, which may be derived from one of the framework's classes."""
+    packages = (base.__module__.partition(".")[0] for base in type(model).__mro__)
+    return next((package for package in packages if package in FRAMEWORKS), None)
 
 
 def import_converter(module: str, package: str, model: object) -> Any:

@@ -18,11 +18,13 @@ class Rows:
     Attributes:
         inputs: name of the graph's input → array: `x`, FP32 [batch, columns]; or a name for each column,
             [batch, 1]; or strings, [batch].
-        values: the same rows for the framework, with numbers and booleans cast to float32.
+        given: the same rows as they were given.
+        values: the same rows with numbers and booleans cast to float32, as the graph calculates with them.
         features: column names of `x`, or None.
     """
 
     inputs: dict[str, NDArray[Any]]
+    given: Any
     values: Any
     features: tuple[str, ...] | None = None
 
@@ -52,7 +54,7 @@ def read_matrix(x: Any) -> Rows:
                     "encode it in a scikit-learn pipeline that ends in the model, and draft the pipeline"
                 )
         values = x.astype("float32")
-        return Rows({INPUT: values.to_numpy(np.float32)}, values, tuple(x.columns))
+        return Rows({INPUT: values.to_numpy(np.float32)}, x, values, tuple(x.columns))
     array = np.asarray(x)
     if array.ndim != 2 or array.dtype.kind not in "biuf":
         raise DraftError(
@@ -60,7 +62,7 @@ def read_matrix(x: Any) -> Rows:
             f"got {type(x).__name__} of shape {list(array.shape)} and type {array.dtype}"
         )
     numbers = array.astype(np.float32)
-    return Rows({INPUT: numbers}, numbers)
+    return Rows({INPUT: numbers}, array, numbers)
 
 
 def read_columns(x: Any) -> Rows:
@@ -72,7 +74,7 @@ def read_columns(x: Any) -> Rows:
     _check_names(x)
     kinds = {name: _kind(x[name]) for name in x.columns}
     numbers = {name: "float32" for name, kind in kinds.items() if kind != "string"}
-    return Rows({name: _column(x[name], kind) for name, kind in kinds.items()}, x.astype(numbers))
+    return Rows({name: _column(x[name], kind) for name, kind in kinds.items()}, x, x.astype(numbers))
 
 
 def read_texts(x: Any) -> Rows:
@@ -83,7 +85,7 @@ def read_texts(x: Any) -> Rows:
     """
     name = str(getattr(x, "name", None) or TEXT)
     texts = _strings(name, np.asarray(x, object))
-    return Rows({name: texts}, texts)
+    return Rows({name: texts}, texts, texts)
 
 
 def _check_names(x: Any) -> None:

@@ -16,6 +16,7 @@ from model_loader.drafting.frameworks.exported import (
     CONVERTER_ERRORS,
     Export,
     cannot_convert,
+    framework_of,
     import_converter,
 )
 from model_loader.drafting.frameworks.graphs import rename_tensor, write_graph
@@ -44,7 +45,9 @@ def export(model: Any, x: Any, directory: Path) -> Export:
     skl2onnx = import_converter("skl2onnx", "skl2onnx", model)
     parts = [model, *model.get_params(deep=True).values()]
     rows = _read_rows(x, by_name=any(isinstance(part, ColumnTransformer) for part in parts))
-    outputs = predictions(model, rows.values)
+    # As for LightGBM's estimators themselves: see boosted_trees.py.
+    lightgbm = any(framework_of(part) == "lightgbm" for part in parts)
+    outputs = predictions(model, rows.given if lightgbm else rows.values)
     for part in parts:
         _register_converter(part)
     try:
@@ -123,7 +126,7 @@ def _options(parts: Iterable[Any]) -> dict[type, dict[str, str]]:
 
 def _register_converter(part: Any) -> None:
     """Register the converters of XGBoost and LightGBM, for pipelines that end in their estimators."""
-    if type(part).__module__.partition(".")[0] in ("xgboost", "lightgbm"):
+    if framework_of(part) in ("xgboost", "lightgbm"):
         from model_loader.drafting.frameworks.boosted_trees import register_converter
 
         register_converter(part)

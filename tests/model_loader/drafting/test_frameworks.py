@@ -263,6 +263,23 @@ def test_pipeline_of_boosted_trees(name: str, tmp_path: Path) -> None:
     assert check(exported, tmp_path)["probabilities"] == ["batch", 2]
 
 
+@pytest.mark.parametrize("passed", [False, True], ids=["alone", "in a pipeline"])
+def test_thresholds_of_lightgbm(passed: bool, tmp_path: Path) -> None:
+    """Decimals that are equal to thresholds of LightGBM are on the same side of them in the graph."""
+    names = ["a", "b", "c"]
+    x = pd.DataFrame(RNG.integers(0, 40, (600, 3)) / 100, columns=names)
+    model = framework("lightgbm").LGBMRegressor(n_estimators=30, min_child_samples=2, verbose=-1)
+    if passed:
+        keep = ColumnTransformer([("keep", "passthrough", names)]).set_output(transform="pandas")
+        model = make_pipeline(keep, model)
+    even = (x * 50).round() / 50  # so that odd hundredths are thresholds
+    model.fit(even, even.sum(axis=1))
+    assert np.abs(model.predict(x) - model.predict(x.astype("float32"))).max() > 1e-3
+    exported = export(model, x, tmp_path)
+    check(exported, tmp_path)
+    np.testing.assert_allclose(exported.outputs["prediction"][:, 0], model.predict(x), 1e-6)
+
+
 class Named:
     """An object of no framework."""
 
