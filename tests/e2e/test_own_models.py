@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -176,10 +177,13 @@ def start(tmp_path: Path) -> Iterator[StartServer]:
         yield start
 
 
-def predictions(server: Server, body: Any) -> list[Any]:
+def predictions(server: Server, body: str, content_type: str = "application/json") -> list[Any]:
     """Send a request and return a list with an item for each row."""
-    status, reply = server.request("POST", "/score", body)
-    assert status == 200, reply
+    with closing(server.connect()) as connection:
+        connection.request("POST", "/score", body.encode(), {"content-type": content_type})
+        response = connection.getresponse()
+        reply = response.read()
+    assert response.status == 200, reply
     answers: list[Any] = json.loads(reply)["predictions"]
     return answers
 
@@ -209,6 +213,12 @@ def test_own_model(make: Callable[[Path], Case], start: StartServer, tmp_path: P
     run("pull", "--output", package, "--lock", tmp_path / "model.lock", *store)
     server = start(package, DRAIN_DELAY_S="0").wait_until_ready()
     some = slice(1, 6)
-    compare(predictions(server, {"dataframe_split": case.rows[some].to_dict("split")}), case, some)
-    compare(predictions(server, {"dataframe_records": case.rows[some].to_dict("records")}), case, some)
-    compare(predictions(server, json.loads(case.rows.to_json(orient="split"))), case, slice(None))
+    rows = case.rows[some]
+    for form in (
+        {"dataframe_split": rows.to_dict("split")},
+        {"dataframe_records": rows.to_dict("records")},
+        {"instances": rows.to_dict("records")},
+    ):
+        compare(predictions(server, json.dumps(form)), case, some)
+    compare(predictions(server, case.rows.to_json(orient="split")), case, slice(None))
+    compare(predictions(server, case.rows.to_csv(index=False), "text/csv"), case, slice(None))

@@ -35,8 +35,11 @@ def is_table(x: Any) -> bool:
 
 
 def is_matrix(x: Any) -> bool:
-    """Return whether all columns of the DataFrame `x` are numbers."""
-    return all(_kind(x[name]) in ("float", "integer") for name in x.columns)
+    """Return whether all columns of the DataFrame `x` are numbers, which are not categories."""
+    return all(
+        _kind(x[name]) in ("float", "integer") and not hasattr(x[name].dtype, "categories")
+        for name in x.columns
+    )
 
 
 def read_matrix(x: Any) -> Rows:
@@ -48,7 +51,7 @@ def read_matrix(x: Any) -> Rows:
     if is_table(x):
         _check_names(x)
         for name in x.columns:
-            if _kind(x[name]) == "string":
+            if _kind(x[name]) == "string" or hasattr(x[name].dtype, "categories"):
                 raise DraftError(
                     f"column '{name}' is of type {x[name].dtype}: this model takes numbers; "
                     "encode it in a scikit-learn pipeline that ends in the model, and draft the pipeline"

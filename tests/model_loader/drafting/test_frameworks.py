@@ -324,6 +324,9 @@ def test_refused_columns(tmp_path: Path) -> None:
         DraftError, match=r"column 'job title' is of type .*: this model takes numbers; encode"
     ):
         export(model, MIXED, tmp_path)
+    numbered = FRAME.assign(e=pd.Series([1, 2, 3] * (ROWS // 3), dtype="category"))
+    with pytest.raises(DraftError, match="column 'e' is of type category: this model takes numbers; encode"):
+        export(model, numbered, tmp_path)
 
 
 def test_refused_outputs(tmp_path: Path) -> None:
