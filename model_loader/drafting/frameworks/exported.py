@@ -36,7 +36,8 @@ class Export:
     Attributes:
         inputs: name of the graph's input → the rows of x, in the input's datatype.
         outputs: name of the graph's output → the framework's output for these rows, in the output's shape.
-            Numbers of x were cast to float32 before, as the graph takes them, except for LightGBM.
+            Numbers of x were cast to float32 before, as the graph takes them, except for trees that
+            compare in float64: those of LightGBM and HistGradientBoosting.
         features: column names of the graph's single input `[batch, columns]`, or None.
         classes: the classes of a classifier, or None.
     """

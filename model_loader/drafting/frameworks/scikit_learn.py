@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import is_classifier, is_clusterer, is_outlier_detector, is_regressor
 from sklearn.compose import ColumnTransformer
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.feature_extraction.text import CountVectorizer
 
 from model_loader.drafting.frameworks.exported import (
@@ -30,6 +31,7 @@ from model_loader.drafting.frameworks.rows import (
 )
 from model_loader.errors import DraftError
 
+HISTOGRAM_TREES = (HistGradientBoostingClassifier, HistGradientBoostingRegressor)
 # Older than the newest, which not every converter here supports.
 TARGET_OPSET = {"": 18, "ai.onnx.ml": 3}
 # scikit-learn's default pattern of a word for ONNX Runtime; skl2onnx's own finds only ASCII.
@@ -45,9 +47,9 @@ def export(model: Any, x: Any, directory: Path) -> Export:
     skl2onnx = import_converter("skl2onnx", "skl2onnx", model)
     parts = [model, *model.get_params(deep=True).values()]
     rows = _read_rows(x, by_name=any(isinstance(part, ColumnTransformer) for part in parts))
-    # As for LightGBM's estimators themselves: see boosted_trees.py.
-    lightgbm = any(framework_of(part) == "lightgbm" for part in parts)
-    outputs = predictions(model, rows.given if lightgbm else rows.values)
+    # These trees compare with thresholds in float64: see boosted_trees.py.
+    in_float64 = any(framework_of(part) == "lightgbm" or isinstance(part, HISTOGRAM_TREES) for part in parts)
+    outputs = predictions(model, rows.given if in_float64 else rows.values)
     for part in parts:
         _register_converter(part)
     try:
@@ -125,11 +127,15 @@ def _options(parts: Iterable[Any]) -> dict[type, dict[str, str]]:
 
 
 def _register_converter(part: Any) -> None:
-    """Register the converters of XGBoost and LightGBM, for pipelines that end in their estimators."""
+    """Register the converter of an estimator that skl2onnx itself does not convert."""
     if framework_of(part) in ("xgboost", "lightgbm"):
         from model_loader.drafting.frameworks.boosted_trees import register_converter
 
         register_converter(part)
+    if isinstance(part, HISTOGRAM_TREES):
+        from model_loader.drafting.frameworks.histogram_trees import register_converters
+
+        register_converters()
 
 
 def _restore_names(graph: Any, names: Mapping[str, Any]) -> None:

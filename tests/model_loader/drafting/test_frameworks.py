@@ -12,7 +12,13 @@ from numpy.typing import NDArray
 from sklearn.cluster import DBSCAN, KMeans
 from sklearn.compose import ColumnTransformer
 from sklearn.decomposition import PCA
-from sklearn.ensemble import IsolationForest, RandomForestClassifier, RandomForestRegressor
+from sklearn.ensemble import (
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+    IsolationForest,
+    RandomForestClassifier,
+    RandomForestRegressor,
+)
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression, LogisticRegression, RidgeClassifier
@@ -99,6 +105,18 @@ MODELS: dict[str, tuple[Callable[[], Any], Any, Any, dict[str, list[Any]]]] = {
         FRAME,
         THREE,
         {"x": ["batch", 4], "label": ["batch"], "probabilities": ["batch", 3]},
+    ),
+    "histogram trees": (
+        lambda: HistGradientBoostingClassifier(max_iter=5),
+        X,
+        WORDS,
+        {"x": ["batch", 4], "label": ["batch"], "probabilities": ["batch", 3]},
+    ),
+    "histogram trees of numbers": (
+        lambda: make_pipeline(StandardScaler(), HistGradientBoostingRegressor(max_iter=5)),
+        FRAME,
+        NUMBER,
+        {"x": ["batch", 4], "prediction": ["batch", 1]},
     ),
     "no probabilities": (RidgeClassifier, X, WORDS, {"x": ["batch", 4], "label": ["batch"]}),
     "regressor": (LinearRegression, FRAME, NUMBER, {"x": ["batch", 4], "prediction": ["batch", 1]}),
