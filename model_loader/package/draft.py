@@ -5,7 +5,7 @@ or a single ONNX file. It can be served, as version 0, and published.
 """
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +37,13 @@ class Draft:
     """A package that is not published yet.
 
     Attributes:
+        source: the directory, or the single file.
         model: the ONNX file, in the directory of the other files.
         files: path within the package → its hash and size.
         fields: the trainer's fields of `manifest.json`.
     """
 
+    source: Path
     model: Path
     files: dict[str, FileEntry]
     fields: dict[str, Any]
@@ -77,7 +79,7 @@ def read_draft(path: Path, hash_file: HashFile = hash_file) -> Draft:
         PackageError: it has a file, or its manifest a field, that it cannot have; the message names it.
     """
     if path.is_file():
-        return _draft(path, [MODEL_FILE, *external_data(path)], {}, hash_file)
+        return _with_hashes(Draft(path, path, {}, {}), [MODEL_FILE, *external_data(path)], hash_file)
     found = _list_files(path)
     if MODEL_FILE not in found:
         raise PackageError(f"no {MODEL_FILE} in {path}")
@@ -105,7 +107,7 @@ def read_draft(path: Path, hash_file: HashFile = hash_file) -> Draft:
                 f"list it under 'assets' in {MANIFEST_FILE}"
             )
     names = [name for name in found if name not in UNLISTED_FILES]
-    return _draft(path / MODEL_FILE, names, fields, hash_file)
+    return _with_hashes(Draft(path, path / MODEL_FILE, {}, fields), names, hash_file)
 
 
 def draft_package(draft: Draft) -> Package:
@@ -121,14 +123,14 @@ def draft_package(draft: Draft) -> Package:
     return Package(draft.model.parent, manifest, digest_of(encode(document)))
 
 
-def _draft(model: Path, names: list[str], fields: dict[str, Any], hash_file: HashFile) -> Draft:
-    draft = Draft(model, {}, fields)
+def _with_hashes(draft: Draft, names: list[str], hash_file: HashFile) -> Draft:
+    """Return a draft with these files."""
     try:
-        draft.files.update({name: hash_file(draft.path(name)) for name in names})
+        files = {name: hash_file(draft.path(name)) for name in names}
     except OSError as exc:
         raise PackageError(f"cannot read {exc.filename}: {exc.strerror}") from exc
-    check_files({name: vars(entry) for name, entry in draft.files.items()}, str(model.parent))
-    return draft
+    check_files({name: vars(entry) for name, entry in files.items()}, str(draft.source))
+    return replace(draft, files=files)
 
 
 def _list_files(directory: Path) -> list[str]:

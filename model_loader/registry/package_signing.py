@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from model_loader.errors import PackageError
-from model_loader.package import MANIFEST_FILE, MODEL_FILE, SIGNATURE_FILE, VERIFIED_FILE, Package, encode
+from model_loader.package import MANIFEST_FILE, SIGNATURE_FILE, VERIFIED_FILE, Package, encode
 
 # Far above the size of any real signature, which lists every file with its hash.
 MAX_SIGNATURE_BYTES = 16 * 1024 * 1024
@@ -35,13 +35,14 @@ def check_key(key: Path) -> None:
         _signer(signing, key)
 
 
-def sign(files: Mapping[str, Path], manifest: bytes, key: Path) -> bytes:
+def sign(files: Mapping[str, Path], manifest: bytes, key: Path, directory: Path) -> bytes:
     """Sign the package that consists of `files` and of `manifest`.
 
     Args:
         files: path within the package → the file.
         manifest: the bytes of its `manifest.json`, which is not among the files.
         key: private key, PEM; MODEL_SIGN_KEY_PASSWORD has its password, if any.
+        directory: on the file system of the files, to assemble the package in.
 
     Returns:
         The content of `model.sig`.
@@ -50,7 +51,7 @@ def sign(files: Mapping[str, Path], manifest: bytes, key: Path) -> bytes:
         PackageError: the key cannot be read, or cannot sign.
     """
     signing, hashing = _library("signing"), _library("hashing")
-    with _assembled_package(files, manifest) as package, wrap_errors(f"cannot sign with {key}"):
+    with _assembled_package(files, manifest, directory) as package, wrap_errors(f"cannot sign with {key}"):
         config = _signer(signing, key)
         config.set_hashing_config(hashing.Config().set_ignored_paths(paths=[], ignore_git_paths=False))
         signature = package.parent / SIGNATURE_FILE
@@ -66,10 +67,9 @@ def _signer(signing: Any, key: Path) -> Any:
 
 
 @contextmanager
-def _assembled_package(files: Mapping[str, Path], manifest: bytes) -> Iterator[Path]:
-    """Assemble the package as it will be pulled, on the file system of the model, with hard links."""
-    beside = files[MODEL_FILE].resolve().parent.parent
-    with tempfile.TemporaryDirectory(dir=beside, prefix=".sign.") as temporary:
+def _assembled_package(files: Mapping[str, Path], manifest: bytes, directory: Path) -> Iterator[Path]:
+    """Assemble the package as it will be pulled, below `directory`, with hard links."""
+    with tempfile.TemporaryDirectory(dir=directory, prefix=".sign.") as temporary:
         package = Path(temporary) / "package"
         for name, file in files.items():
             (package / name).parent.mkdir(parents=True, exist_ok=True)

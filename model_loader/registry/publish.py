@@ -59,7 +59,8 @@ def publish_draft(
     text = encode(_manifest(checked, name, version, parent))
     published = PublishedVersion(parse_manifest(text), text)
     if sign_key:
-        signature = sign({path: draft.path(path) for path in draft.files}, text, sign_key)
+        files = {path: draft.path(path) for path in draft.files}
+        signature = sign(files, text, sign_key, draft.source.resolve().parent)
         store.upload(f"{published.path}/{SIGNATURE_FILE}", io.BytesIO(signature))
     for path in draft.files:
         _upload(draft, path, store, f"{published.path}/{path}", progress)

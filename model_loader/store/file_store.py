@@ -64,7 +64,7 @@ class FileStore:
     def remove(self, prefix: str) -> None:
         """Remove a directory, with its temporary files."""
         with self.wrap_errors(prefix), suppress(FileNotFoundError):
-            shutil.rmtree(self._locate(prefix))
+            shutil.rmtree(self._locate(prefix.rstrip("/")))
 
     def chunks(self, name: str, start: int = 0) -> Iterator[bytes]:
         """Read a file in blocks."""

@@ -25,7 +25,7 @@ from model_loader.registry.pull import pull
 from model_loader.registry.versions import PublishedVersion
 from model_loader.store import Store
 from tests import models
-from tests.model_loader.drafts import publish, write_draft
+from tests.model_loader.drafts import publish, write_draft, write_external
 
 PASSWORD = "pass word"
 OUTPUT = Path("model")
@@ -158,6 +158,15 @@ def test_record_of_another_digest(store: Store, tmp_path: Path, signed: Publishe
     assert not (OUTPUT / "verified.json").exists()
     (OUTPUT / "verified.json").write_bytes(record)
     assert not read_package(OUTPUT).signed
+
+
+def test_single_file(store: Store, tmp_path: Path, key: Path) -> None:
+    """A single file is signed with its external data, as the package that will be pulled."""
+    draft = write_external(tmp_path / "draft")
+    (draft / "model.onnx").rename(draft / "any.onnx")
+    published = publish(draft / "any.onnx", store, name="any", sign_key=key)
+    pull(store, published, OUTPUT, verify_key=key.with_suffix(".pub"))
+    assert sorted(path.name for path in draft.iterdir()) == ["any.onnx", "manifest.json", "weights.bin"]
 
 
 def test_record_cannot_be_published(tmp_path: Path, store: Store, signed: PublishedVersion) -> None:
