@@ -125,9 +125,10 @@ def _sweep(store: Store, claim: Claim) -> bool:
     """Remove the files of a claimed version; return False if it was published in the meantime."""
     path = _claim_path(claim.name, claim.version)
     _, etag = store.read(path) or (b"", None)
+    document = _read_claim(store, claim.name, claim.version) | {"swept": now()}
     try:
         # First the claim, which a publisher reads before it publishes.
-        store.write(path, encode({"by": claim.by, "time": claim.time, "swept": now()}), etag)
+        store.write(path, encode(document), etag)
     except ConflictError:
         return False
     if store.read(f"{claim.name}/{claim.version}/{MANIFEST_FILE}"):
