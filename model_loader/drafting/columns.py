@@ -64,7 +64,7 @@ def match(names: Sequence[str], columns: Sequence[str], kind: str) -> Match:
     for name, column in matched.items():
         if other := next((one for one in matched if one != name and matched[one] == column), None):
             raise DraftError(
-                f"the column '{column}' fits the {kind}s '{name}' and '{other}': add one of that name"
+                f"the column '{column}' fits the {kind}s '{name}' and '{other}': add a column for each"
             )
     return Match(matched, ignored)
 

@@ -111,6 +111,16 @@ def test_unfit_columns(
         make_inputs(specs, make_table("data", arrays), [], features)
 
 
+def test_two_names_for_a_column() -> None:
+    """A column that fits two inputs is refused: it would silently be both."""
+    specs = [TensorSpec("a b", "FP32", ("n",)), TensorSpec("a_b", "FP32", ("n",))]
+    table = make_table("data", {"A B": np.array([1.0])})
+    with pytest.raises(
+        DraftError, match="the column 'A B' fits the inputs 'a b' and 'a_b': add a column for each"
+    ):
+        make_inputs(specs, table, [], None)
+
+
 def test_renamed_columns() -> None:
     """Case, spaces and punctuation of names do not matter; a note names what is matched and what is not."""
     table = make_table(
