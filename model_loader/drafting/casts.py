@@ -66,12 +66,9 @@ def cast(column: str, values: Array, datatype: str, *, is_text: bool = False) ->
         _check(column, values, np.isnan(numbers), f"a value: {datatype} has no missing values")
         _check(column, values, numbers != np.rint(numbers), f"an integer, because the model has {datatype}")
     limits = np.iinfo(dtype.name)
-    _check(
-        column,
-        values,
-        (numbers < limits.min) | (numbers > limits.max),
-        f"an integer in the range of {datatype}",
-    )
+    # The largest integer of 64 bits is not a float; the next one is.
+    too_large = numbers > limits.max if numbers.dtype.kind in "iu" else numbers >= float(limits.max) + 1
+    _check(column, values, (numbers < limits.min) | too_large, f"an integer in the range of {datatype}")
     return numbers.astype(dtype)
 
 
@@ -122,7 +119,7 @@ def _numbers(column: str, values: Array, datatype: str, *, is_text: bool) -> Arr
                 return values.astype(np.float64)
     if is_text:
         numbers = [None if _is_missing(value) else value for value in values.ravel()]
-        texts = np.array([*numbers, None], object)[:-1].reshape(values.shape)
+        texts = np.array(numbers, object).reshape(values.shape)
         wrong = _are(texts, lambda value: value is not None and not _is_number(value))
     else:
         texts = values

@@ -55,7 +55,7 @@ def evaluate(
     truth, present = _truth(table, target)
     outputs = {name: rows_of(value, present) for name, value in outputs.items()}
     numbers = _as_numbers(truth, is_text=table.is_text)
-    is_continuous = numbers is not None and bool((numbers != np.rint(numbers)).any())
+    is_continuous = numbers is not None and bool((numbers % 1 > 0).any())
     task = find_task(outputs, target, is_continuous=is_continuous)
     if truth.ndim > 1:
         return _evaluate_numbers(task, task.scores, truth, outputs)
@@ -63,7 +63,11 @@ def evaluate(
         return _evaluate_probability(task.number, numbers.astype(np.int64), outputs)
     if task.number:
         truth = cast(target, truth, "FP64", is_text=table.is_text)
-        return _evaluate_numbers(task, task.number, truth, outputs)
+        # Texts such as NA are missing numbers too.
+        known = ~np.isnan(truth)
+        return _evaluate_numbers(
+            task, task.number, truth[known], {task.number: rows_of(outputs[task.number], known)}
+        )
     if task.scores and is_continuous:
         return Evaluation(Task(), notes=(f"no metrics: output '{task.scores}' has several numbers in a row",))
     if task.output is None:

@@ -127,6 +127,14 @@ def test_predictions_that_are_not_finite() -> None:
     assert found.notes == ("no metrics: 1 predictions of 'n' are not finite",)
 
 
+def test_missing_truth_in_writing() -> None:
+    """A text such as NA in the numbers of CSV is a missing target."""
+    truth = np.array([*map(str, NUMBER[:-1]), "NA"], object)
+    found = evaluate({"n": NUMBER}, make_table("data", {"t": truth}, is_text=True), "t", None)
+    assert found.metrics is not None
+    assert found.metrics["mae"] == pytest.approx(0, abs=1e-6)
+
+
 def test_several_targets() -> None:
     """Several numbers in a row are evaluated on as many, by the means of the metrics."""
     truth = np.stack([NUMBER, 2 * NUMBER], axis=1)

@@ -171,6 +171,7 @@ def test_texts(texts: list[str | None], datatype: str, expected: list[Any]) -> N
         ("?", "INT64", r"column 'a', row 2: expected a number, because the model has INT64, got '\?'"),
         ("1.5", "INT64", r"expected an integer, because the model has INT64, got '1.5'"),
         ("300", "UINT8", r"expected an integer in the range of UINT8, got '300'"),
+        ("9223372036854775808.0", "INT64", r"expected an integer in the range of INT64"),
         ("yes", "BOOL", r"expected true or false, got 'yes'"),
         ("1e39", "FP32", r"expected a number in the range of FP32, got '1e39'"),
     ],
