@@ -3,6 +3,8 @@
 import csv
 import gzip
 import re
+from collections.abc import Callable, Mapping
+from operator import methodcaller
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +58,13 @@ def read_json_lines(path: Path) -> Columns:
     Raises:
         DraftError: a line is malformed; the message has its number.
     """
-    return _query(path, "SELECT * FROM read_json($path, format = 'newline_delimited', sample_size = -1)")
+    query = "SELECT * FROM read_json($path, format = 'newline_delimited', sample_size = -1"
+    # JSON has no dates: a text that looks like one stays as it is.
+    columns = {
+        name: "VARCHAR" if AS_TEXT.fullmatch(kind) else kind
+        for name, kind in _types(path, f"{query})", {}).items()
+    }
+    return _query(path, f"{query}, columns = $columns)", columns=columns)
 
 
 def _header(path: Path) -> tuple[list[str], str]:
@@ -72,24 +80,32 @@ def _header(path: Path) -> tuple[list[str], str]:
 
 
 def _query(path: Path, query: str, **parameters: Any) -> Columns:
-    # DuckDB takes a while to load, and only drafts need it.
-    import duckdb
-
-    with duckdb.connect() as connection:
-        try:
-            relation = connection.execute(f"CREATE TEMP TABLE t AS {query}", {"path": str(path)} | parameters)
-            relation = connection.execute("SELECT * FROM t")
-            types = {name: str(kind) for name, kind, *_ in relation.description or ()}
-            terms = ", ".join(_term(name, kind) for name, kind in types.items())
-            columns = connection.execute(f"SELECT {terms} FROM t").fetchnumpy()  # noqa: S608 - quoted names
-        except duckdb.Error as exc:
-            raise DraftError(_explain(path, str(exc))) from exc
+    types = _types(path, query, parameters)
+    terms = ", ".join(_term(name, kind) for name, kind in types.items())
+    columns = _fetch(methodcaller("fetchnumpy"), path, f"SELECT {terms} FROM ({query})", parameters)  # noqa: S608 - quoted names
     notes = tuple(
         f"column '{name}' has values of type {kind}: they are texts in ISO form"
         for name, kind in types.items()
         if AS_TEXT.fullmatch(kind)
     )
     return {name: _plain(values) for name, values in columns.items()}, notes
+
+
+def _types(path: Path, query: str, parameters: Mapping[str, Any]) -> dict[str, str]:
+    """Return the columns of a query's result and DuckDB's names of their types."""
+    rows = _fetch(methodcaller("fetchall"), path, f"DESCRIBE {query}", parameters)
+    return {name: kind for name, kind, *_ in rows}
+
+
+def _fetch(fetch: Callable[[Any], Any], path: Path, query: str, parameters: Mapping[str, Any]) -> Any:
+    # DuckDB takes a while to load, and only drafts need it.
+    import duckdb
+
+    with duckdb.connect() as connection:
+        try:
+            return fetch(connection.execute(query, {"path": str(path), **parameters}))
+        except duckdb.Error as exc:
+            raise DraftError(_explain(path, str(exc))) from exc
 
 
 def _term(name: str, kind: str) -> str:

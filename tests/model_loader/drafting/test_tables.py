@@ -1,6 +1,7 @@
 """Tables: data in each format, and files that are not one."""
 
 import gzip
+import json
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,22 @@ def test_dates() -> None:
     table = read_table(Path("data.parquet"))
     assert table.columns["at"].tolist() == ["2026-01-02T03:04:05", None]
     assert table.notes == ("column 'at' has values of type TIMESTAMP: they are texts in ISO form",)
+
+
+def test_dates_in_json() -> None:
+    """JSON has no dates: a text that looks like one stays as it is."""
+    texts = {
+        "at": "2026-01-02 03:04",
+        "day": "2026-01-02",
+        "hour": "03:04:00",
+        "id": "A" * 8 + "-1111-1111-1111-" + "A" * 12,
+    }
+    Path("data.jsonl").write_text(json.dumps(texts) + "\n")
+    table = read_table(Path("data.jsonl"))
+    assert {name: values.tolist() for name, values in table.columns.items()} == {
+        k: [v] for k, v in texts.items()
+    }
+    assert table.notes == ()
 
 
 def test_data_frame() -> None:
