@@ -14,6 +14,9 @@ from model_loader.package import TensorSpec
 # Input → the position of its column; the positions of its columns, in order, if it has two dimensions.
 Layout: TypeAlias = Mapping[str, int | Sequence[int]]
 
+# In an error message.
+MAX_NAMES = 20
+
 # Exporters replace what an identifier may not have: `job title` becomes `job_title`.
 _NOT_IN_IDENTIFIERS = re.compile(r"\W")
 
@@ -74,9 +77,11 @@ def _double(column: str, other: str, name: str) -> InvalidRequest:
 def _positions(columns: Sequence[str], required: Sequence[str], known: Sequence[str]) -> list[int]:
     """Return the positions of the required columns."""
     found: dict[str, int] = {}
-    expected = f"expected the columns {', '.join(map(repr, known))}"
+    names = ", ".join(map(repr, known[:MAX_NAMES])) + (", …" if len(known) > MAX_NAMES else "")
+    expected = f"expected the columns {names}"
+    known_names = {*known}
     for position, column in enumerate(columns):
-        if column not in known:
+        if column not in known_names:
             raise InvalidRequest(f"unknown column {preview(column)}; {expected}")
         if column in found:
             raise _double(column, column, column)
@@ -124,6 +129,7 @@ def pick(rows: Any, names: Sequence[str], row: str, column: str) -> list[Any]:
             return [get(values) for values in rows]
     except (IndexError, KeyError, TypeError):
         pass  # the first invalid row is named below
+    known = {*names}
     for index, values in enumerate(rows):
         if not isinstance(values, dict):
             raise InvalidRequest(f"{row} {index}: expected an object of {column}s")
@@ -131,6 +137,6 @@ def pick(rows: Any, names: Sequence[str], row: str, column: str) -> list[Any]:
             if name not in values:
                 raise InvalidRequest(f"{row} {index}: missing {column} {preview(name)}")
         for name in values:
-            if name not in names:
+            if name not in known:
                 raise InvalidRequest(f"{row} {index}: unknown {column} {preview(name)}")
     raise InvalidRequest(f"expected every {row} to be an object of {column}s")

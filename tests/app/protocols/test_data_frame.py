@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import orjson
 import pandas as pd
 import pytest
 from flask.testing import FlaskClient
@@ -209,3 +210,15 @@ def test_too_many_values(serve: MakeClient) -> None:
     client = serve(models.affine(), max_json_values=1000)
     assert_refused(client, 413, "at most 1000", json=[{"a": 1, "b": 2}] * 500)
     assert_refused(client, 413, "at most 1000", json={"columns": ["a", "b"], "data": [["1", 2]] * 500})
+
+
+def test_many_columns() -> None:
+    """The time for a wide table grows with its columns, and a message does not have all of them."""
+    names = [f"column {i}" for i in range(30_000)]
+    specs = {"x": TensorSpec("x", "FP32", ("n", len(names)))}
+    table = {"columns": names[::-1], "data": [[*range(len(names))]]}
+    inputs, _ = score.decode_json(orjson.dumps(table), specs, names, 1_000_000)
+    assert inputs["x"][0].tolist() == [*range(len(names))][::-1]
+    with pytest.raises(InvalidRequest, match="unknown column 'a'; expected the columns 'column 0'") as error:
+        score.decode_json(orjson.dumps(table | {"columns": ["a"]}), specs, names, 1_000_000)
+    assert len(str(error.value)) < 1000
