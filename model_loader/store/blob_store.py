@@ -152,8 +152,9 @@ class BlobStore:
         def download() -> bytes:
             nonlocal size
             length = min(size, end - offset)
-            size = max(size // 2, MIN_DOWNLOAD_BYTES)
-            return self._container.download_blob(
+            # For the next attempt, if this one fails.
+            size = max(length // 2, MIN_DOWNLOAD_BYTES)
+            content = self._container.download_blob(
                 path,
                 offset=offset,
                 length=length,
@@ -162,6 +163,8 @@ class BlobStore:
                 validate_content=True,
                 max_concurrency=1,
             ).readall()
+            size = length
+            return content
 
         while offset < end:
             parts.append(retry_broken(download, BROKEN_CONNECTION))

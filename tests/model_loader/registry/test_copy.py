@@ -123,9 +123,9 @@ class Interrupted:
         return getattr(self._store, name)
 
 
-def test_resumes(draft: Path, source: Store, target: Store) -> None:
+def test_resumes(workspace: Path, source: Store, target: Store) -> None:
     """After an interruption at any operation, the next copy completes the version."""
-    published = publish(write_external(draft), source)
+    published = publish(write_external(workspace / "external"), source)
     for operations in range(20):
         interrupted = Interrupted(target, operations)
         try:
