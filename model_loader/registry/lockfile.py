@@ -66,4 +66,6 @@ def write_lock_on_success(path: Path, lock: Lock) -> Iterator[None]:
         return
     with atomic_write(path) as file:
         file.write(text)
+        # If the block fills the disk, its exception must not be replaced by one of closing this file.
+        file.flush()
         yield

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from model_loader.package import verify_package
+from model_loader.registry.lockfile import Lock, read_lock, write_lock_on_success
 from model_loader.store import Store
 from tests.model_loader.command_line import Loader, Snapshot, snapshot
 from tests.model_loader.drafts import publish
@@ -67,3 +68,11 @@ def test_bad_lock(loader: Loader, content: str | None, message: str) -> None:
     result = loader("pull", "--locked")
     assert result.code == 1
     assert message in result.err
+
+
+def test_written_before_the_block(workspace: Path) -> None:
+    """The new lock is written before the block runs, which may fill the disk."""
+    with write_lock_on_success(workspace / "model.lock", Lock("tiny", 1, "sha256:0", "file:store")):
+        (temporary,) = workspace.glob(".model.lock.*")
+        assert read_lock(temporary) == Lock("tiny", 1, "sha256:0", "file:store")
+        assert not (workspace / "model.lock").exists()
