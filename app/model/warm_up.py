@@ -160,4 +160,4 @@ def _random_array(
     dtype = DATATYPES[spec.datatype]
     if "FP" in spec.datatype or spec.datatype == "BF16":
         return np.asarray(generator.standard_normal(shape)).astype(dtype)
-    return np.full(shape, 0 if example is None else example.flat[0], dtype)
+    return np.full(shape, 0 if example is None or not example.size else example.flat[0], dtype)

@@ -5,10 +5,11 @@ from time import monotonic
 
 import numpy as np
 import pytest
-from onnx import helper
+from onnx import TensorProto, helper
 
 from app.model.batching import batching_obstacle
 from app.model.onnx_model import Model
+from app.model.self_test import load_and_verify
 from app.model.served_model import ServedModel
 from app.model.warm_up import measure, warm_up
 from app.settings import Settings
@@ -84,6 +85,16 @@ def test_warm_up(tmp_path: Path) -> None:
     assert gather.inline_rows > 0
     assert fast.batching.startswith("up to ")
     assert gather.batching.startswith("every request runs by itself: the samples have no two different rows")
+
+
+@pytest.mark.parametrize("shape", [[None, 0], [0], []])
+def test_no_values(tmp_path: Path, shape: list[int | None]) -> None:
+    """A model whose inputs have no values, or no rows, is warmed up, too."""
+    path = tmp_path / "empty.onnx"
+    path.write_bytes(models.identity(TensorProto.INT64, shape))
+    settings = Settings(model_path=path).resolved(1)
+    verified = load_and_verify(settings)
+    assert warm_up(verified.model, (), settings).inline_rows > 0
 
 
 def test_tolerance_of_samples(tmp_path: Path) -> None:
