@@ -90,7 +90,10 @@ def load_and_verify(settings: Settings, run_directory: Path | None = None) -> Ve
             self-test.
     """
     path, hashes = settings.model_path, FileHashes(run_directory)
-    package = open_package(path, hashes.small_files(_listed_files(path)))
+    listed = _listed_files(path)
+    package = open_package(path, hashes.small_files(listed))
+    if not listed:  # a single file, all of which has been hashed
+        return _load_and_test(package, settings, hashes)
     with ThreadPoolExecutor(1, "verification") as pool:
         verification = pool.submit(open_package, path, hashes.hash_file)
         try:

@@ -113,9 +113,11 @@ def test_json_and_binary(serve: MakeClient) -> None:
 
 
 def test_default(serve: MakeClient) -> None:
-    """An input with a default may be omitted."""
-    reply = infer(serve(models.with_default()), BARE, inputs=[X | {"data": [[1, 2]]}])
-    assert reply["outputs"][0]["data"] == [11, 22]
+    """An input with a default may be omitted, or replaced if the service allows it."""
+    client = serve(models.with_default(), allow_initializer_inputs="on")
+    given, default = X | {"data": [[1, 2]]}, {"name": "b", "datatype": "FP32", "shape": [2], "data": [0, 0]}
+    assert infer(client, BARE, inputs=[given])["outputs"][0]["data"] == [11, 22]
+    assert infer(client, BARE, inputs=[given, default])["outputs"][0]["data"] == [1, 2]
 
 
 @pytest.mark.parametrize(
