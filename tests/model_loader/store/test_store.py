@@ -226,6 +226,17 @@ def test_small_objects(store: Store) -> None:
         store.read("m/ledger.jsonl")
 
 
+def test_replaced_while_it_is_downloaded(container: ContainerClient) -> None:
+    """A blob that is replaced in the meantime is a conflict, not a mixture of both."""
+    store = open_store(container.url)
+    upload(store, "m/1/x", bytes(40 * MIB))
+    chunks = store.chunks("m/1/x")
+    next(chunks)
+    upload(store, "m/1/x", b"\1" * 40 * MIB)
+    with pytest.raises(ConflictError, match=r"m/1/x in the store .* was written by somebody else"):
+        b"".join(chunks)
+
+
 @pytest.mark.parametrize("start", [0, 1, 4 * MIB - 1, 4 * MIB, 9 * MIB, 10 * MIB])
 def test_chunks_from_a_start(store: Store, start: int) -> None:
     """An object is downloaded from a byte on; from its end on, there is nothing."""
