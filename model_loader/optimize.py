@@ -62,6 +62,7 @@ def optimize(package: Package, *, large: bool = False) -> bool:
             return False
         size = sum(entry.bytes for entry in package.manifest.files.values())
         if size > MAX_BYTES and not large:
+            shutil.rmtree(target, ignore_errors=True)  # it is of another package or ONNX Runtime
             raise PackageError(
                 f"{package} is not optimized: with {size / 2**30:.1f} GiB it would start more slowly than as "
                 "published; --large optimizes it anyway, for workers that share one copy of the weights"

@@ -97,6 +97,9 @@ def test_large(package: Path, loader: Loader, monkeypatch: pytest.MonkeyPatch) -
     assert not package.with_name("model.optimized").exists()
     assert loader("optimize", "--large").code == 0
     assert "already has the optimized model" in loader("optimize").out
+    (package.with_name("model.optimized") / "weights.bin").write_bytes(b"")
+    assert loader("optimize").code == 1
+    assert not package.with_name("model.optimized").exists()
 
 
 def test_interrupted(package: Path, loader: Loader) -> None:
