@@ -1,7 +1,6 @@
 """Conformance: node cases of ONNX's own backend test suite have the same results over HTTP as in process.
 
-Every STRIDE-th case runs, and all of them with `./scripts/test --all`. Cases that a protocol cannot express
-are counted by reason.
+Every STRIDE-th case runs; `./scripts/test --all` runs all. What no protocol expresses is counted by reason.
 """
 
 import http.client
@@ -32,7 +31,6 @@ from model_loader.package.ort_errors import ORT_ERRORS
 
 STRIDE = 12
 NON_FINITE = {"NaN": np.nan, "Infinity": np.inf, "-Infinity": -np.inf}
-
 
 # From an output's name to its value, as in JSON.
 Outputs: TypeAlias = Callable[[str], Any]

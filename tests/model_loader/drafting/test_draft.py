@@ -1,8 +1,6 @@
 """`draft`: from a model and its data to a package that publishes, pulls and passes its self-test."""
 
 import json
-import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from onnx import TensorProto, helper
-from skl2onnx import convert_sklearn
-from skl2onnx.common.data_types import FloatTensorType, Int64TensorType, StringTensorType
-from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import RandomForestClassifier
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, f1_score, log_loss, mean_absolute_error, r2_score
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from app.model.self_test import load_and_verify
 from app.settings import Settings
@@ -27,119 +19,21 @@ from model_loader.package import read_package
 from model_loader.registry import draft
 from tests import models
 from tests.model_loader.command_line import Loader
-from tests.model_loader.drafts import write_draft, write_external
-
-ROWS = 90
-RNG = np.random.default_rng(3)
-X = RNG.normal(size=(ROWS, 3)).astype(np.float32)
-NUMBER = (X[:, 0] + 2 * X[:, 1]).astype(np.float32)
-CLASS = np.digitize(NUMBER, [-1, 1])
-WORD = np.array(["low", "middle", "high"])[CLASS]
-FRAME = pd.DataFrame(X, columns=["alpha", "beta one", "gamma"])
-MIXED = pd.DataFrame(
-    {
-        "age": RNG.integers(18, 80, ROWS),
-        "job title": RNG.choice(["clerk", "driver", "nurse"], ROWS),
-        "balance": (RNG.normal(size=ROWS) * 1000).astype(np.float32),
-    }
+from tests.model_loader.drafting.kinds import (
+    CLASS,
+    FLOATS,
+    FRAME,
+    KINDS,
+    MIXED,
+    NUMBER,
+    PAYS,
+    RNG,
+    ROWS,
+    WORD,
+    X,
+    exported,
+    write_table,
 )
-PAYS = np.where(MIXED["age"] > 50, "yes", "no")
-TEXTS = np.array(["red wine", "white wine", "dark beer", "light beer, cold", "red beer", "wine"] * 15)
-TOPIC = np.array(["wine", "wine", "beer", "beer", "beer", "wine"] * 15)
-FLOATS = ("x", FloatTensorType([None, 3]))
-
-
-def exported(model: Any, types: list[tuple[str, Any]], **options: Any) -> bytes:
-    """Return a fitted model as ONNX, as skl2onnx writes it."""
-    graph = convert_sklearn(
-        model, initial_types=types, options=options or None, target_opset={"": 18, "ai.onnx.ml": 3}
-    )
-    for node in graph.graph.node:
-        if node.op_type == "StringNormalizer":
-            node.attribute.append(helper.make_attribute("locale", "C.UTF-8"))
-    data: bytes = graph.SerializeToString()
-    return data
-
-
-def mixed_columns() -> tuple[bytes, pd.DataFrame, dict[str, Any], Any]:
-    encode = ColumnTransformer(
-        [
-            ("n", StandardScaler(), ["age", "balance"]),
-            ("c", OneHotEncoder(handle_unknown="ignore"), ["job title"]),
-        ]
-    )
-    model = make_pipeline(encode, LogisticRegression(max_iter=1000)).fit(MIXED, PAYS)
-    types = [
-        ("age", Int64TensorType([None, 1])),
-        ("job title", StringTensorType([None, 1])),
-        ("balance", FloatTensorType([None, 1])),
-    ]
-    probabilities = model.predict_proba(MIXED)
-    outputs = {"label": model.predict(MIXED), "probabilities_no": probabilities[:, 0]}
-    outputs["probabilities_yes"] = probabilities[:, 1]
-    return exported(model, types, zipmap=False), MIXED, outputs, PAYS
-
-
-def forest_with_zipmap() -> tuple[bytes, pd.DataFrame, dict[str, Any], Any]:
-    model = RandomForestClassifier(5, random_state=1).fit(X, CLASS)
-    probabilities = model.predict_proba(X)
-    outputs = {"output_label": model.predict(X)} | {str(i): probabilities[:, i] for i in range(3)}
-    return exported(model, [FLOATS]), FRAME, outputs, CLASS
-
-
-def words_as_labels() -> tuple[bytes, pd.DataFrame, dict[str, Any], Any]:
-    model = LogisticRegression().fit(X, WORD)
-    probabilities = model.predict_proba(X)
-    outputs = {"label": model.predict(X)} | {f"probabilities_{i}": probabilities[:, i] for i in range(3)}
-    return exported(model, [FLOATS], zipmap=False), FRAME, outputs, WORD
-
-
-def regressor() -> tuple[bytes, pd.DataFrame, dict[str, Any], Any]:
-    model = LinearRegression().fit(X, NUMBER + 0.1 * X[:, 2] ** 2)
-    return exported(model, [FLOATS]), FRAME, {"anything": model.predict(X)}, NUMBER
-
-
-def text(*shape: int) -> Callable[[], tuple[bytes, pd.DataFrame, dict[str, Any], Any]]:
-    def make() -> tuple[bytes, pd.DataFrame, dict[str, Any], Any]:
-        model = make_pipeline(TfidfVectorizer(), LogisticRegression()).fit(TEXTS, TOPIC)
-        outputs = {"label": model.predict(TEXTS)}
-        return (
-            exported(model, [("text", StringTensorType([None, *shape]))], zipmap=False),
-            pd.DataFrame({"words": TEXTS}),
-            outputs,
-            TOPIC,
-        )
-
-    return make
-
-
-def strings_in() -> tuple[bytes, pd.DataFrame, dict[str, Any], Any]:
-    frame = pd.DataFrame({"job": MIXED["job title"], "zip code": [f"0{i % 3}" for i in range(ROWS)]})
-    model = make_pipeline(OneHotEncoder(), LogisticRegression()).fit(frame.to_numpy(object), CLASS)
-    outputs = {"label": model.predict(frame.to_numpy(object))}
-    return exported(model, [("x", StringTensorType([None, 2]))], zipmap=False), frame, outputs, CLASS
-
-
-KINDS = {
-    "mixed columns": mixed_columns,
-    "forest with ZipMap": forest_with_zipmap,
-    "strings as labels": words_as_labels,
-    "regressor": regressor,
-    "text": text(),
-    "column of texts": text(1),
-    "strings in": strings_in,
-}
-
-
-def write_table(table: pd.DataFrame, path: str) -> None:
-    """Write a table in the format of the path's extension."""
-    match Path(path).suffix:
-        case ".csv":
-            table.to_csv(path, index=False)
-        case ".parquet":
-            table.to_parquet(path)
-        case ".jsonl":
-            table.to_json(path, orient="records", lines=True)
 
 
 def served(package: Path) -> int:
@@ -291,95 +185,6 @@ def test_names_of_labels(loader: Loader) -> None:
     assert feedback == {"size": {"type": "label", "output": "label", "classes": [0, 1, 2]}}
 
 
-def test_draft_again(loader: Loader) -> None:
-    """A draft is replaced by a new one; a directory with anything else is refused and does not change."""
-    Path("made.onnx").write_bytes(models.affine())
-    pd.DataFrame({"a": [1.0, 2.0], "b": [3.0, 4.0]}).to_csv("test.csv", index=False)
-    command = ["draft", "made.onnx", "--data", "test.csv", "--name", "tiny", "--out", "build/draft"]
-    assert [loader(*command).code for _ in range(2)] == [0, 0]
-    assert [path.name for path in Path("build").iterdir()] == ["draft"]
-    (Path("build/draft") / "people.csv").write_text("name")
-    done = loader(*command)
-    assert done.code == 1
-    assert "build/draft has people.csv, which is not part of a draft" in done.err
-    assert Path("build/draft/people.csv").exists()
-
-
-@pytest.mark.parametrize("is_published", [False, True])
-def test_foreign_directory(is_published: bool, loader: Loader) -> None:
-    """A draft that somebody wrote, and a package that was pulled, are not replaced."""
-    directory = write_draft(Path("made"))
-    if is_published:
-        assert loader("publish", "made", "--store", "file:store").code == 0
-        assert loader("pull", "--store", "file:store").code == 0
-        directory = Path("model")
-    before = {path.name: path.read_bytes() for path in directory.iterdir()}
-    pd.DataFrame({"a": [1.0, 2.0], "b": [3.0, 4.0]}).to_csv("test.csv", index=False)
-    done = loader("draft", "made/model.onnx", "--data", "test.csv", "--name", "tiny", "--out", directory)
-    assert done.code == 1
-    assert f"{directory} is not empty, and was not written by draft" in done.err
-    assert {path.name: path.read_bytes() for path in directory.iterdir()} == before
-
-
-def test_external_data(loader: Loader) -> None:
-    """The files that a model's weights are in are part of the draft."""
-    write_external(Path("exported"), "sub/weights.bin", columns=2)
-    np.savez("test.npz", x=np.zeros((5, 1024), np.float32))
-    done = loader(*["draft", "exported/model.onnx", "--data", "test.npz", "--name", "tiny", "--out", "draft"])
-    assert (done.code, done.err) == (0, "")
-    assert Path("draft/sub/weights.bin").stat().st_size == 1024 * 2 * 4
-
-
-@pytest.mark.parametrize(
-    ("outputs", "message"),
-    [
-        ({"y_0": [3.0] * 4, "y_1": [5.0] * 4}, "predictions.csv has 4 rows: expected 6, one for each row"),
-        ({"z": [1.0] * 6}, "expected columns named as the outputs, y, with _0, _1, …"),
-        (
-            {"y_0": [3.0] * 6, "y_1": [9.0] * 6},
-            "output 'y': 6 of 6 rows differ, the largest difference is 8, in row 1",
-        ),
-        ({"y_0": [3.0] * 6, "y_1": ["?"] * 6}, "column 'y_1', row 1: expected a number.*, got '\\?'"),
-    ],
-)
-def test_bad_predictions(loader: Loader, outputs: dict[str, Any], message: str) -> None:
-    """Predictions of another model, or for other rows, are refused, and nothing is written."""
-    Path("made.onnx").write_bytes(models.affine())
-    pd.DataFrame({"a": [1.0] * 6, "b": [0.0] * 6}).to_csv("test.csv", index=False)
-    pd.DataFrame(outputs).to_csv("predictions.csv", index=False)
-    done = loader(
-        *[
-            "draft",
-            "made.onnx",
-            "--data",
-            "test.csv",
-            "--name",
-            "tiny",
-            "--out",
-            "draft",
-            "--predictions",
-            "predictions.csv",
-        ]
-    )
-    assert done.code == 1
-    assert re.search(message, done.err)
-    assert not Path("draft").exists()
-
-
-def test_few_rows_differ() -> None:
-    """A row that a framework answers differently is reported, and is not a sample."""
-    Path("made.onnx").write_bytes(models.affine())
-    y = 2 * X[:, :2].repeat(2, axis=0) + 1
-    y[7] += 1
-    report = draft(
-        "made.onnx", {"x": X[:, :2].repeat(2, axis=0)}, name="tiny", out="draft", predictions={"y": y}
-    )
-    assert report.warnings[-1].startswith("output 'y': 1 of 180 rows differ, the largest difference is 1")
-    y[5] += 1
-    with pytest.raises(DraftError, match="output 'y': 2 of 180 rows differ"):
-        draft("made.onnx", {"x": X[:, :2].repeat(2, axis=0)}, name="tiny", out="draft", predictions={"y": y})
-
-
 def test_fixed_batch(loader: Loader) -> None:
     """The samples of a model that takes four rows at once have four rows; other rows are left out."""
     Path("made.onnx").write_bytes(models.identity(models.FLOAT, (4, 3)))
@@ -393,27 +198,6 @@ def test_fixed_batch(loader: Loader) -> None:
     FRAME[:3].to_csv("test.csv", index=False)
     done = loader("draft", "made.onnx", "--data", "test.csv", "--name", "tiny", "--out", "draft")
     assert "the model takes 4 rows at once, and test.csv has 3" in done.err
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--name", "a/b"], r"expected the name of a model, which matches .*, got 'a/b'"),
-        (["--rtol", "1"], r"expected rtol to be a number from 0 to below 1, got 1.0"),
-        (["--atol", "nan"], r"expected atol to be a number of 0 or more, got nan"),
-        (["--out", "test.csv"], r"test.csv is a file: give a directory for the draft"),
-        (["--target", "c"], r"test.csv has no column 'c' for the target; it has a, b"),
-    ],
-)
-def test_bad_argument(arguments: list[str], message: str, loader: Loader) -> None:
-    """An argument that cannot be used is refused before anything is written."""
-    Path("made.onnx").write_bytes(models.affine())
-    pd.DataFrame({"a": [1.0, 2.0], "b": [3.0, 4.0]}).to_csv("test.csv", index=False)
-    command = ["draft", "made.onnx", "--data", "test.csv", "--name", "tiny", "--out", "draft"]
-    done = loader(*command, *arguments)
-    assert done.code == 1
-    assert re.search(message, done.err)
-    assert sorted(path.name for path in Path().iterdir()) == ["made.onnx", "test.csv"]
 
 
 def test_quantized(loader: Loader) -> None:
