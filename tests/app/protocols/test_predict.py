@@ -90,7 +90,7 @@ def test_refused(client: FlaskClient, document: Any, words: str) -> None:
 def test_other_model(client: FlaskClient, path: str) -> None:
     """Another model or version is not found, with TensorFlow Serving's form of an error."""
     reply = client.post(path, json={"inputs": [[1, 2]]})
-    assert (reply.status_code, "no such model or version" in reply.get_json()["error"]) == (404, True)
+    assert (reply.status_code, "Request for unknown model" in reply.get_json()["error"]) == (404, True)
 
 
 @pytest.mark.parametrize("path", ["/v1/models/tiny", "/v1/models/tiny/versions/3"])
@@ -118,7 +118,7 @@ def test_method(client: FlaskClient, path: str) -> None:
     """A prediction is posted, and a status is not."""
     for reply in (client.get(path), client.open(path, method="PUT")):
         assert (reply.status_code, reply.headers["allow"]) == (405, "POST")
-    assert client.post("/v1/models/tiny", json={}).headers["allow"] == "GET, HEAD"
+    assert set(client.post("/v1/models/tiny", json={}).headers["allow"].split(", ")) == {"GET", "HEAD"}
     assert client.post("/v1/models/tiny:classify", json={}).status_code == 404
 
 

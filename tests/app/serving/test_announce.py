@@ -39,6 +39,6 @@ def test_without_samples(
     announce(serve(model).application.extensions["scorebox"], port=8080)
     *missing, line = caplog.messages
     assert "has no samples.json" in missing[0]
-    assert "has no manifest" in missing[1]
+    assert "a single file has no version" in missing[1]
     assert missing[2].startswith("batches: ")
     assert line.endswith(words)
