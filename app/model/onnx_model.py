@@ -136,10 +136,6 @@ def open_package(path: Path, hash_file: HashFile = hash_file) -> Package:
         path: of the directory or file.
         hash_file: returns the sha256 and size of a file.
 
-    Args:
-        path: of the directory or file.
-        hash_file: returns the sha256 and size of a file.
-
     Raises:
         ModelError: the package does not match its manifest, or the draft cannot be published.
     """

@@ -24,13 +24,13 @@ EXAMPLE_ID = "6f1d3a0c5b7e4d2f9a8b1c0d2e3f4a5b"
 def request(model: ServedModel, samples: tuple[Sample, ...]) -> dict[str, Any] | None:
     """Return the body of an example request; None if no request is known that the model answers.
 
-    It is the first sample, by column name if the model has feature names. Without samples it is the model's
-    example.
+    It is the first sample, by column name if the model has feature names and the sample no other inputs.
+    Without samples it is the model's example.
     """
     if not samples:
         return None if model.example is None else {"inputs": model.example}
     features, inputs = model.features, samples[0].inputs
-    if features:
+    if features and len(inputs) == 1:
         (rows,) = inputs.values()
         return {"instances": [dict(zip(features, row, strict=True)) for row in rows[:1]]}
     return {"inputs": inputs}
@@ -82,9 +82,8 @@ def _bodies(model: ServedModel, samples: tuple[Sample, ...]) -> Iterable[dict[st
             columns = zip(*inputs.values(), strict=False)
             rows = [[*row] for row in columns]
             yield {"instances": [dict(zip(inputs, row, strict=True)) for row in rows]}
-            names, data = (
-                (model.features, next(iter(inputs.values()))) if model.features else ([*inputs], rows)
-            )
+            has_features = model.features and len(inputs) == 1
+            names, data = (model.features, next(iter(inputs.values()))) if has_features else ([*inputs], rows)
             yield {"dataframe_split": {"columns": names, "data": data}}
 
 

@@ -8,6 +8,7 @@ import io
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from math import inf, isinf
 from typing import Any
 
 import numpy as np
@@ -195,7 +196,8 @@ def _numbers(fields: Sequence[str], datatype: str) -> list[Any] | None:
     elif datatype not in ("BOOL", "STRING"):
         with suppress(ValueError):
             if not digits.translate(None, _DIGITS + b".eE"):
-                return [float(field) if field else None for field in fields]
+                values = [float(field) if field else None for field in fields]
+                return None if inf in values or -inf in values else values
     return None
 
 
@@ -224,6 +226,9 @@ def _integer(field: str) -> int | float:
 
 
 def _float(field: str) -> float | str:
-    if _NUMBER.fullmatch(field):
-        return float(field)
-    return _NON_FINITE[field]
+    if not _NUMBER.fullmatch(field):
+        return _NON_FINITE[field]
+    number = float(field)
+    if isinf(number):  # Python reads 1e400 as infinity, JSON's parsers refuse it
+        raise ValueError
+    return number

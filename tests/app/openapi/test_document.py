@@ -67,6 +67,17 @@ def test_every_route_is_documented(app: Flask) -> None:
     assert {rule.replace("<name>", "tiny").replace("<version>", "3") for rule in rules} == paths.keys()
 
 
+def test_sample_with_weights(tmp_path: Path) -> None:
+    """A sample that sets a weight besides the columns is an example by inputs."""
+    inputs = {"x": [[1, 2]], "b": [1, 2]}
+    samples = [{"inputs": inputs, "outputs": {"y": [[2, 4]]}}]
+    path = write_package(tmp_path / "package", models.with_default(), samples=samples, features=["p", "q"])
+    app = create_app(Settings(model_path=path, web_concurrency=1, allow_initializer_inputs="on"))
+    content = get_document(app.test_client())["paths"]["/score"]["post"]["requestBody"]["content"]
+    values = [example["value"] for example in content["application/json"]["examples"].values()]
+    assert values == [{"inputs": inputs}]
+
+
 def test_authentication(settings: Settings, tmp_path: Path, make_client: MakeClient) -> None:
     """With authentication on, the document requires a key and describes how to send one."""
     keys = tmp_path / "keys"

@@ -72,6 +72,8 @@ def test_by_position(serve: MakeClient) -> None:
         ("a,b\n1,٣\n".encode(), "row 0, column 'b': expected FP32, got '٣'"),
         (b"a,b\n1,True\n", "got 'True'"),
         (b"a,b\n1,1e39\n", "got 1e+39 at [0, 1], out of range"),
+        (b"a,b\n1,1e400\n", "row 0, column 'b': expected FP32, got '1e400'"),
+        (b"a,b\nNaN,1\n-1e400,1\n", "row 1, column 'a': expected FP32, got '-1e400'"),
         (b"a;b\n1;2\n", "unknown column 'a;b'"),
         (b"a,b\n1,\xff\n", "expected CSV in UTF-8, got the byte 0xff at 6"),
     ],
