@@ -5,14 +5,14 @@ https://onnx.ai/onnx/operators/onnx_aionnxml_ZipMap.html
 
 from collections.abc import Mapping, Sequence
 from operator import itemgetter
-from typing import Any, TypeAlias
+from typing import TypeAlias
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from app.errors import InferenceFailed, RequestError
 from app.model.served_model import ServedModel
-from app.tensors.datatypes import DATATYPES, Array
+from app.tensors.datatypes import Array
 from app.tensors.from_json import inputs_from_json
 from model_loader.package import TensorSpec
 from model_loader.package.samples import Sample
@@ -39,15 +39,15 @@ def learn(model: ServedModel, samples: Sequence[Sample]) -> None:
     """Run the model once to learn the classes of its outputs, unless it has no such output.
 
     Args:
-        samples: the package's samples; without any, the model runs on zeros. If it rejects them, the first
+        samples: the package's samples; without any, the model runs on its example. If it has none, the first
             answer defines the classes.
     """
     specs = [spec for spec in model.outputs.values() if is_class_map(spec)]
-    if not specs:
+    example = samples[0].inputs if samples else model.example
+    if not specs or example is None:
         return
     try:
-        inputs = inputs_from_json(samples[0].inputs, model.inputs) if samples else _zeros(model)
-        outputs = model.infer(inputs)
+        outputs = model.infer(inputs_from_json(example, model.inputs))
         for spec in specs:
             to_tensor(model, spec, outputs[spec.name])
     except RequestError:
@@ -79,14 +79,3 @@ def to_tensor(model: ServedModel, spec: TensorSpec, rows: Sequence[Mapping[str |
 
 def _preview(classes: Classes) -> str:
     return ", ".join(map(repr, classes[:10])) + (", …" if len(classes) > 10 else "")
-
-
-def _zeros(model: ServedModel) -> dict[str, Any]:
-    """Return one row of zeros and empty strings; inputs that are not tensors are missing."""
-    zeros = {}
-    for spec in model.inputs.values():
-        if spec.datatype in DATATYPES and not spec.optional:
-            dtype = DATATYPES[spec.datatype]
-            shape = [size if isinstance(size, int) else 1 for size in spec.shape or ()]
-            zeros[spec.name] = np.full(shape, "" if dtype.kind == "O" else 0, dtype)
-    return zeros

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from flask.testing import FlaskClient
-from onnx import helper
+from onnx import TensorProto, helper
 from skl2onnx import to_onnx
 from sklearn.datasets import load_wine
 from sklearn.linear_model import LogisticRegression
@@ -65,6 +65,19 @@ def test_order(serve: MakeClient) -> None:
     (_, scores) = infer(client, BARE, inputs=[X])["outputs"]
     assert output["parameters"]["classes"] == ["no", "yes"]
     assert scores["data"] == [0.75, 0.25, 0.0, 1.0]
+
+
+def test_example(serve: MakeClient) -> None:
+    """Without samples, the classes are learned from values that the model answers, here not zeros."""
+    nodes = [
+        helper.make_node("Cast", ["x"], ["f"], to=models.FLOAT),
+        helper.make_node("ZipMap", ["f"], ["scores"], domain="ai.onnx.ml", classlabels_strings=["no", "yes"]),
+    ]
+    kind = helper.make_map_type_proto(TensorProto.STRING, helper.make_tensor_type_proto(models.FLOAT, []))
+    scores = helper.make_value_info("scores", helper.make_sequence_type_proto(kind))
+    client = serve(models.model(nodes, [models.tensor("x", TensorProto.STRING)], [scores]))
+    (output,) = client.get("/v2/models/bare").get_json()["outputs"]
+    assert output["parameters"]["classes"] == ["no", "yes"]
 
 
 def test_binary(serve: MakeClient) -> None:
