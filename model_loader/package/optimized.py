@@ -99,7 +99,11 @@ def find_optimized(package: Package, onnxruntime: str, hash_file: HashFile = has
     """
     files = optimized_files(package, onnxruntime)
     for file, entry in files.items():
-        if not file.is_file() or hash_file(file) != entry:
+        try:
+            is_same = file.is_file() and hash_file(file) == entry
+        except OSError as exc:
+            raise PackageError(f"{file.parent}: cannot read {file.name}: {exc.strerror}") from exc
+        if not is_same:
             raise PackageError(f"{file.parent}: {file.name} is not what was optimized")
     return optimized_path(package.path) / MODEL_FILE if files else None
 

@@ -84,14 +84,17 @@ def verify_package(path: Path, hash_file: HashFile = hash_file) -> Package:
         hash_file: returns the sha256 and size of a file.
 
     Raises:
-        PackageError: a file is missing, differs, or is not listed.
+        PackageError: a file is missing, cannot be read, differs, or is not listed.
     """
     package = read_package(path)
     for name, expected in package.manifest.files.items():
         file = path / name
         if not file.is_file() or not file.resolve().is_relative_to(path.resolve()):
             raise PackageError(f"{package}: {name} is missing")
-        found = hash_file(file)
+        try:
+            found = hash_file(file)
+        except OSError as exc:
+            raise PackageError(f"{package}: cannot read {name}: {exc.strerror}") from exc
         if found != expected:
             raise PackageError(
                 f"{package}: {name} is not what was published: expected sha256 {expected.sha256[:12]}… of "

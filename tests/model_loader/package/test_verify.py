@@ -1,5 +1,7 @@
 """Packages on disk: manifests, paths, and verification."""
 
+import errno
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -8,6 +10,7 @@ import pytest
 
 from model_loader.errors import PackageError
 from model_loader.package import (
+    FileEntry,
     bare_package,
     check_path,
     encode,
@@ -80,6 +83,16 @@ def test_changed(package: Path, name: str, content: bytes | None, message: str) 
         (package / name).write_bytes(content)
     with pytest.raises(PackageError, match=message):
         verify_package(package)
+
+
+def test_unreadable(package: Path) -> None:
+    """A file that cannot be read is an error of the package, which names it."""
+
+    def hash_unreadable(path: Path) -> FileEntry:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    with pytest.raises(PackageError, match=r"tiny/1@.*: cannot read model\.onnx: Permission denied"):
+        verify_package(package, hash_unreadable)
 
 
 def test_link_out_of_the_package(package: Path, tmp_path: Path) -> None:
