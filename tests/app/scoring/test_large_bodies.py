@@ -16,7 +16,7 @@ from onnx import TensorProto
 
 from app.errors import DeadlineExceeded
 from app.protocols import score
-from app.scoring.scorer import LARGE_BODY_BYTES, Route, Scorer
+from app.scoring.scorer import LARGE_BODY_BYTES, LARGE_CSV_BYTES, Route, Scorer
 from app.tensors import to_json
 from app.tensors.json_document import count_values
 from tests import models
@@ -115,7 +115,7 @@ def test_long_values(client: FlaskClient, body: bytes) -> None:
 
 
 def test_answered_on_threads(client: AsgiClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Large and compressed bodies are decoded and encoded on threads, small ones in the event loop."""
+    """Large bodies, CSV of medium size and compressed ones are decoded on threads, others are not."""
     threads: list[str] = []
     decode = score.decode
 
@@ -129,8 +129,13 @@ def test_answered_on_threads(client: AsgiClient, monkeypatch: pytest.MonkeyPatch
     for data, coding in ((small.ljust(LARGE_BODY_BYTES + 1), "identity"), (gzip.compress(small), "gzip")):
         response = client.post("/score", data=data, headers=JSON | {"content-encoding": coding})
         assert response.get_json()["outputs"] == expected
-    assert threads[0] == threading.current_thread().name
-    assert [name.partition("_")[0] for name in threads[1:]] == ["decoding", "decoding"]
+    for size in (LARGE_CSV_BYTES, LARGE_CSV_BYTES + 1):
+        for media_type, data in (("application/json", small), ("Text/CSV", b"a,b\n1,2")):
+            body = data.ljust(size, b"\n")
+            assert client.post("/score", data=body, content_type=media_type).status_code == 200
+    own = threading.current_thread().name
+    names = [name if name == own else name.partition("_")[0] for name in threads]
+    assert names == [own, "decoding", "decoding", own, own, own, "decoding"]
 
 
 def test_deadline_in_thread(serve: MakeClient) -> None:
