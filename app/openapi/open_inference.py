@@ -142,7 +142,11 @@ def _request(model: ServedModel) -> Schema:
         "properties": {
             "id": {"type": ["string", "null"]},
             "parameters": {"type": ["object", "null"], "properties": {"binary_data_output": flag}},
-            "inputs": {"type": "array", "items": {"oneOf": tensors}, "maxItems": len(tensors)},
+            "inputs": {
+                "type": "array",
+                "items": {"oneOf": tensors} if tensors else {},
+                "maxItems": len(tensors),
+            },
             "outputs": outputs | {"items": output},
         },
         "required": ["inputs"] if is_optional else ["inputs", "outputs"],

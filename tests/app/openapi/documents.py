@@ -5,7 +5,7 @@ from typing import Any
 
 import jsonschema
 from flask.testing import FlaskClient
-from onnx import TensorProto
+from onnx import TensorProto, helper
 
 from tests import models
 from tests.app.protocols.tables import column_model
@@ -63,6 +63,12 @@ KINDS: dict[str, tuple[bytes, list[Any]]] = {
     "fixed batch": (models.identity(TensorProto.FLOAT, [2, 3]), [{"instances": [[1, 2, 3], [4, 5, 6]]}]),
     "any shape": (models.identity(TensorProto.INT8, None), [{"inputs": 3}, {"inputs": [[3], [4]]}]),
     "no rows": (models.identity(TensorProto.FLOAT, [None, 0]), [{"inputs": [[], []]}]),
+    "no inputs": (
+        models.model(
+            [helper.make_node("Constant", [], ["y"], value_float=1)], [], [models.tensor("y", shape=[])]
+        ),
+        [{"inputs": {}}],
+    ),
     **{
         name: (models.identity(TensorProto.DataType.Value(name), ["n", 2, "m"]), [{"inputs": []}])
         for name in (*DATATYPES.split(), *EIGHT_BITS)
