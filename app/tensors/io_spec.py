@@ -107,4 +107,5 @@ def preview(value: Any) -> str:
             return "an object"
         case str():
             return repr(value) if len(value) <= PREVIEW_CHARACTERS else f"{value[:PREVIEW_CHARACTERS]!r}…"
-    return str(value)
+    text = str(value)
+    return text if len(text) <= PREVIEW_CHARACTERS else f"{text[:PREVIEW_CHARACTERS]}…"

@@ -95,6 +95,7 @@ def test_invalid(client: FlaskClient, data: bytes, words: str) -> None:
         ("1,a,1,1", "row 0, column 'is_new': expected BOOL, got '1'"),
         ("1,a,1,", "expected BOOL, got an empty field"),
         (f"{2**63},a,1,true", "out of range"),
+        (f"{'9' * 300},a,1,true", f"got {'9' * 40}… at [0], out of range"),
         (f"{'9' * 5000},a,1,true", "row 0, column 'count': expected INT64, got '9999"),
     ],
 )
