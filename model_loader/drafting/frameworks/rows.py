@@ -28,6 +28,11 @@ class Rows:
     values: Any
     features: tuple[str, ...] | None = None
 
+    @property
+    def rounded(self) -> Any:
+        """The `values` in the types that were given, for estimators that refuse others than those of fit."""
+        return self.values.astype(self.given.dtypes if is_table(self.given) else self.given.dtype)
+
 
 def is_table(x: Any) -> bool:
     """Return whether `x` has named columns: whether it is a DataFrame."""
@@ -93,8 +98,13 @@ def read_texts(x: Any) -> Rows:
 
 def _check_names(x: Any) -> None:
     names = list(x.columns)
-    if not all(isinstance(name, str) for name in names) or len(set(names)) != len(names):
-        raise DraftError(f"expected the columns of x to have different names that are strings, got {names}")
+    if not all(isinstance(name, str) for name in names):
+        raise DraftError(
+            f"expected the columns of x to have names that are strings, got {names!s:.80}: fit with named "
+            "columns, or give x.to_numpy()"
+        )
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise DraftError(f"expected the columns of x to have different names, got '{twice}' twice")
 
 
 def _kind(column: Any) -> str:
@@ -113,7 +123,8 @@ def _kind(column: Any) -> str:
         case "O" | "U" | "T":
             return "string"
     raise DraftError(
-        f"column '{column.name}' is of type {column.dtype}: a graph takes numbers, booleans and strings"
+        f"column '{column.name}' is of type {column.dtype}: a graph takes numbers, booleans and strings; "
+        "leave it out if the model does not use it, or make a number of it before the model is fitted"
     )
 
 

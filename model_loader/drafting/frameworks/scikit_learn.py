@@ -49,7 +49,9 @@ def export(model: Any, x: Any, directory: Path) -> Export:
     rows = _read_rows(x, by_name=any(isinstance(part, ColumnTransformer) for part in parts))
     # These trees compare with thresholds in float64: see boosted_trees.py.
     in_float64 = any(framework_of(part) == "lightgbm" or isinstance(part, HISTOGRAM_TREES) for part in parts)
-    outputs = predictions(model, rows.given if in_float64 else rows.values)
+    # KMeans refuses float32 if it was fitted in float64.
+    values = rows.rounded if is_clusterer(model) else rows.values
+    outputs = predictions(model, rows.given if in_float64 else values)
     for part in parts:
         _register_converter(part)
     try:
