@@ -76,6 +76,10 @@ def evaluate(
             task, notes=(f"no metrics: none of {names} is clearly the prediction of '{target}'",)
         )
     datatype = label_datatype(task, outputs, classes)
+    if datatype == "INT64" and numbers is not None:
+        # Texts such as NA are missing labels.
+        known = ~np.isnan(numbers)
+        truth, outputs = truth[known], {name: rows_of(value, known) for name, value in outputs.items()}
     labels, names_of_labels = true_labels(target, truth, datatype, is_text=table.is_text)
     return _evaluate_labels(task, labels, names_of_labels, outputs, classes)
 
@@ -92,6 +96,7 @@ def _evaluate_labels(
     columns = probabilities_of(outputs[source]) if source else None
     predicted = predicted_labels(task, outputs)
     notes = []
+    _check_labels(truth, names, predicted, None if columns is None else columns.shape[1])
     if names and predicted is not None and not 0 <= predicted.min() <= predicted.max() < len(names):
         raise DraftError(
             f"the target has {len(names)} names, and the model's labels are {predicted.min()} to "
@@ -117,6 +122,26 @@ def _evaluate_labels(
         notes.append(f"the target has the label {unknown[0]!r}, which the model does not have: no log loss")
     metrics = classification_metrics(truth, predicted, probabilities, classes)
     return Evaluation(task, classes, names, metrics, tuple(notes))
+
+
+def _check_labels(truth: Array, names: tuple[str, ...], predicted: Array | None, width: int | None) -> None:
+    """Refuse a truth that has no label of the model, or more labels than the model."""
+    if width is None:
+        return
+    if len(names) > width:
+        raise DraftError(
+            f"the target has {len(names)} names, and the model has {width} classes: {', '.join(names):.200}"
+        )
+    if predicted is None:
+        return
+    labels, answers = ({*values.tolist()} for values in (truth, predicted))
+    if not labels & answers and len(labels | answers) > width:
+        first, other = (
+            ", ".join(repr(label) for label in sorted(values)[:5]) for values in (labels, answers)
+        )
+        raise DraftError(
+            f"the target has none of the labels that the model answers: expected {other}, got {first}"
+        )
 
 
 def _evaluate_probability(output: str, truth: Array, outputs: Mapping[str, Output]) -> Evaluation:

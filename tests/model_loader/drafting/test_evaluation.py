@@ -135,6 +135,16 @@ def test_missing_truth_in_writing() -> None:
     assert found.metrics["mae"] == pytest.approx(0, abs=1e-6)
 
 
+def test_missing_label_in_writing() -> None:
+    """A text such as NA among integers of CSV is a missing label, not a name of one."""
+    truth = np.array([*map(str, CLASS[:-1]), "N/A"], object)
+    found = evaluate({"y": CLASS, "p": SHARES}, make_table("data", {"t": truth}, is_text=True), "t", None)
+    assert found.classes == (0, 1, 2)
+    assert found.names == ()
+    assert found.metrics is not None
+    assert found.metrics["accuracy"] == 1
+
+
 def test_several_targets() -> None:
     """Several numbers in a row are evaluated on as many, by the means of the metrics."""
     truth = np.stack([NUMBER, 2 * NUMBER], axis=1)
@@ -152,6 +162,16 @@ def test_several_targets() -> None:
         ({"y": CLASS + 5}, ["b", "c"] * 4, r"the target has 2 names, and the model's labels are 5 to 7"),
         ({"n": NUMBER}, ["b", "c"] * 4, r"column 't', row 1: expected a number, .*got 'b'"),
         ({"y": CLASS}, [None] * 8, r"target 't' has only missing values"),
+        (
+            {"y": CLASS, "p": SHARES},
+            [5, 6, 7, 5] * 2,
+            r"none of the labels that the model answers: expected 0, 1, 2, got 5, 6, 7",
+        ),
+        (
+            {"y": CLASS, "p": SHARES},
+            ["b", "c", "d", "e"] * 2,
+            r"the target has 4 names, and the model has 3 classes: b, c, d, e",
+        ),
     ],
 )
 def test_other_labels(outputs: dict[str, Output], truth: list[Any], message: str | None) -> None:
