@@ -83,7 +83,10 @@ def write_draft(source: Source, table: Table, fingerprint: str, options: Options
     differences = _compare(expected or {}, outputs, limits)
     usable = ~np.any([difference.different for difference in differences], axis=0) if differences else None
     rows = choose_rows(
-        inputs.fields, _labels(outputs, evaluation), np.ones(table.rows, bool) if usable is None else usable
+        inputs.fields,
+        _labels(outputs, evaluation),
+        np.ones(table.rows, bool) if usable is None else usable,
+        model.batch,
     )
     samples = make_samples(model, inputs.arrays, rows, expected, limits)
     schema = make_schema(inputs, outputs, evaluation, options.target)

@@ -69,6 +69,9 @@ def find_classes(
     if known := _zipmap_classes(task, outputs):
         return tuple(known)
     labels = predicted_labels(task, outputs)
+    if labels is not None and labels.dtype.kind in "iu":
+        # The graph has 0 and 1 where the estimator has False and True.
+        given = [int(label) if isinstance(label, bool) else label for label in given or ()]
     seen = {*(() if labels is None else labels.tolist()), *(() if truth is None else truth.tolist())}
     source = task.probabilities or task.scores
     if source is None:

@@ -22,19 +22,23 @@ RTOL, ATOL = 1e-3, 1e-5
 FLOAT32_DIGITS = 1e-6
 
 
-def choose_rows(fields: Mapping[str, Array], labels: Array | None, usable: NDArray[np.bool_]) -> list[int]:
+def choose_rows(
+    fields: Mapping[str, Array], labels: Array | None, usable: NDArray[np.bool_], batch: int | None = None
+) -> list[int]:
     """Choose rows that differ: a typical one, one of each class, then those farthest from all chosen.
 
     Args:
         fields: name → values for all rows.
         labels: the predicted labels for all rows, or None.
         usable: which rows can be samples, shape (rows,).
+        batch: the number of rows that a request must have, or None.
     """
     rows = np.flatnonzero(usable)
     if not len(rows):
         return []
     width = sum(values[:1].size for values in fields.values())
-    count = min(CANDIDATES, max(4 * ROWS, CANDIDATE_VALUES // width))
+    wanted = max(ROWS, batch or 1)
+    count = max(wanted, min(CANDIDATES, max(4 * ROWS, CANDIDATE_VALUES // width)))
     rows = rows[np.unique(np.linspace(0, len(rows) - 1, count).astype(int))]
     points = np.hstack([_coordinates(values[rows]) for values in fields.values()])
     distance = np.abs(points).sum(axis=1)
@@ -47,7 +51,7 @@ def choose_rows(fields: Mapping[str, Array], labels: Array | None, usable: NDArr
     nearest = np.full(len(rows), np.inf)
     for index in chosen:
         nearest = np.minimum(nearest, np.abs(points - points[index]).sum(axis=1))
-    while len(chosen) < min(ROWS, len(rows)):
+    while len(chosen) < min(wanted, len(rows)):
         nearest[chosen] = -1
         chosen.append(int(nearest.argmax()))
         nearest = np.minimum(nearest, np.abs(points - points[chosen[-1]]).sum(axis=1))
@@ -103,7 +107,8 @@ def make_samples(
         }
         samples.append(sample | ({"source": "onnxruntime"} if expected is None else {}))
     if not samples:
-        raise DraftError("no row can be a sample: the model answers every one differently from its framework")
+        reason = f"{model.batch} rows" if model.batch and rows else "any row"
+        raise DraftError(f"there are no samples: the model does not answer {reason} as its framework does")
     return samples
 
 

@@ -30,7 +30,7 @@ class DraftModel:
     def __init__(self, path: Path) -> None:
         """
         Raises:
-            DraftError: ONNX Runtime cannot load the file.
+            DraftError: ONNX Runtime cannot load the file, or the model has no inputs.
         """
         # ONNX Runtime takes a while to load, and few commands need it.
         import onnxruntime
@@ -51,6 +51,8 @@ class DraftModel:
         self.io: ModelIO = read_model_io(self._session)
         self.inputs: tuple[TensorSpec, ...] = tuple(spec for spec in self.io.inputs if not spec.optional)
         self.outputs: tuple[TensorSpec, ...] = self.io.outputs
+        if not self.inputs:
+            raise DraftError(f"{path} has no inputs: its outputs do not depend on any data")
 
     @property
     def batch(self) -> int | None:

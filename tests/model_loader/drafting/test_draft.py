@@ -200,6 +200,16 @@ def test_fixed_batch(loader: Loader) -> None:
     assert "the model takes 4 rows at once, and test.csv has 3" in done.err
 
 
+def test_large_fixed_batch(loader: Loader) -> None:
+    """A model that takes more rows at once than there are samples gets one sample of as many rows."""
+    Path("made.onnx").write_bytes(models.identity(models.FLOAT, (32, 3)))
+    FRAME[:70].to_csv("test.csv", index=False)
+    done = loader("draft", "made.onnx", "--data", "test.csv", "--name", "tiny", "--out", "draft")
+    assert (done.code, done.err) == (0, "")
+    (sample,) = json.loads(Path("draft/samples.json").read_text())
+    assert np.shape(sample["inputs"]["x"]) == (32, 3)
+
+
 def test_quantized(loader: Loader) -> None:
     """A quantized model is compared with its framework within the tolerance that is accepted."""
     Path("made.onnx").write_bytes(models.quantized())
@@ -227,6 +237,18 @@ def test_rows_that_depend_on_others() -> None:
     predictions = {"y": X - X.mean(axis=0)}
     with pytest.raises(DraftError, match=r"output 'y' of row \d+ depends on the other rows of a request"):
         draft("made.onnx", X, name="tiny", out="draft", predictions=predictions)
+
+
+@pytest.mark.parametrize("has_target", [False, True])
+def test_boolean_classes(has_target: bool, loader: Loader) -> None:
+    """The classes False and True are the labels 0 and 1 of the graph."""
+    truth = np.isin(WORD, WORD[:1])
+    model = LogisticRegression().fit(FRAME, truth)
+    report = draft(model, FRAME, truth if has_target else None, name="tiny", out="draft")
+    assert json.dumps(report.manifest["classes"]) == "[0, 1]"
+    if has_target:
+        assert report.manifest["metrics"]["accuracy"] == accuracy_score(truth, model.predict(FRAME))
+    assert loader("check", "draft").code == 0
 
 
 def test_estimator(loader: Loader) -> None:

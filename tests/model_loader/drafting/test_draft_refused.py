@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from onnx import helper
 
 from model_loader.errors import DraftError
 from model_loader.registry import draft
@@ -91,6 +92,17 @@ def test_bad_predictions(loader: Loader, outputs: dict[str, Any], message: str) 
     assert done.code == 1
     assert re.search(message, done.err)
     assert not Path("draft").exists()
+
+
+def test_no_inputs(loader: Loader) -> None:
+    """A model without inputs is refused: there is nothing to draft."""
+    value = helper.make_tensor("value", models.FLOAT, [1], [1.0])
+    node = helper.make_node("Constant", [], ["y"], value=value)
+    Path("made.onnx").write_bytes(models.model([node], [], [models.tensor("y", shape=(1,))]))
+    pd.DataFrame({"a": [1.0]}).to_csv("test.csv", index=False)
+    done = loader("draft", "made.onnx", "--data", "test.csv", "--name", "tiny", "--out", "draft")
+    assert done.code == 1
+    assert "made.onnx has no inputs" in done.err
 
 
 def test_few_rows_differ() -> None:
