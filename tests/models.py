@@ -153,6 +153,17 @@ def quantized(size: int = 8) -> bytes:
     return model(nodes, *ends, [weights])
 
 
+def endless() -> bytes:
+    """Return a model of y = x that never answers."""
+    values = [tensor("i", TensorProto.INT64, ()), tensor("again", TensorProto.BOOL, ()), tensor("value")]
+    nodes = [helper.make_node("Identity", [name], [f"next_{name}"]) for name in ("again", "value")]
+    outputs = [tensor("next_again", TensorProto.BOOL, ()), tensor("next_value")]
+    body = helper.make_graph(nodes, "body", values, outputs)
+    always = helper.make_tensor("always", TensorProto.BOOL, [], [True])
+    loop = helper.make_node("Loop", ["", "always", "x"], ["y"], body=body)
+    return model([loop], [tensor("x")], [tensor("y")], [always])
+
+
 def slow(size: int = 1000, layers: int = 400) -> bytes:
     """Return a model of y = tanh(x·W·W·…) that runs long enough for requests to queue; W is all ones."""
     weights = helper.make_tensor("w", FLOAT, [1], [1.0])

@@ -28,6 +28,9 @@ ROOT = Path(__file__).parents[2]
 # What a process needs of the environment. Settings of the service and credentials are not among it.
 ENVIRONMENT = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "HOME", "LANG", "LC_ALL", "TMPDIR")
 
+# Five times the time that deploy/ gives a pod to start, because a check may share its machine with others.
+TIMEOUT_S = 300
+
 
 @dataclass(frozen=True)
 class CheckedDraft:
@@ -82,16 +85,23 @@ def run_self_test(path: Path) -> None:
         PackageError: the service would refuse to start with it; the message is the service's.
     """
     environment = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
-    done = subprocess.run(
-        [sys.executable, "-m", "app.commands.check"],
-        cwd=ROOT,
-        env=environment | {"MODEL_PATH": str(path.resolve())},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
-    )
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "app.commands.check"],
+            cwd=ROOT,
+            env=environment | {"MODEL_PATH": str(path.resolve())},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+            timeout=TIMEOUT_S,
+        )
+    except subprocess.TimeoutExpired as exc:
+        raise PackageError(
+            f"{path}: the model did not answer its samples within {TIMEOUT_S} s: it loops without end, or is "
+            "too slow to be served"
+        ) from exc
     if done.returncode < 0:
         raise PackageError(
             f"{path}: the process that ran the model was ended by {signal.Signals(-done.returncode).name}"

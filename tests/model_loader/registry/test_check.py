@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from onnx import TensorProto, helper
 
+from model_loader.registry import check
 from model_loader.store import open_store
 from tests import models
 from tests.model_loader.command_line import Loader
@@ -172,6 +173,15 @@ def test_warnings(draft: Path, loader: Loader, samples: Any, warning: str) -> No
         write("samples.json", samples)(draft)
     for command in ("check", "publish"):
         assert re.search(warning, loader(command, "draft").out)
+
+
+def test_endless(draft: Path, loader: Loader, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that does not come to an end is refused, and its process is ended."""
+    monkeypatch.setattr(check, "TIMEOUT_S", 1)
+    (draft / "model.onnx").write_bytes(models.endless())
+    result = loader("check", "draft")
+    assert result.code == 1
+    assert "draft: the model did not answer its samples within 1 s: it loops without end" in result.err
 
 
 def test_without_credentials(
