@@ -17,6 +17,9 @@ from model_loader.store.atomic import replace_directory
 
 DRAFT_FILES = frozenset({MODEL_FILE, MANIFEST_FILE, SAMPLES_FILE, SCHEMA_FILE, BASELINE_FILE})
 
+# Beside the versions of a model in a store that is a directory: model_loader.registry.ledger.
+LEDGER_FILE = "ledger.jsonl"
+
 
 def check_directory(out: Path) -> None:
     """Refuse a directory that has anything but a draft that was written here.
@@ -25,15 +28,18 @@ def check_directory(out: Path) -> None:
         DraftError: the message names the file.
         PackageError: its manifest cannot be read.
     """
+    if (out.resolve().parent / LEDGER_FILE).exists():
+        raise DraftError(f"{out} is in a store, which only publish may write: give another directory")
     if not out.exists():
         return
     if not out.is_dir():
         raise DraftError(f"{out} is a file: give a directory for the draft")
-    files = {path.relative_to(out).as_posix() for path in out.rglob("*") if not path.is_dir()}
-    if files and not _is_former_draft(out):
+    # First, because a directory that is given by mistake may have many files.
+    if any(out.iterdir()) and not _is_former_draft(out):
         raise DraftError(
             f"{out} is not empty, and was not written by draft: give another directory, or empty it"
         )
+    files = {path.relative_to(out).as_posix() for path in out.rglob("*") if not path.is_dir()}
     known = DRAFT_FILES | {*(external_files(out / MODEL_FILE) if MODEL_FILE in files else ())}
     if other := sorted(files - known):
         raise DraftError(
@@ -49,13 +55,15 @@ def write_directory(model: Path, documents: Mapping[str, Any], out: Path) -> tup
 
     Returns:
         the paths in the directory.
+
+    Raises:
+        DraftError: a file system error; `out` is unchanged.
     """
     data_files = external_files(model)
     out = out.resolve()
-    out.parent.mkdir(parents=True, exist_ok=True)
     temporary = out.with_name(f".{out.name}.{uuid4().hex}")
-    temporary.mkdir()
     try:
+        temporary.mkdir(parents=True)
         shutil.copyfile(model, temporary / MODEL_FILE)
         for name in data_files:
             _link(model.parent / name, temporary / name)
@@ -63,6 +71,8 @@ def write_directory(model: Path, documents: Mapping[str, Any], out: Path) -> tup
             text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
             (temporary / name).write_text(text + "\n", encoding="utf-8")
         replace_directory(temporary, out)
+    except OSError as exc:
+        raise DraftError(f"cannot write {out}: {exc.strerror}") from exc
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return (MODEL_FILE, *data_files, *documents)

@@ -49,6 +49,28 @@ def test_foreign_directory(is_published: bool, loader: Loader) -> None:
     assert {path.name: path.read_bytes() for path in directory.iterdir()} == before
 
 
+def test_store(loader: Loader) -> None:
+    """A draft is not written among the versions of a store, where it would look like one."""
+    write_draft(Path("made"))
+    assert loader("publish", "made", "--store", "file:store").code == 0
+    np.savez("test.npz", x=X[:, :2])
+    command = ["draft", "made/model.onnx", "--data", "test.npz", "--name", "tiny", "--out", "store/tiny/2"]
+    done = loader(*command)
+    assert done.code == 1
+    assert "store/tiny/2 is in a store, which only publish may write" in done.err
+    assert not Path("store/tiny/2").exists()
+
+
+def test_unwritable(loader: Loader) -> None:
+    """A draft that cannot be written names its directory."""
+    Path("made.onnx").write_bytes(models.affine())
+    np.savez("test.npz", x=X[:, :2])
+    command = ["draft", "made.onnx", "--data", "test.npz", "--name", "tiny", "--out", f"build/{'x' * 250}"]
+    done = loader(*command)
+    assert done.code == 1
+    assert re.search(r"cannot write \S*build/x+: File name too long", done.err)
+
+
 def test_external_data(loader: Loader) -> None:
     """The files that a model's weights are in are part of the draft."""
     write_external(Path("exported"), "sub/weights.bin", columns=2)
