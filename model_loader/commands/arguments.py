@@ -88,7 +88,7 @@ def refuse_credentials(parser: ArgumentParser, args: Namespace) -> None:
     values |= {name: os.environ.get(name) for name in ("MODEL_NAME", "MODEL_PUBLISHER")}
     for name, value in values.items():
         if isinstance(value, str | Path) and has_secret(str(value)):
-            parser.error(f"{name} has a credential: only the URL of a store may have one, after '?'")
+            parser.error(f"{name} has a credential: only the URL of a store may have one, as its query")
 
 
 def selected_version(args: Namespace) -> tuple[Store, PublishedVersion]:

@@ -16,7 +16,7 @@ from model_loader.commands.result import AddCommand, CommandResult, identity
 from model_loader.registry.check import check
 from model_loader.registry.publish import publish_draft
 from model_loader.registry.repair import describe_claim, repair
-from model_loader.registry.versions import choose
+from model_loader.registry.versions import choose_known
 from model_loader.store import Store
 
 
@@ -41,7 +41,7 @@ def _publish(args: Namespace) -> CommandResult:
     """Run `publish DIR`, or `publish --repair`."""
     store = opened_store(args)
     if args.repair:
-        return _repair(store, choose(store, given_name(args)))
+        return _repair(store, choose_known(store, given_name(args)))
     checked = check(args.directory)
     published = publish_draft(
         checked,

@@ -2,11 +2,19 @@
 
 from argparse import Namespace
 
-from model_loader.commands.arguments import VERSION, add_name, add_reason, add_store, store_and_name
+from model_loader.commands.arguments import (
+    VERSION,
+    add_name,
+    add_reason,
+    add_store,
+    given_name,
+    opened_store,
+    store_and_name,
+)
 from model_loader.commands.result import AddCommand, CommandResult
 from model_loader.registry.ledger import STAGES, Entry, read_ledger
 from model_loader.registry.stages import promote, rollback, withdraw
-from model_loader.registry.versions import usable_numbers
+from model_loader.registry.versions import choose_known, usable_numbers
 from model_loader.text_tables import short, table
 
 
@@ -61,7 +69,8 @@ def _withdraw(args: Namespace) -> CommandResult:
 
 def _history(args: Namespace) -> CommandResult:
     """Run `history`."""
-    store, name = store_and_name(args)
+    store = opened_store(args)
+    name = choose_known(store, given_name(args))
     entries = read_ledger(store, name).entries
     text = table(
         ("TIME", "ACTION", "MODEL", "STAGE", "DIGEST", "BY", "REASON"),

@@ -15,7 +15,7 @@ from model_loader.commands.arguments import (
 from model_loader.commands.result import AddCommand, CommandResult, identity
 from model_loader.registry.ledger import read_ledger
 from model_loader.registry.repair import incomplete
-from model_loader.registry.versions import choose, find, get, model_names, version_numbers
+from model_loader.registry.versions import choose_known, find, get, known_names, version_numbers
 from model_loader.store import Store
 from model_loader.text_tables import number, short, table
 
@@ -37,7 +37,7 @@ def _list(args: Namespace) -> CommandResult:
     store = opened_store(args)
     name = given_name(args)
     rows, advice = [], []
-    for model in [choose(store, name)] if name else model_names(store):
+    for model in [choose_known(store, name)] if name else known_names(store):
         found = _rows(store, model)
         rows += found
         if any(not row["in_ledger"] for row in found):

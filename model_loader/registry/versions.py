@@ -43,6 +43,12 @@ def model_names(store: Store) -> list[str]:
     return sorted({match[1] for path in store.names("") if (match := pattern.fullmatch(path))})
 
 
+def known_names(store: Store) -> list[str]:
+    """Return the names of the models that have a published version, or only a claimed one, sorted."""
+    pattern = re.compile(f"({NAME.pattern})/(?:{VERSION}/{re.escape(MANIFEST_FILE)}|claims/{VERSION}\\.json)")
+    return sorted({match[1] for path in store.names("") if (match := pattern.fullmatch(path))})
+
+
 def version_numbers(store: Store, name: str) -> list[int]:
     """Return the published versions of the model `name`, lowest first."""
     pattern = re.compile(f"{re.escape(name)}/({VERSION})/{re.escape(MANIFEST_FILE)}")
@@ -79,6 +85,20 @@ def choose(store: Store, name: str | None) -> str:
             f"the store {store.url} has {', '.join(found)}: choose one with --name or MODEL_NAME"
         )
     return found[0]
+
+
+def choose_known(store: Store, name: str | None) -> str:
+    """Return the same as `choose`, but refuse a name that the store does not have.
+
+    Raises:
+        NotFoundError: the store has no model of this name, not even an incomplete one.
+    """
+    chosen = choose(store, name)
+    if chosen not in (known := known_names(store)):
+        raise NotFoundError(
+            f"the store {store.url} has no model {chosen}; it has {', '.join(known) or 'none'}"
+        )
+    return chosen
 
 
 def check_name(name: str) -> str:

@@ -217,13 +217,24 @@ def test_settings(draft: Path, loader: Loader, monkeypatch: pytest.MonkeyPatch) 
     assert "pulled other/1@" in loader("pull", "--store", "file:model_store").out
 
 
+@pytest.mark.parametrize(
+    "command", [("list", "--name", "tinny"), ("history", "tinny"), ("publish", "--repair", "--name", "tinny")]
+)
+def test_unknown_name(command: tuple[str, ...], draft: Path, loader: Loader) -> None:
+    """A name that the store does not have is an error, not an empty table or a healthy ledger."""
+    loader("publish", "draft")
+    done = loader(*command)
+    assert (done.code, done.out) == (1, "")
+    assert "the store file:model_store has no model tinny; it has tiny" in done.err
+
+
 def test_module(draft: Path) -> None:
     """`python -m model_loader` runs the command line."""
     process = start("publish", str(draft))
     out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (0, "")
     assert "published tiny/1@sha256:" in out
-    process = start("history", "none")
+    process = start("history", "tiny")
     assert process.communicate(timeout=60)[0].startswith("TIME")
 
 

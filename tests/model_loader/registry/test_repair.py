@@ -120,6 +120,14 @@ def test_incomplete(draft: Path, store: Store, loader: Loader) -> None:
     assert publish(draft, store).path == "tiny/3"
 
 
+def test_incomplete_only(store: Store, loader: Loader) -> None:
+    """A model whose only publisher died is shown too."""
+    store.write("tiny/claims/1.json", encode({"by": "ada", "time": "", "reason": None}), None)
+    store.write("tiny/1/model.onnx", b"half", None)
+    assert rows(loader)[1]["complete"] is False
+    assert "publish --repair --name tiny" in loader("list").out
+
+
 def test_slow_publisher(draft: Path, store: Store) -> None:
     """A publisher whose files were removed does not publish what remains of them."""
 
