@@ -126,8 +126,8 @@ def _numbers(column: str, values: Array, datatype: str, *, is_text: bool) -> Arr
         wrong = _are(
             values, lambda value: value is not None and not isinstance(value, int | float | np.number)
         )
-    comma = next((text for text in values[wrong] if re.fullmatch(r"-?\d+,\d+", str(text))), None)
-    hint = "; write decimals with a point" if comma else ""
+    comma = any(re.fullmatch(r"\s*-?\d[\d.]*,[\d.,]*\d\s*", str(text)) for text in values[wrong])
+    hint = "; write decimals with a point, and no separators of thousands" if comma else ""
     _check(column, values, wrong, f"a number, because the model has {datatype}", hint)
     # Integers of more than 53 bits are not exact as floats.
     if "INT" in datatype and all(_is_integer(value) for value in texts.ravel()):

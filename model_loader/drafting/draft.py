@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from model_loader.drafting.baseline import make_baseline
 from model_loader.drafting.directory import check_directory, write_directory
-from model_loader.drafting.evaluation import Evaluation, evaluate
+from model_loader.drafting.evaluation import Evaluation, check_target, evaluate
 from model_loader.drafting.inputs import Inputs, make_inputs
 from model_loader.drafting.predictions import Difference, check_difference, compare
 from model_loader.drafting.report import DraftReport
@@ -72,6 +72,7 @@ def write_draft(source: Source, table: Table, fingerprint: str, options: Options
         DraftError: the model or the data cannot be used, or they do not fit together; nothing is written.
     """
     check_options(options)
+    check_target(table, options.target)
     model = DraftModel(source.model)
     table = _whole_batches(table, model.batch)
     others = [] if options.target is None else [options.target]

@@ -84,6 +84,18 @@ def evaluate(
     return _evaluate_labels(task, labels, names_of_labels, outputs, classes)
 
 
+def check_target(table: Table, target: str | None) -> None:
+    """Refuse a target that the data does not have.
+
+    Raises:
+        DraftError: the message has the columns of the data.
+    """
+    if target is not None and target not in table.columns:
+        raise DraftError(
+            f"{table.name} has no column '{target}' for the target; it has {', '.join(table.columns):.1000}"
+        )
+
+
 def _evaluate_labels(
     task: Task,
     truth: Array,
@@ -171,10 +183,7 @@ def _evaluate_numbers(
 
 def _truth(table: Table, target: str) -> tuple[Array, NDArray[np.bool_]]:
     """Return the values of the target that are not missing, and which rows have one."""
-    if target not in table.columns:
-        raise DraftError(
-            f"{table.name} has no column '{target}' for the target; it has {', '.join(table.columns)}"
-        )
+    check_target(table, target)
     values = table.columns[target]
     values = values.reshape(-1) if values.size == table.rows else values
     missing = [value is None or value != value for value in values.reshape(table.rows, -1)[:, 0].tolist()]

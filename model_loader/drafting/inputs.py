@@ -1,5 +1,6 @@
 """The inputs of a model, made from the columns of a table."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,8 @@ from model_loader.errors import DraftError
 from model_loader.package import TensorSpec
 
 Array = NDArray[Any]
+# What pandas writes as the index of a DataFrame: in CSV, after it was read again, and in Parquet.
+INDEX = re.compile(r"|Unnamed: 0|__index_level_\d+__")
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ def make_inputs(
         arrays = {name: _shaped(array, _spec(specs, name)) for name, array in values.items()}
         named, fields = None, arrays
     else:
-        found, notes = _match_features(wide, columns, features)
+        found, notes = _match_features(wide, columns, features, others)
         named = tuple(found.columns)
         values = {name: _cast(table, column, wide) for name, column in found.columns.items()}
         array = np.stack(list(values.values()), axis=1)
@@ -84,16 +87,23 @@ def _wide_input(
 
 
 def _match_features(
-    spec: TensorSpec, columns: Sequence[str], features: Sequence[str] | None
+    spec: TensorSpec, columns: Sequence[str], features: Sequence[str] | None, others: Sequence[str]
 ) -> tuple[Match, tuple[str, ...]]:
     width = spec.shape[1] if spec.shape else None
     names = columns if features is None else features
+    index = [name for name in columns if INDEX.fullmatch(name)] if features is None else []
+    if index:
+        raise DraftError(
+            f"the data has the column '{index[0]}', which is the index of a DataFrame: write it with "
+            "index=False, or name the model's columns with --features"
+        )
     if isinstance(width, int) and width != len(names):
         listed = ", ".join(f"'{name}'" for name in names)
-        advice = "" if features else "; name the label with --target, and the model's columns with --features"
+        label = "" if others else "the label with --target, and "
+        advice = "" if features else f"; name {label}the model's columns with --features"
         raise DraftError(
             f"input '{spec.name}' has {width} columns, and there are {len(names)} "
-            f"{'features' if features else 'columns in the data'}: {listed}{advice}"
+            f"{'features' if features else 'columns in the data'}: {listed:.1000}{advice}"
         )
     if features is not None:
         return match(features, columns, "feature"), ()

@@ -58,6 +58,11 @@ def read_json_lines(path: Path) -> Columns:
     Raises:
         DraftError: a line is malformed; the message has its number.
     """
+    if _first_line(path).startswith("["):
+        raise DraftError(
+            f"{path}: expected an object in each line, got an array; pandas writes JSON Lines with "
+            "df.to_json(path, orient='records', lines=True)"
+        )
     query = "SELECT * FROM read_json($path, format = 'newline_delimited', sample_size = -1"
     # JSON has no dates: a text that looks like one stays as it is.
     columns = {
@@ -69,14 +74,18 @@ def read_json_lines(path: Path) -> Columns:
 
 def _header(path: Path) -> tuple[list[str], str]:
     """Return the names in the first line of a CSV file, without a byte order mark, and the delimiter."""
+    line = _first_line(path)
+    delimiter = max(DELIMITERS, key=re.sub(r'"[^"]*"', "", line).count)
+    return next(csv.reader([line], delimiter=delimiter), []), delimiter
+
+
+def _first_line(path: Path) -> str:
     opened = gzip.open if path.suffix == ".gz" else Path.open
     try:
         with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
-            line = file.readline()
+            return str(file.readline())
     except (UnicodeDecodeError, gzip.BadGzipFile) as exc:
-        raise DraftError(f"{path}: expected CSV in UTF-8: {exc}") from exc
-    delimiter = max(DELIMITERS, key=re.sub(r'"[^"]*"', "", line).count)
-    return next(csv.reader([line], delimiter=delimiter), []), delimiter
+        raise DraftError(f"{path}: expected text in UTF-8: {exc}; save it again in this encoding") from exc
 
 
 def _query(path: Path, query: str, **parameters: Any) -> Columns:

@@ -148,13 +148,13 @@ def test_few_rows_differ() -> None:
         (["--rtol", "1"], r"expected rtol to be a number from 0 to below 1, got 1.0"),
         (["--atol", "nan"], r"expected atol to be a number of 0 or more, got nan"),
         (["--out", "test.csv"], r"test.csv is a file: give a directory for the draft"),
-        (["--target", "c"], r"test.csv has no column 'c' for the target; it has a, b"),
+        (["--target", "d"], r"test.csv has no column 'd' for the target; it has a, b, c"),
     ],
 )
 def test_bad_argument(arguments: list[str], message: str, loader: Loader) -> None:
     """An argument that cannot be used is refused before anything is written."""
     Path("made.onnx").write_bytes(models.affine())
-    pd.DataFrame({"a": [1.0, 2.0], "b": [3.0, 4.0]}).to_csv("test.csv", index=False)
+    pd.DataFrame({"a": [1.0, 2.0], "b": [3.0, 4.0], "c": [0, 1]}).to_csv("test.csv", index=False)
     command = ["draft", "made.onnx", "--data", "test.csv", "--name", "tiny", "--out", "draft"]
     done = loader(*command, *arguments)
     assert done.code == 1

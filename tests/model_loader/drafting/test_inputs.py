@@ -28,6 +28,8 @@ IMAGE = (TensorSpec("image", "FP32", ("n", 2, 2)),)
             r"no column for the input 'age' \(is it 'Ages'\?\); no column for the input 'job_title'; "
             r"columns that are left over: 'Ages', 'job'",
         ),
+        (MATRIX, {"": [0], "a": [1], "b": [2]}, None, "has the column '', which is the index of a DataFrame"),
+        (MATRIX, {"a": ["1,065.5"], "b": ["2"]}, None, "got '1,065.5'; .* no separators of thousands"),
         (
             COLUMNS,
             {"age": [1], "Job Title": ["a"], "job.title": ["b"]},

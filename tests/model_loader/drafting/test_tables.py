@@ -25,9 +25,11 @@ BAD: list[tuple[str, str | bytes, str]] = [
     (
         "data.csv",
         HEAD.encode() + b"\xe9,2\n",
-        r"data.csv: expected CSV in UTF-8|line 2 is malformed: Invalid unicode",
+        r"data.csv: expected text in UTF-8|line 2 is malformed: Invalid unicode",
     ),
-    ("data.csv.gz", "no gzip", r"expected CSV in UTF-8"),
+    ("data.csv", HEAD.encode("utf-16"), r"expected text in UTF-8: .*; save it again in this encoding"),
+    ("data.csv.gz", "no gzip", r"expected text in UTF-8"),
+    ("data.jsonl", '[{"a": 1}]', r"an object in each line, got an array; pandas writes .* lines=True"),
     ("data.jsonl", '{"a": 1}\n{"a": \n', r"data.jsonl: line \d is malformed: Malformed JSON"),
     ("data.jsonl", '{"a": 1, "a": 2}\n', r"line 1 is malformed: .*duplicate key"),
     ("data.parquet", "PAR1", r"data.parquet: .*Parquet"),
