@@ -13,6 +13,7 @@ from model_loader.commands.arguments import refuse_credentials
 from model_loader.commands.result import CommandResult, Run
 from model_loader.errors import LoaderError
 from model_loader.store.secrets import scrub
+from model_loader.text_tables import printable
 
 INTERRUPTED = 130
 EPILOG = """\
@@ -79,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _fail(message: str) -> int:
-    print("model_loader:", scrub(" ".join(message.split())), file=sys.stderr)
+    print("model_loader:", printable(scrub(" ".join(message.split()))), file=sys.stderr)
     return 1
 
 

@@ -1,16 +1,25 @@
 """Text tables for the terminal."""
 
+import re
 from collections.abc import Sequence
+
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Format rows as lines with aligned columns, below a header."""
-    lines = [header, *rows]
+    # A reason in the ledger is somebody's text: it neither breaks the table nor controls the terminal.
+    lines = [header, *([printable(cell) for cell in row] for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in lines
     )
+
+
+def printable(text: str) -> str:
+    """Replace control characters, as of a terminal, by their escape sequences."""
+    return CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def short(digest: str) -> str:

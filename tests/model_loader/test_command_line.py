@@ -217,6 +217,15 @@ def test_settings(draft: Path, loader: Loader, monkeypatch: pytest.MonkeyPatch) 
     assert "pulled other/1@" in loader("pull", "--store", "file:model_store").out
 
 
+def test_control_characters(draft: Path, loader: Loader) -> None:
+    """A reason neither breaks the table of the history nor controls the terminal."""
+    loader("publish", "draft", "--reason", "two\nlines \x1b[31mred")
+    _, line = loader("history").out.splitlines()
+    assert line.endswith(r"two\nlines \x1b[31mred")
+    loader("withdraw", "1", "--reason", "\x1b[2J")
+    assert r"\x1b[2J" in loader("withdraw", "1", "--reason", "again").err
+
+
 @pytest.mark.parametrize(
     "command", [("list", "--name", "tinny"), ("history", "tinny"), ("publish", "--repair", "--name", "tinny")]
 )
