@@ -51,9 +51,7 @@ def check_model_file(path: Path) -> None:
         raise DraftError(f"{path}: no such file")
     if not path.stat().st_size:
         raise DraftError(f"{path} is empty: export or download the model again")
-    with path.open("rb") as file:
-        head = file.read(HEAD_BYTES)
-    if found := _kind(path, head):
+    if found := other_format(path):
         raise DraftError(f"{path} is not an ONNX model, but {found}")
     try:
         data_files = external_files(path)
@@ -67,7 +65,10 @@ def check_model_file(path: Path) -> None:
             )
 
 
-def _kind(path: Path, head: bytes) -> str | None:
+def other_format(path: Path) -> str | None:
+    """Return what a file is in place of an ONNX model, and what to do; None if that is not known."""
+    with path.open("rb") as file:
+        head = file.read(HEAD_BYTES)
     for signature, found in SIGNATURES.items():
         if head.startswith(signature):
             return found

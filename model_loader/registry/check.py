@@ -7,6 +7,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from model_loader.drafting.wrong_files import other_format
 from model_loader.errors import PackageError
 from model_loader.package import (
     BASELINE_FILE,
@@ -144,5 +145,7 @@ def _load_model_io(path: Path) -> ModelIO:
     try:
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except ORT_ERRORS as exc:
+        if found := other_format(path):
+            raise PackageError(f"{path} is not an ONNX model, but {found}") from exc
         raise PackageError(f"ONNX Runtime cannot load {path}: {explain(exc)}") from exc
     return read_model_io(session)

@@ -70,6 +70,14 @@ def edges(**features: Any) -> Lie:
 
 LIES: dict[str, tuple[Lie, str]] = {
     "wrong type": (sample([["a", 2]], [[3, 5]]), "sample 1 .* input 'x': expected FP32 .*, got 'a' at"),
+    "CSV as the model": (
+        lambda draft: (draft / "model.onnx").write_text("a,b\n1,2\n"),
+        "draft/model.onnx is not an ONNX model, but CSV, which is data",
+    ),
+    "pointer of Git LFS": (
+        lambda draft: (draft / "model.onnx").write_text("version https://git-lfs.github.com/spec/v1\noid"),
+        "draft/model.onnx is not an ONNX model, but a pointer of Git LFS; get the file itself: git lfs pull",
+    ),
     "wrong shape": (sample([[1, 2, 3]], [[3, 5]]), r"sample 1 .* input 'x': .*, got shape \[1, 3\]"),
     "wrong input": (another_model, "sample 0 .* unknown input 'x'; the model has 'u'"),
     "wrong answer": (sample([[1, 2]], [[3, 6]]), "sample 1: output 'y': expected .*6.*, got"),
