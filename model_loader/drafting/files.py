@@ -36,7 +36,7 @@ def draft_file(
     """
     check_options(options)
     source = read_source(model)
-    data, table = _read_data(model, data)
+    table, fingerprint = _read_data(model, data)
     if features is not None:
         source = replace(source, features=features)
     if predictions is not None:
@@ -48,14 +48,18 @@ def draft_file(
             return read_predictions(given, session.outputs, outputs, classes, table.rows)
 
         source = replace(source, expected=expected)
-    return write_draft(source, table, hash_file(data).sha256, options)
+    return write_draft(source, table, fingerprint, options)
 
 
-def _read_data(model: Path, data: Path | None) -> tuple[Path, Table]:
-    """Return the file with the rows, and its content."""
+def _read_data(model: Path, data: Path | None) -> tuple[Table, str]:
+    """Return the rows, and the sha256 of their file."""
     if data is not None:
-        return data, read_table(data)
+        before = hash_file(data) if data.is_file() else None
+        table, after = read_table(data), hash_file(data)
+        if after != before:
+            raise DraftError(f"{data} changed while it was read: draft again")
+        return table, after.sha256
     example = read_input_example(model) if (model / MLMODEL_FILE).is_file() else None
     if example is None:
         raise DraftError(f"{model} has no rows to run it on: give them with --data")
-    return model / example.name, example
+    return example, hash_file(model / example.name).sha256

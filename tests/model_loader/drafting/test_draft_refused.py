@@ -9,6 +9,8 @@ import pandas as pd
 import pytest
 from onnx import helper
 
+from model_loader.drafting import files
+from model_loader.drafting.tables import Table, read_table
 from model_loader.errors import DraftError
 from model_loader.registry import draft
 from tests import models
@@ -114,6 +116,22 @@ def test_bad_predictions(loader: Loader, outputs: dict[str, Any], message: str) 
     assert done.code == 1
     assert re.search(message, done.err)
     assert not Path("draft").exists()
+
+
+def test_data_that_changes(loader: Loader, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fingerprint in the manifest is that of the rows that were read, or there is no draft."""
+
+    def replaced(path: Path) -> Table:
+        table = read_table(path)
+        path.write_text("a,b\n5,6\n")
+        return table
+
+    monkeypatch.setattr(files, "read_table", replaced)
+    Path("made.onnx").write_bytes(models.affine())
+    Path("test.csv").write_text("a,b\n1,2\n")
+    done = loader("draft", "made.onnx", "--data", "test.csv", "--name", "tiny", "--out", "draft")
+    assert done.code == 1
+    assert "test.csv changed while it was read: draft again" in done.err
 
 
 def test_no_inputs(loader: Loader) -> None:
