@@ -78,4 +78,7 @@ def cannot_convert(package: str, model: object, error: Exception) -> DraftError:
     with suppress(PackageNotFoundError):
         converter = f"{package} {version(package)}"
     reason = shorten(f"{type(error).__name__}: {error.__cause__ or error}", 300, placeholder=" …")
-    return DraftError(f"{converter} cannot convert the {type(model).__name__}: {reason}")
+    # The converters of LightGBM and CatBoost have no such labels, and their messages do not say so.
+    is_boolean = [str(label) for label in getattr(model, "classes_", ())] == ["False", "True"]
+    advice = "; fit it with the classes 0 and 1 in place of False and True" if is_boolean else ""
+    return DraftError(f"{converter} cannot convert the {type(model).__name__}: {reason}{advice}")

@@ -86,6 +86,13 @@ def test_refused_columns(tmp_path: Path) -> None:
         export(model, numbered, tmp_path)
 
 
+def test_refused_classes(tmp_path: Path) -> None:
+    """LightGBM's converter has no boolean classes: the message says what to fit in their place."""
+    model = framework("lightgbm").LGBMClassifier(n_estimators=2, verbose=-1).fit(X, NUMBER > 0)
+    with pytest.raises(DraftError, match="fit it with the classes 0 and 1 in place of False and True"):
+        export(model, X, tmp_path)
+
+
 def test_refused_outputs(tmp_path: Path) -> None:
     """Trees of XGBoost with several outputs are refused: the converter's graph would give other answers."""
     model = framework("xgboost").XGBRegressor(n_estimators=2).fit(X, np.c_[NUMBER, -NUMBER])
