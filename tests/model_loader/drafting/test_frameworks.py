@@ -49,6 +49,7 @@ MIXED = pd.DataFrame(
     }
 )
 ANSWER = np.where(MIXED["age"] > 50, "yes", "no")
+CLUSTERS = {"x": ["batch", 4], "label": ["batch"], "distances": ["batch", 3]}
 TEXTS = ["red wine", "white wine from Köln", "dark beer", "light beer", "red red beer", "wine"] * 4
 TOPICS = ["wine", "wine", "beer", "beer", "beer", "wine"] * 4
 
@@ -129,17 +130,12 @@ MODELS: dict[str, tuple[Callable[[], Any], Any, Any, dict[str, list[Any]]]] = {
         np.c_[BINARY, THREE],
         {"x": ["batch", 4], "label": ["batch", 2]},
     ),
-    "clusters": (
-        lambda: KMeans(3, n_init=1, random_state=1),
-        X,
-        None,
-        {"x": ["batch", 4], "label": ["batch"], "distances": ["batch", 3]},
-    ),
+    "clusters": (lambda: KMeans(3, n_init=1, random_state=1), X, None, CLUSTERS),
     "clusters of float64": (
         lambda: make_pipeline(StandardScaler(), KMeans(3, n_init=1, random_state=1)),
         FRAME.astype(np.float64),
         None,
-        {"x": ["batch", 4], "label": ["batch"], "distances": ["batch", 3]},
+        CLUSTERS,
     ),
     "outliers": (
         lambda: IsolationForest(n_estimators=5, random_state=1),
