@@ -49,7 +49,7 @@ MIXED = pd.DataFrame(
     }
 )
 ANSWER = np.where(MIXED["age"] > 50, "yes", "no")
-CLUSTERS = {"x": ["batch", 4], "label": ["batch"], "distances": ["batch", 3]}
+CLUSTERS: dict[str, list[Any]] = {"x": ["batch", 4], "label": ["batch"], "distances": ["batch", 3]}
 TEXTS = ["red wine", "white wine from Köln", "dark beer", "light beer", "red red beer", "wine"] * 4
 TOPICS = ["wine", "wine", "beer", "beer", "beer", "wine"] * 4
 
