@@ -135,7 +135,7 @@ def _session(
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    register_extensions(options)
+    register_extensions(options, model)
     options.log_severity_level = 4
     options.intra_op_num_threads = 1
     if save_to:

@@ -211,7 +211,7 @@ def _create_session(
             f"{', '.join(ort.get_available_providers())}"
         )
     options = ort.SessionOptions()
-    register_extensions(options)
+    register_extensions(options, file)
     options.intra_op_num_threads = settings.intra_op_num_threads
     options.inter_op_num_threads = 1
     options.log_severity_level = LOG_SEVERITY_FATAL

@@ -38,7 +38,7 @@ class DraftModel:
         from model_loader.package.ort_errors import ORT_ERRORS
 
         options = onnxruntime.SessionOptions()
-        register_extensions(options)
+        register_extensions(options, path)
         options.log_severity_level = 4
         try:
             self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])

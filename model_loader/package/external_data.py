@@ -2,7 +2,6 @@
 
 https://github.com/onnx/onnx/blob/main/docs/ExternalData.md
 https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
-https://protobuf.dev/programming-guides/encoding/
 
 The image has no package that reads ONNX files, so this module reads as much of their encoding as it takes to
 find the locations: every tensor in every graph, sub-graph and function.
@@ -13,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from model_loader.errors import PackageError
+from model_loader.package.onnx_file import fields
 
 # Message → number of a field with messages, and their kind.
 MESSAGES = {
@@ -33,8 +33,6 @@ MESSAGES = {
     "tensor": {13: "entry"},
 }
 KEY = b"location"
-# Wire type → size of the value in bytes.
-FIXED = {1: 8, 5: 4}
 # The limit of protobuf's own parsers.
 MAX_DEPTH = 100
 CHUNK_BYTES = 1024 * 1024
@@ -63,14 +61,14 @@ def _locations(data: mmap.mmap, kind: str, start: int, end: int, depth: int) -> 
     if depth > MAX_DEPTH:
         raise ValueError(f"its messages are nested more than {MAX_DEPTH} deep")
     if kind == "entry":
-        entry = {number: data[first:last] for number, first, last in _fields(data, start, end)}
+        entry = {number: data[first:last] for number, first, last in fields(data, start, end)}
         if entry.get(1) == KEY:
             # ONNX Runtime takes `./weights.bin` for `weights.bin`.
             yield str(PurePosixPath(entry.get(2, b"").decode()))
     # Most messages have no location and need not be parsed; some have millions of fields.
     elif kind == "graph" or _contains_key(data, start, end):
         children = MESSAGES[kind]
-        for number, first, last in _fields(data, start, end):
+        for number, first, last in fields(data, start, end):
             if number in children:
                 yield from _locations(data, children[number], first, last, depth + 1)
 
@@ -80,38 +78,3 @@ def _contains_key(data: mmap.mmap, start: int, end: int) -> bool:
         KEY in data[position : min(position + CHUNK_BYTES + len(KEY), end)]
         for position in range(start, end, CHUNK_BYTES)
     )
-
-
-def _fields(data: mmap.mmap, start: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """Yield the number, start and end of each field with a length, and skip the other ones.
-
-    Raises:
-        ValueError: the bytes are not a message.
-    """
-    position = start
-    while position < end:
-        tag, position = _varint(data, position, end)
-        wire_type = tag & 7
-        if wire_type == 0:
-            _, position = _varint(data, position, end)
-        elif wire_type == 2:
-            length, position = _varint(data, position, end)
-            if length > end - position:
-                raise ValueError(f"a field of {length} bytes at byte {position} is cut off")
-            yield tag >> 3, position, position + length
-            position += length
-        elif wire_type in FIXED and position + FIXED[wire_type] <= end:
-            position += FIXED[wire_type]
-        else:
-            raise ValueError(f"a field at byte {position} cannot be parsed")
-
-
-def _varint(data: mmap.mmap, position: int, end: int) -> tuple[int, int]:
-    """Return a number of up to ten bytes, and the position after it."""
-    value = 0
-    for index in range(min(10, end - position)):
-        byte = data[position + index]
-        value |= (byte & 0x7F) << (7 * index)
-        if byte < 0x80:
-            return value, position + index + 1
-    raise ValueError(f"a number at byte {position} is cut off")

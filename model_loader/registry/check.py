@@ -137,7 +137,7 @@ def _load_model_io(path: Path) -> ModelIO:
     from model_loader.package.ort_errors import ORT_ERRORS
 
     options = onnxruntime.SessionOptions()
-    register_extensions(options)
+    register_extensions(options, path)
     options.log_severity_level = 4
     # The model is not run, so its weights need not be loaded or optimized.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL

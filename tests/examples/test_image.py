@@ -226,10 +226,10 @@ def test_decoder_exits_on_broken_jpeg() -> None:
     """The decoder ends the process on bytes that are not an image, so the graph does not accept JPEG."""
     code = """if True:
         import sys, numpy, onnx, onnxruntime
-        from model_loader.package.custom_ops import register_extensions
+        from onnxruntime_extensions import get_library_path
 
         options = onnxruntime.SessionOptions()
-        register_extensions(options)
+        options.register_custom_ops_library(get_library_path())
         model = onnx.parser.parse_model(sys.argv[1]).SerializeToString()
         session = onnxruntime.InferenceSession(model, options)
         try:
