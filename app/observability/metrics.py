@@ -186,8 +186,10 @@ class Metrics:
         """Count pending requests, and set the gauges of this worker's queue, memory and CPU time."""
         self.flush()
         usage = getrusage(RUSAGE_SELF)
-        # Only Linux has this file; elsewhere the memory is unknown.
-        resident = int(STATM.read_text().split()[1]) * getpagesize() if STATM.exists() else nan
+        try:
+            resident: float = int(STATM.read_text().split()[1]) * getpagesize()
+        except OSError:  # only Linux has this file, and there may be no descriptor left
+            resident = nan
         values = (
             self._batcher.in_flight,
             self._batcher.waiting_rows,

@@ -194,7 +194,7 @@ def test_described(server: Server) -> None:
     document = json.loads(server.request("GET", "/openapi.json")[1])
     assert '"x"' not in json.dumps(document["components"]["schemas"])
     content = document["paths"]["/score"]["post"]["requestBody"]["content"]["application/json"]
-    assert set(content["examples"]) == {"columns", "rows"}
+    assert set(content["examples"]) == {"columns", "rows", "table"}
     answered = document["paths"]["/score"]["post"]["responses"]["200"]["content"]["application/json"][
         "examples"
     ]

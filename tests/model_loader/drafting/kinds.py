@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
 import pandas as pd
 from onnx import helper
@@ -124,6 +125,6 @@ def write_table(table: pd.DataFrame, path: str) -> None:
         case ".csv":
             table.to_csv(path, index=False)
         case ".parquet":
-            table.to_parquet(path)
+            duckdb.from_df(table).write_parquet(path)
         case ".jsonl":
             table.to_json(path, orient="records", lines=True)

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
 import pandas as pd
 import pytest
@@ -117,7 +118,10 @@ def test_types(suffix: str) -> None:
         }
     )
     path = Path(f"data.{suffix}")
-    frame.to_parquet(path) if suffix == "parquet" else frame.to_json(path, orient="records", lines=True)
+    if suffix == "parquet":
+        duckdb.from_df(frame).write_parquet(str(path))
+    else:
+        frame.to_json(path, orient="records", lines=True)
     table = read_table(path)
     kinds = {name: values.dtype.kind for name, values in table.columns.items()}
     assert kinds == {"int": "i", "gap": "f", "float": "f", "text": "O", "flag": "b", "list": "O"}
@@ -129,7 +133,7 @@ def test_types(suffix: str) -> None:
 def test_dates() -> None:
     """Dates and times are texts in ISO form, and a note says so."""
     times = pd.to_datetime(["2026-01-02 03:04:05", None])
-    pd.DataFrame({"at": times}).to_parquet("data.parquet")
+    duckdb.from_df(pd.DataFrame({"at": times})).write_parquet("data.parquet")
     table = read_table(Path("data.parquet"))
     assert table.columns["at"].tolist() == ["2026-01-02T03:04:05", None]
     assert table.notes == ("column 'at' has values of type TIMESTAMP: they are texts in ISO form",)
