@@ -1,119 +1,142 @@
-"""Compare a canary with the stable pods, check by check."""
+"""Decide on a canary: the checks, the evidence that they have, and the table that shows it."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 
-from model_loader.text_tables import number
-from release.errors import NotEnoughData
-from release.prometheus import Prometheus
-from release.promql import TrackQueries, outputs_with_other_bins, psi
+from model_loader.text_tables import table
+from release.canary_checks import PASS, REJECT, Check, CheckResult, LatencyCheck, RateCheck
+from release.output_check import OutputCheck
+from release.pod_counters import Look
+from release.promql import CANARY, CONTROL
 from release.thresholds import Thresholds
 
-PASS, REJECT, NOT_YET = "pass", "reject", "not yet"
-NOT_COMPARED = "-"
-HEADER = ("CHECK", "CANARY", "STABLE", "LIMIT", "RESULT")
+NOT_YET = "not yet"
+NOT_TESTED = "-"
+HEADER = ("CHECK", "CANARY", "COMPARED WITH", "LIMIT", "CHANCE", "RESULT")
+# Errors, sheds, latency and outputs share the error rate equally; all outputs together have one share.
+SHARE = 1 / 4
+
+Shares = Mapping[str, Mapping[str, float]]
 
 
-@dataclass(frozen=True)
-class CheckResult:
-    """The result of one check.
+class CanaryGate:
+    """The checks of a canary, and what they have seen since the watch began.
+
+    In the first deployment there is nothing to compare with. The canary is then only checked against absolute
+    limits and its own baseline, and no number of requests is required.
 
     Attributes:
-        limit: a description of the canary's limit.
-        result: `pass`; `reject`; `not yet` if there is too little data; `-` if there is nothing to compare.
+        thresholds: the limits.
+        is_first: whether this is the first deployment; None before `begin`.
+        has_outputs: whether it is known which outputs there are to compare.
     """
 
-    check: str
-    canary: float | None
-    stable: float | None
-    limit: str
-    result: str
+    def __init__(self, thresholds: Thresholds) -> None:
+        self.thresholds = thresholds
+        self.is_first: bool | None = None
+        self.has_outputs = False
+        self._checks: list[Check] = []
+        self._requests = {CANARY: 0, CONTROL: 0}
+        self._replayed = 0
+
+    def begin(self, *, is_first: bool) -> None:
+        """Create the checks that every canary has."""
+        self.is_first = is_first
+        self._checks = plain_checks(self.thresholds, is_first=is_first)
+
+    def add_outputs(self, canary: Shares, control: Shares, rows: float) -> None:
+        """Create the checks of the outputs; arguments as for `output_checks`."""
+        self.has_outputs = True
+        self._checks += output_checks(self.thresholds, canary, control, rows)
+
+    def observe(self, look: Look) -> None:
+        """Add the requests of some time, also of replayed samples."""
+        for check in self._checks:
+            check.observe(look)
+        self._requests[CANARY] += look.canary.requests
+        self._requests[CONTROL] += look.control.requests
+        if look.is_replayed:
+            self._replayed += look.canary.requests
+
+    @property
+    def result(self) -> str:
+        """`pass`, `reject`, or `not yet` while too little is known to pass."""
+        if any(check.is_rejected for check in self._checks):
+            return REJECT
+        return PASS if self.has_outputs and not self.missing_requests else NOT_YET
+
+    @property
+    def missing_requests(self) -> int:
+        """Number of requests that canary or control pods lack; 0 in the first deployment."""
+        if self.is_first:
+            return 0
+        return max(0, self.thresholds.min_requests - min(self._requests.values()))
+
+    def report(self) -> str:
+        """Return the table on which the result is based."""
+        results = [self._requests_result(), *(check.result() for check in self._checks)]
+        if not any(isinstance(check, OutputCheck) for check in self._checks):
+            reason = "its package has no baseline" if self.has_outputs else "its pods are not scraped yet"
+            results.append(CheckResult("output", "-", "-", reason, None, NOT_TESTED))
+        return table(HEADER, [_row(result) for result in results])
+
+    def _requests_result(self) -> CheckResult:
+        canary, control = self._requests.values()
+        replayed = f", {self._replayed} of them replayed" if self._replayed else ""
+        if self.is_first:
+            return CheckResult("requests", str(canary), "-", "none: first deployment", None, PASS)
+        return CheckResult(
+            "requests",
+            f"{canary}{replayed}",
+            f"control: {control}{replayed}",
+            f"at least {self.thresholds.min_requests}",
+            None,
+            NOT_YET if self.missing_requests else PASS,
+        )
 
 
-def compare(prometheus: Prometheus, namespace: str, window: str, thresholds: Thresholds) -> list[CheckResult]:
-    """Compare the canary of a namespace with its stable pods.
+def plain_checks(thresholds: Thresholds, *, is_first: bool) -> list[Check]:
+    """Return the checks of errors, shed requests and latency."""
+    alpha, limits = thresholds.alpha, thresholds.limits
+    return [
+        *(RateCheck(name, limits[name], alpha, SHARE, is_first=is_first) for name in ("errors", "shed")),
+        LatencyCheck(limits["latency"], alpha, SHARE, is_first=is_first),
+    ]
 
-    If Prometheus has seen no stable pod for a day, the canary belongs to the first deployment. It is then
-    only checked against the absolute limits.
 
-    Returns:
-        One result per check, the number of requests first.
+def output_checks(
+    thresholds: Thresholds,
+    canary: Shares,
+    control: Shares,
+    rows: float,
+) -> list[OutputCheck]:
+    """Return the checks of the canary's outputs.
 
-    Raises:
-        NotEnoughData: Prometheus does not answer, or scrapes no canary in the namespace.
+    An output is compared with the control pods if both models have the same bins for it: shares of different
+    bins are not comparable. Otherwise it is compared with the canary's own baseline.
+
+    Args:
+        canary, control: output → bin → share in the baseline of the pods' model.
+        rows: number of rows of the canary's baseline.
     """
-    canary, stable_queries = (TrackQueries(namespace, track, window) for track in ("canary", "stable"))
-    if not prometheus.scalar(canary.targets):
-        raise NotEnoughData(f"Prometheus at {prometheus.url} has no canary targets in {namespace}")
-    stable = stable_queries if prometheus.scalar(stable_queries.targets) else None
-    results = [_check_requests(prometheus, canary, stable, thresholds.min_requests)]
-    for check in ("errors", "p99_seconds", "shed"):
-        limits = thresholds.limits[check]
-        canary_value = prometheus.scalar(getattr(canary, check))
-        if stable is None:
-            results.append(_check_limit(check, canary_value, None, limits["max"], None))
-        else:
-            stable_value = prometheus.scalar(getattr(stable, check))
-            results.append(_check_limit(check, canary_value, stable_value, limits["max"], limits["max_rise"]))
-    results += _check_outputs(prometheus, canary, stable, thresholds.limits["psi"]["max"])
-    return results
+    return [
+        OutputCheck(
+            output,
+            bins,
+            thresholds.limits["output"],
+            thresholds.alpha,
+            SHARE / len(canary),
+            baseline_rows=None if bins.keys() == control.get(output, {}).keys() else rows,
+        )
+        for output, bins in sorted(canary.items())
+    ]
 
 
-def verdict(results: list[CheckResult]) -> str:
-    """Return the overall result: `not yet` if there are too few requests, whatever the other checks found."""
-    if results[0].result == NOT_YET:
-        return NOT_YET
-    found = {result.result for result in results}
-    return next((result for result in (REJECT, NOT_YET) if result in found), PASS)
+def _row(result: CheckResult) -> tuple[str, ...]:
+    chance = "-" if result.chance is None else _chance(result.chance)
+    return (result.check, result.canary, result.other, result.limit, chance, result.result)
 
 
-def _check_requests(
-    prometheus: Prometheus, canary: TrackQueries, stable: TrackQueries | None, minimum: float
-) -> CheckResult:
-    counts = [(prometheus.scalar(track.requests) or 0.0) if track else None for track in (canary, stable)]
-    enough = all(count >= minimum for count in counts if count is not None)
-    limit = f"at least {minimum:g}{'' if stable else '; first deployment, no stable pods'}"
-    return CheckResult("requests", counts[0], counts[1], limit, PASS if enough else NOT_YET)
-
-
-def _check_limit(
-    check: str, canary: float | None, stable: float | None, maximum: float, max_rise: float | None
-) -> CheckResult:
-    limit = f"at most {maximum:g}"
-    if max_rise is not None:
-        limit += f", and {max_rise:g} above stable"
-    if canary is None or (stable is None and max_rise is not None):
-        return CheckResult(check, canary, stable, limit, NOT_YET)
-    exceeded = canary > maximum
-    if max_rise is not None and stable is not None:
-        exceeded |= canary - stable > max_rise
-    return CheckResult(check, canary, stable, limit, REJECT if exceeded else PASS)
-
-
-def _check_outputs(
-    prometheus: Prometheus, canary: TrackQueries, stable: TrackQueries | None, maximum: float
-) -> Iterator[CheckResult]:
-    """Yield one result per output: the population stability index of its distribution.
-
-    An output is compared with the canary's own baseline if there are no stable pods, or if the two models'
-    baselines have different bins: shares of different bins are not comparable.
-    """
-    to_baseline = prometheus.vector(psi(canary.outputs, canary.bins), "output")
-    with_baseline = prometheus.vector(f"count by (output) ({canary.bins})", "output")
-    to_stable: Mapping[str, float] = {}
-    not_comparable = with_baseline
-    if stable:
-        to_stable = prometheus.vector(psi(canary.outputs, stable.outputs), "output")
-        not_comparable = prometheus.vector(outputs_with_other_bins(canary, stable), "output")
-    if not to_stable and not with_baseline:
-        yield CheckResult("psi", None, None, "the canary's package has no baseline", NOT_COMPARED)
-    for output in sorted(to_stable.keys() | with_baseline.keys()):
-        reference, values = ("stable", to_stable)
-        if output in not_comparable:
-            reference, values = ("its baseline", to_baseline)
-        yield _check_limit(f"psi of {output} vs {reference}", values.get(output), None, maximum, None)
-
-
-def table_row(result: CheckResult) -> tuple[str, ...]:
-    """Return the cells of a result, in the order of `HEADER`."""
-    return (result.check, number(result.canary), number(result.stable), result.limit, result.result)
+def _chance(chance: float) -> str:
+    if chance >= 1:
+        return "≤ 100 %"
+    return f"≤ {100 * chance:.2g} %" if chance >= 1e-6 else "< 0.0001 %"

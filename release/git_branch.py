@@ -23,8 +23,13 @@ def fetch() -> str:
     Raises:
         ReleaseError: origin is unreachable, or has no such branch.
     """
-    _git("fetch", "--quiet", "origin", f"refs/heads/{BRANCH}")
-    return _git("rev-parse", "FETCH_HEAD").strip()
+    name = f"refs/heads/{BRANCH}"
+    commit, _, _ = _git("ls-remote", "origin", name).partition("\t")
+    if not commit:
+        raise ReleaseError(f"origin has no branch {BRANCH}")
+    # FETCH_HEAD is not used, because another command may be running in the same clone.
+    _git("fetch", "--quiet", "--no-write-fetch-head", "--refmap=", "origin", name)
+    return commit
 
 
 def read(commit: str, path: str) -> str | None:
@@ -64,6 +69,26 @@ def write(change: Callable[[str], Mapping[str, str]], message: str, author: str)
     raise ReleaseError(f"origin/{BRANCH} changed during each of {ATTEMPTS} attempts to push: try again")
 
 
+def fetch_history() -> None:
+    """Fetch the branch with all of its commits, which a clone of a build agent may lack.
+
+    Raises:
+        ReleaseError: origin is unreachable, or has no such branch.
+    """
+    complete = () if _git("rev-parse", "--is-shallow-repository").strip() == "false" else ("--unshallow",)
+    _git("fetch", "--quiet", *complete, "origin", f"refs/heads/{BRANCH}")
+
+
+def has_commit(commit: str) -> bool:
+    """Return whether the clone has a commit."""
+    return _git("cat-file", "--batch-check", text=f"{commit}^{{commit}}\n").split()[1:2] == ["commit"]
+
+
+def contains(tip: str, commit: str) -> bool:
+    """Return whether a commit is `tip` or one of its ancestors. The clone must have both."""
+    return not _git("rev-list", "--max-count=1", commit, "--not", tip)
+
+
 @contextmanager
 def checkout(commit: str) -> Iterator[Path]:
     """Check a commit out into a temporary directory, which is removed at the end of the block."""
@@ -91,7 +116,7 @@ def _identity(author: str) -> list[str]:
     """Return git options that set the committer if none is configured, as on a build agent."""
     if _git("config", "--default", "", "--get", "user.email").strip():
         return []
-    return ["-c", f"user.name={author}", "-c", "user.email=scorebox@localhost"]
+    return ["-c", f"user.name={author}", "-c", "user.email=release@localhost"]
 
 
 def _git(*args: str, text: str | None = None, environ: Mapping[str, str] | None = None) -> str:

@@ -23,7 +23,7 @@ def read_labels(image: str) -> tuple[str, str]:
         run("docker", "pull", "--quiet", image)
         text = run(*inspect)
     labels = json.loads(text) or {}
-    model = "{}/{}@{}".format(*(labels.get(f"scorebox.model.{key}") for key in ("name", "version", "digest")))
+    model = "{}/{}@{}".format(*(labels.get(f"scoring.model.{key}") for key in ("name", "version", "digest")))
     commit = labels.get("org.opencontainers.image.revision", "")
     if not re.fullmatch(FIELDS["model"], model) or not re.fullmatch(FIELDS["commit"], commit):
         raise ReleaseError(

@@ -3,20 +3,27 @@
 import json
 import re
 import subprocess
+import threading
 import urllib.error
 import urllib.request
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from model_loader.package.service_file import service
 from release.errors import ReleaseError
 from release.subprocesses import run
 
-NAME = "scorebox"
+NAME = service().name
 SELECTOR = f"app.kubernetes.io/name={NAME}"
-MODEL = "scorebox.dev/model"
-TRACK = "azure-pipelines/version"
+LABEL_PREFIX = f"{service().label_domain}/"
+MODEL = f"{LABEL_PREFIX}model"
+TRACK = f"{LABEL_PREFIX}track"
+STABLE, CANARY, CONTROL = "stable", "canary", "control"
+# Track → Deployment. Canary and control pods exist only while a release is rolled out.
+DEPLOYMENTS = {STABLE: NAME, CANARY: f"{NAME}-{CANARY}", CONTROL: f"{NAME}-{CONTROL}"}
 ENDED = ("Succeeded", "Failed")
 TIMEOUT_S = 10
 
@@ -26,8 +33,8 @@ class Pod:
     """A pod that is not terminating.
 
     Attributes:
-        track: `stable`, `canary` or `baseline`. The control pods, fresh pods of the stable release that run
-            next to a canary, have the track `baseline`.
+        track: `stable`, `canary` or `control`; control pods are fresh pods of the stable release that run
+            beside a canary.
         declared_image: the image in the pod's manifest, `REPOSITORY@sha256:…`.
         image_digest: digest of the running image, `sha256:…`; empty until one runs.
         model: `NAME/VERSION@sha256:…` from label and annotation; empty if the pod lacks one of them.
@@ -49,7 +56,8 @@ class Pod:
 
 def namespace_of(stage: str) -> str:
     """Return the namespace of a stage."""
-    return f"{NAME}-{stage}"
+    found: str = getattr(service().namespaces, stage)
+    return found
 
 
 def read_pods(namespace: str, *, may_be_empty: bool = False) -> list[Pod]:
@@ -90,17 +98,26 @@ def forward_port(namespace: str, pod: Pod) -> Iterator[str]:
     """Forward a local port to a pod and yield the URL. No NetworkPolicy applies to `kubectl port-forward`.
 
     Raises:
-        ReleaseError: kubectl cannot forward the port.
+        ReleaseError: kubectl cannot forward the port, or does not within `TIMEOUT_S`.
     """
-    command = ["kubectl", "port-forward", "--namespace", namespace, f"pod/{pod.name}", ":8080"]
+    command = ["kubectl", "port-forward", "--namespace", namespace, f"pod/{pod.name}", f":{service().port}"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        timer = threading.Timer(TIMEOUT_S, process.kill)
+        timer.start()
+        # kubectl prints a line for each connection, and would wait if nobody read them.
+        drain = threading.Thread(target=deque, args=(process.stdout, 0))
         try:
             line = process.stdout.readline() if process.stdout else ""
             if not (match := re.match(r"Forwarding from (127\.0\.0\.1:\d+) ", line)):
                 raise ReleaseError(f"{pod.name} is unreachable: kubectl port-forward printed {line!r}")
+            timer.cancel()
+            drain.start()
             yield f"http://{match[1]}"
         finally:
+            timer.cancel()
             process.terminate()
+            if drain.is_alive():
+                drain.join()
 
 
 def read_reported_digest(url: str) -> str:
@@ -132,7 +149,7 @@ def _parse_pod(item: Any) -> Pod:
     digest = annotations.get(f"{MODEL}-digest-sha256")
     return Pod(
         name=metadata["name"],
-        track=labels.get(TRACK, "stable"),
+        track=labels.get(TRACK, STABLE),
         declared_image=item["spec"]["containers"][0]["image"],
         image_digest=digests[0] if digests else "",
         model=f"{name}/{version}@sha256:{digest}" if name and version and digest else "",

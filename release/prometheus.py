@@ -1,4 +1,4 @@
-"""Instant queries to a Prometheus server.
+"""Queries to a Prometheus server.
 
 https://prometheus.io/docs/prometheus/latest/querying/api/#instant-queries
 """
@@ -30,6 +30,24 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 
 @dataclass(frozen=True)
+class Series:
+    """A time series of a query's result.
+
+    Attributes:
+        labels: with the metric's name as `__name__`, unless the query removes it.
+        samples: time in Unix seconds and value, in ascending order of time, without NaN; one for a vector.
+    """
+
+    labels: Mapping[str, str]
+    samples: tuple[tuple[float, float], ...]
+
+    @property
+    def value(self) -> float:
+        """The last value."""
+        return self.samples[-1][1]
+
+
+@dataclass(frozen=True)
 class Prometheus:
     """A Prometheus server. PROMETHEUS_TOKEN, if set, is sent as a bearer token.
 
@@ -39,38 +57,35 @@ class Prometheus:
 
     url: str
 
-    def scalar(self, query: str) -> float | None:
-        """Return the single value of a query, or None if the vector is empty or the value is NaN.
+    def vector(self, query: str) -> list[Series]:
+        """Return the series of a query whose value is not NaN.
 
         Raises:
             NotEnoughData: the server is unreachable, rejects the query, or does not answer like Prometheus.
         """
-        return self.vector(query, "").get("")
+        return self._query(query, "vector")
 
-    def vector(self, query: str, label: str) -> Mapping[str, float]:
-        """Return the values of a query by the value of `label`. NaN is left out.
+    def matrix(self, query: str) -> list[Series]:
+        """Return the samples that a query with a range, such as `name[5m]`, selects.
 
         Raises:
-            NotEnoughData: as for `scalar`.
+            NotEnoughData: as for `vector`.
         """
-        values: dict[str, float] = {}
+        return self._query(query, "matrix")
+
+    def _query(self, query: str, expected: str) -> list[Series]:
         try:
             match json.loads(self._send(query)):
-                case {"status": "success", "data": {"resultType": "vector", "result": list(result)}}:
-                    for sample in result:
-                        key = sample["metric"].get(label, "")
-                        if key in values:
-                            raise NotEnoughData(
-                                f"Prometheus at {self.url} returned more than one value for: {query}"
-                            )
-                        if not math.isnan(value := float(sample["value"][1])):
-                            values[key] = value
-                    return values
+                case {"status": "success", "data": {"resultType": str(kind), "result": list(result)}} if (
+                    kind == expected
+                ):
+                    series = [_parse(each, expected) for each in result]
+                    return [each for each in series if each.samples]
                 case {"status": "error", "error": str(error)}:
                     raise NotEnoughData(f"Prometheus at {self.url} rejected the query: {error}")
         except (ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError) as exc:
-            raise NotEnoughData(f"{self.url} did not answer like Prometheus: {exc}") from exc
-        raise NotEnoughData(f"{self.url} did not answer like Prometheus: expected a vector")
+            raise NotEnoughData(f"{self.url} did not answer like Prometheus: {exc!r}") from exc
+        raise NotEnoughData(f"{self.url} did not answer like Prometheus: expected a {expected}")
 
     def _send(self, query: str) -> bytes:
         headers = {}
@@ -92,3 +107,11 @@ class Prometheus:
         except (OSError, http.client.HTTPException) as exc:
             reason: Any = getattr(exc, "reason", None) or exc
             raise NotEnoughData(f"Prometheus at {self.url} is unreachable: {reason}") from exc
+
+
+def _parse(series: Any, kind: str) -> Series:
+    """Parse one series of a response; a malformed one raises an exception that `_query` wraps."""
+    samples = [series["value"]] if kind == "vector" else series["values"]
+    pairs = [(float(time), float(value)) for time, value in samples]
+    labels = {str(name): str(value) for name, value in series["metric"].items()}
+    return Series(labels, tuple((time, value) for time, value in pairs if not math.isnan(value)))

@@ -1,14 +1,18 @@
 """Record the release that the pods run: in the ledger, in `model.lock` and in `releases.jsonl`."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 
+from model_loader.commands.arguments import DEFAULT_STORE
 from model_loader.package import encode
-from model_loader.registry.ledger import author, now, read_ledger
+from model_loader.registry.ledger import BUILD, author, now, read_ledger
 from model_loader.registry.lockfile import Lock, parse_lock
+from model_loader.registry.lockfile import read_lock as parse_lock_file
 from model_loader.registry.pull import find_locked
 from model_loader.registry.stages import promote, rollback
+from model_loader.registry.versions import choose
 from model_loader.store import Store, open_store
 from release import git_branch
 from release.errors import ReleaseError
@@ -37,6 +41,33 @@ def record(image: str, stage: str) -> str:
     return write_record(release, stage)
 
 
+def record_build(selection: Sequence[str]) -> str:
+    """Mark the model of a build as taken up, so that no other run picks it up as new. Doing it again is fine.
+
+    Args:
+        selection: as `scripts/build` takes it: `--locked`, or `--version` and a number.
+
+    Returns:
+        One sentence that describes what was done.
+
+    Raises:
+        ReleaseError: the selection is neither.
+        LoaderError: the store does not have the model, it was withdrawn, or the change is rejected.
+    """
+    store = open_store(os.environ.get("MODEL_STORE") or DEFAULT_STORE)
+    match list(selection):
+        case ["--locked"]:
+            lock = parse_lock_file(Path(LOCK_FILE))
+            find_locked(store, lock)
+            name, version = lock.name, str(lock.version)
+        case ["--version", version]:
+            name = choose(store, os.environ.get("MODEL_NAME"))
+        case _:
+            raise ReleaseError(f"expected --locked or --version N as the model, got {' '.join(selection)!r}")
+    entry = promote(store, name, version, BUILD)
+    return f"{name}/{entry.version}@{entry.digest} is taken up"
+
+
 def write_record(release: Release, stage: str) -> str:
     """Write a release that the pods of a stage run to the stage's ledger.
 
@@ -48,7 +79,7 @@ def write_record(release: Release, stage: str) -> str:
     store = find_store(read_lock(git_branch.fetch()))
     lock = release.lock(store.url)
     find_locked(store, lock)
-    set_stage(store, lock, stage, release.note)
+    set_stage(store, lock, stage, release)
     if stage != PRODUCTION:
         return f"{release.model} is in {stage}"
 
@@ -98,17 +129,14 @@ def find_store(lock: Lock) -> Store:
     return open_store(os.environ.get("MODEL_STORE") or lock.store)
 
 
-def set_stage(store: Store, lock: Lock, stage: str, reason: str | None) -> None:
-    """Make the locked model the current one of a stage.
+def set_stage(store: Store, lock: Lock, stage: str, release: Release) -> None:
+    """Make the locked model of a release the current one of a stage.
 
-    If the stage had it before, roll back to it, so that a later rollback does not return to a version that
-    was itself rolled back. Otherwise promote it.
+    After a rollback, or if the stage had the model before, roll back to it, so that a later rollback does not
+    return to a version that was itself rolled back. Otherwise promote it.
     """
-    while True:
-        versions = [entry.version for entry in read_ledger(store, lock.name).promotions(stage)]
-        if versions[-1:] == [lock.version]:
-            return
-        if lock.version not in versions:
-            promote(store, lock.name, str(lock.version), stage, reason)
-            return
-        rollback(store, lock.name, stage, reason)
+    versions = [entry.version for entry in read_ledger(store, lock.name).promotions(stage)]
+    if release.is_rollback or lock.version in versions:
+        rollback(store, lock.name, stage, release.reason, to=lock.version)
+    else:
+        promote(store, lock.name, str(lock.version), stage, release.reason)

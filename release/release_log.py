@@ -50,6 +50,11 @@ class Release:
         """Whether this line restored an earlier release."""
         return (self.note or "").startswith(ROLLBACK)
 
+    @property
+    def reason(self) -> str | None:
+        """The note without `rollback: `."""
+        return (self.note or "").removeprefix(ROLLBACK).removeprefix(": ") or None
+
     def lock(self, store: str) -> Lock:
         """Return the `model.lock` of this release."""
         name, version, digest = MODEL.fullmatch(self.model).groups()  # type: ignore[union-attr]
@@ -111,8 +116,10 @@ def find(releases: Sequence[Release], text: str) -> Release:
     for release in reversed(releases):
         if _matches(text, release):
             return release
+    last = [f"{each.model.partition('@')[0]} of {each.time}" for each in reversed(releases[-3:])]
     raise ReleaseError(
-        f"{LOG_FILE} has no release {text}: expected a commit, an image's digest, or NAME/VERSION"
+        f"{LOG_FILE} has no release {text}: expected a commit, an image's digest, or NAME/VERSION; its last "
+        f"ones are {', '.join(last) or 'none'}"
     )
 
 

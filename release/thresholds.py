@@ -9,12 +9,34 @@ from typing import Any
 
 from release.errors import ReleaseError
 
-RULES = {
-    "requests": {"min"},
-    "errors": {"max", "max_rise"},
-    "p99_seconds": {"max", "max_rise"},
-    "shed": {"max", "max_rise"},
-    "psi": {"max"},
+
+@dataclass(frozen=True)
+class Range:
+    """The valid values of a threshold; `above` and `below` themselves are invalid."""
+
+    least: float = -math.inf
+    above: float = -math.inf
+    below: float = math.inf
+
+    def __contains__(self, number: float) -> bool:
+        """Return whether a number is valid."""
+        return self.least <= number and self.above < number < self.below
+
+    def __str__(self) -> str:
+        """Describe the range in messages."""
+        limits = [("at least", self.least), ("above", self.above), ("below", self.below)]
+        return " and ".join(f"{word} {limit:g}" for word, limit in limits if math.isfinite(limit))
+
+
+SHARE = Range(above=0, below=1)
+ODDS = Range(least=1)
+# Table → threshold → valid values.
+RULES: Mapping[str, Mapping[str, Range]] = {
+    "watch": {"alpha": SHARE, "min_requests": Range(least=1)},
+    "errors": {"max": SHARE, "odds": ODDS},
+    "shed": {"max": SHARE, "odds": ODDS},
+    "latency": {"max_p99_seconds": Range(above=0), "odds": ODDS},
+    "output": {"odds": ODDS, "baseline_odds": ODDS},
 }
 
 
@@ -23,16 +45,18 @@ class Thresholds:
     """The thresholds of a canary.
 
     Attributes:
-        min_requests: number of requests that canary and stable pods must each answer in the window.
-        limits: check → rule (`max` or `max_rise`) → number.
+        alpha: probability with which a canary as good as the stable release may be rejected in a watch.
+        min_requests: number of requests that canary and control pods must each answer.
+        limits: check → rule → number.
     """
 
-    min_requests: float
+    alpha: float
+    min_requests: int
     limits: Mapping[str, Mapping[str, float]]
 
 
 def read_thresholds(path: Path) -> Thresholds:
-    """Read the thresholds at `path`. The file must have every check and rule of `RULES`, and no others.
+    """Read the thresholds at `path`. The file must have every table and threshold of `RULES`, and no others.
 
     Raises:
         ReleaseError: the file does not exist, or its content is invalid.
@@ -45,16 +69,15 @@ def read_thresholds(path: Path) -> Thresholds:
         raise ReleaseError(f"{path} is not TOML: {exc}") from exc
     if document.keys() != RULES.keys():
         raise ReleaseError(f"{path}: expected the tables {', '.join(RULES)}, got {', '.join(document)}")
-    for check, rules in RULES.items():
-        _check_table(f"{path}: [{check}]", document[check], rules)
-    if document["requests"]["min"] < 1:
-        raise ReleaseError(f"{path}: [requests]: min must be at least 1, got {document['requests']['min']}")
-    return Thresholds(document.pop("requests")["min"], document)
+    for name, rules in RULES.items():
+        _check_table(f"{path}: [{name}]", document[name], rules)
+    watch = document.pop("watch")
+    return Thresholds(watch["alpha"], math.ceil(watch["min_requests"]), document)
 
 
-def _check_table(label: str, table: Any, rules: set[str]) -> None:
-    if not isinstance(table, dict) or table.keys() != rules:
-        raise ReleaseError(f"{label}: expected {' and '.join(sorted(rules))}, got {table}")
+def _check_table(label: str, table: Any, rules: Mapping[str, Range]) -> None:
+    if not isinstance(table, dict) or table.keys() != rules.keys():
+        raise ReleaseError(f"{label}: expected {' and '.join(rules)}, got {table}")
     for rule, number in table.items():
-        if type(number) not in (int, float) or not math.isfinite(number) or number < 0:
-            raise ReleaseError(f"{label}: {rule} must be a number of 0 or more, got {number!r}")
+        if type(number) not in (int, float) or not math.isfinite(number) or number not in rules[rule]:
+            raise ReleaseError(f"{label}: {rule} must be a number {rules[rule]}, got {number!r}")

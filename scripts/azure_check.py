@@ -22,6 +22,8 @@ def az_commands(script: str) -> Iterator[list[str]]:
             if word == "az" and not arguments:
                 arguments = []
             elif re.fullmatch(r"[()|<>&;]+", word):
+                if arguments and word.startswith(">") and arguments[-1] == "2":
+                    arguments.pop()
                 if arguments:
                     yield arguments
                 arguments = None

@@ -40,7 +40,10 @@ def main() -> int:
     schema = json.loads(Path(sys.argv[1]).read_text())
     exit_code = 0
     for path in sorted(Path().glob("azure-pipelines*.yml")):
-        errors = schema_errors(read_document(path), schema)
+        document = read_document(path)
+        # The schema has no template of variables: they are checked as those of a pipeline.
+        pipeline = document | {"steps": [{"script": "true"}]} if set(document) == {"variables"} else document
+        errors = schema_errors(pipeline, schema)
         for error in errors[:5]:
             print(f"{path}: {error}", file=sys.stderr)
         print(f"{path}: {'not valid' if errors else 'valid'}")

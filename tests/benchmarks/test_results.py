@@ -25,7 +25,7 @@ def document() -> dict[str, Any]:
         "machine": {"cpu": "A CPU", "cpus": 2, "system": "A system"},
         "versions": {"flask": {"flask": "3"}},
     }
-    return merge(about, "throughput", {"flask": cells(900), "scorebox": cells(1000)}, ABOUT)
+    return merge(about, "throughput", {"flask": cells(900), "service": cells(1000)}, ABOUT)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_merge(document: dict[str, Any]) -> None:
     """Running a suite again for one peer replaces that peer's numbers only."""
     merged = merge(document, "throughput", {"flask": cells(500)}, ABOUT | {"runs": 5})
     merged = merge(merged, "start", {"flask": {"": {"first_answer_s": [0.2]}}}, ABOUT)
-    assert capacity(merged) == {"flask": 500, "scorebox": 1000}
+    assert capacity(merged) == {"flask": 500, "service": 1000}
     assert merged["suites"]["throughput"]["runs"] == 5
     assert set(merged["suites"]) == {"throughput", "start"}
     assert capacity(document)["flask"] == 900
@@ -61,7 +61,7 @@ def test_merge(document: dict[str, Any]) -> None:
 def test_ranked(document: dict[str, Any]) -> None:
     """The peer with the highest throughput is first; a peer without the cell is last."""
     peers = document["suites"]["throughput"]["peers"] | {"mlflow": {"8": {"rps": [9999.0]}}}
-    assert ranked("throughput", peers) == ["scorebox", "flask", "mlflow"]
+    assert ranked("throughput", peers) == ["service", "flask", "mlflow"]
 
 
 def test_page(document: dict[str, Any]) -> None:

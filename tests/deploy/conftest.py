@@ -11,7 +11,7 @@ import yaml
 from tests.e2e.conftest import missing
 
 ROOT = Path(__file__).parents[2]
-IMAGE = f"registry.example.com/team/scorebox@sha256:{'0123456789abcdef' * 4}"
+IMAGE = f"registry.example.com/team/demo@sha256:{'0123456789abcdef' * 4}"
 Manifest = dict[str, Any]
 
 
@@ -32,9 +32,18 @@ def manifests(*args: str, root: Path = ROOT) -> dict[str, Manifest]:
     return named
 
 
+def copy_for_render(root: Path) -> None:
+    """Copy the files that `scripts/render` needs, but no lock."""
+    for name in ("deploy", "scripts", "model_loader"):
+        shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("requirements.txt", "service.toml"):
+        shutil.copy2(ROOT / name, root / name)
+    (root / ".venv").symlink_to(ROOT / ".venv")
+
+
 def pod(manifests: dict[str, Manifest]) -> Manifest:
     """Return the Deployment's pod template."""
-    template: Manifest = manifests["Deployment/scorebox"]["spec"]["template"]
+    template: Manifest = manifests["Deployment/demo"]["spec"]["template"]
     return template
 
 

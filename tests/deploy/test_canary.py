@@ -1,10 +1,15 @@
-"""The copies of the Deployment that KubernetesManifest@1 makes for a canary, and their Prometheus label."""
+"""The copies of the Deployment that `scripts/rollout` makes for a canary, and their Prometheus label."""
 
 import re
+from pathlib import Path
 
+import kubernetes_validate
 import yaml
 
-from tests.deploy.conftest import Manifest, pod, selects
+from release.kubernetes import CANARY, CONTROL, STABLE
+from release.manifests import commit_of, copy_of, image_of, read_manifests, stable_deployment
+from tests.deploy.conftest import IMAGE, Manifest, pod, selects
+from tests.deploy.test_manifests import KUBERNETES
 
 
 def track(relabelings: list[Manifest], labels: dict[str, str]) -> str:
@@ -23,28 +28,11 @@ def track(relabelings: list[Manifest], labels: dict[str, str]) -> str:
     return meta["track"]
 
 
-def copied(deployment: Manifest, name: str) -> Manifest:
-    """Return a copy of a Deployment as KubernetesManifest@1 creates it for its canary strategy."""
-    copy: Manifest = yaml.safe_load(yaml.safe_dump(deployment))
-    copy["metadata"]["name"] += f"-{name}"
-    for labels in (
-        copy["metadata"]["labels"],
-        copy["spec"]["selector"]["matchLabels"],
-        copy["spec"]["template"]["metadata"]["labels"],
-    ):
-        labels["azure-pipelines/version"] = name
-    return copy
-
-
 def test_canary(production: dict[str, Manifest]) -> None:
     """Canary, control and stable Deployments select only their own pods; the Service selects all."""
-    stable = production["Deployment/scorebox"]
-    deployments = {
-        "stable": stable,
-        "canary": copied(stable, "canary"),
-        "baseline": copied(stable, "baseline"),
-    }
-    relabelings = production["PodMonitor/scorebox"]["spec"]["podMetricsEndpoints"][0]["relabelings"]
+    stable = production["Deployment/demo"]
+    deployments = {STABLE: stable} | {track: copy_of(stable, track, 1) for track in (CANARY, CONTROL)}
+    relabelings = production["PodMonitor/demo"]["spec"]["podMetricsEndpoints"][0]["relabelings"]
     for name, deployment in deployments.items():
         labels = deployment["spec"]["template"]["metadata"]["labels"]
         owners = [
@@ -53,17 +41,26 @@ def test_canary(production: dict[str, Manifest]) -> None:
             if selects(found["spec"]["selector"]["matchLabels"], labels)
         ]
         assert owners == [name]
-        assert selects(production["Service/scorebox"]["spec"]["selector"], labels)
+        assert selects(production["Service/demo"]["spec"]["selector"], labels)
         assert track(relabelings, labels) == name
-    # The task rounds 10 % of the Deployment's replicas. If that is 0, it creates no pod and reports no error.
-    assert round(stable["spec"]["replicas"] * 10 / 100) >= 1
+        kubernetes_validate.validate(deployment, KUBERNETES[-1], strict=True)
+
+
+def test_roll_out(tmp_path: Path, overlay: dict[str, Manifest]) -> None:
+    """`scripts/rollout` accepts the manifests, and names their commit."""
+    path = tmp_path / "manifests.yaml"
+    path.write_text(yaml.safe_dump_all(overlay.values()))
+    namespace = overlay["Deployment/demo"]["metadata"]["namespace"]
+    found = read_manifests(path, namespace)
+    assert image_of(stable_deployment(found)) == IMAGE
+    assert commit_of(stable_deployment(found)) is not None
 
 
 def test_pod_monitor(overlay: dict[str, Manifest]) -> None:
-    """The PodMonitor is one of managed Prometheus with the job `scorebox`; pods are stable by default."""
-    monitor = overlay["PodMonitor/scorebox"]
+    """The PodMonitor is one of managed Prometheus with the job `demo`; pods are stable by default."""
+    monitor = overlay["PodMonitor/demo"]
     assert monitor["apiVersion"] == "azmonitoring.coreos.com/v1"
-    assert pod(overlay)["metadata"]["labels"][monitor["spec"]["jobLabel"]] == "scorebox"
+    assert pod(overlay)["metadata"]["labels"][monitor["spec"]["jobLabel"]] == "demo"
     (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
     assert (endpoint["path"], endpoint["interval"]) == ("/metrics", "15s")
-    assert track(endpoint["relabelings"], {"app.kubernetes.io/name": "scorebox"}) == "stable"
+    assert track(endpoint["relabelings"], {"app.kubernetes.io/name": "demo"}) == "stable"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -16,11 +17,13 @@ from urllib.parse import quote
 
 import pytest
 
+from model_loader.package.service_file import service
+from scripts.monitoring_files import RUNBOOK, dashboard, rules
 from tests.app.conftest import start_server as start_server
 
 ROOT = Path(__file__).parents[2]
-RULES = ROOT / "monitoring/rules.yaml"
-DASHBOARD = json.loads((ROOT / "monitoring/dashboard.json").read_text())
+RULES = rules(service(), RUNBOOK)
+DASHBOARD = json.loads(dashboard(service()))
 PANELS = DASHBOARD["panels"]
 START_TIMEOUT_S = 30
 SCRAPE_S = 0.5
@@ -99,31 +102,42 @@ class Prometheus:
         return [(labels, value) for labels, value in found if value == value]
 
 
+def shortened(text: str) -> str:
+    """Return expressions with 2 s instead of the offsets that alerts have."""
+    return re.sub(r"offset (1w|10m)\b", "offset 2s", text)
+
+
 @contextmanager
 def prometheus(
-    directory: Path, targets: Mapping[int, Mapping[str, str]], *, alertmanager: int | None = None
+    directory: Path,
+    targets: Mapping[int, Mapping[str, str]],
+    *,
+    monitors: Mapping[int, Mapping[str, str]] | None = None,
+    alertmanager: int | None = None,
 ) -> Iterator[Prometheus]:
-    """Run Prometheus with the rules, without `for:` delays, and with an offset of 2 s instead of a week.
+    """Run Prometheus with the rules, without `for:` delays, and with offsets of 2 s in alerts.
 
     Args:
         directory: an empty directory for its files.
         targets: port → labels that a PodMonitor would add to the replica.
+        monitors: the same of monitors.
         alertmanager: port of an Alertmanager, if any.
     """
-    rules = RULES.read_text().replace("offset 1w", "offset 2s")
-    lines = [line for line in rules.splitlines() if not line.strip().startswith("for: ")]
+    lines = [line for line in shortened(RULES).splitlines() if not line.strip().startswith("for: ")]
     (directory / "rules.yaml").write_text("\n".join(lines))
     config = {
         "global": {"scrape_interval": f"{SCRAPE_S * 1000:.0f}ms", "evaluation_interval": "1s"},
         "rule_files": ["rules.yaml"],
         "scrape_configs": [
             {
-                "job_name": "scorebox",
+                "job_name": job,
                 "static_configs": [
                     {"targets": [f"127.0.0.1:{port}"], "labels": dict(labels)}
-                    for port, labels in targets.items()
+                    for port, labels in of_job.items()
                 ],
             }
+            for job, of_job in (("demo", targets), ("demo-monitor", monitors or {}))
+            if of_job
         ],
     }
     if alertmanager:
@@ -140,7 +154,8 @@ def prometheus(
     with running(command, port, directory / "prometheus.log"):
         server = Prometheus(port)
         # `increase` ignores what was counted before the first scrape, so tests start after it.
-        wait_for(lambda: len(server.query("up == 1")) == len(targets), "every replica scraped")
+        expected = len(targets) + len(monitors or {})
+        wait_for(lambda: len(server.query("up == 1")) == expected, "every replica scraped")
         yield server
 
 

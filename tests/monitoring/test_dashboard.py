@@ -18,6 +18,9 @@ def test_rows() -> None:
         "Versions side by side",
         "Data: drift by feature and output",
         "Model quality over time",
+        "Data contract",
+        "Capture and feedback",
+        "Quality in production",
     ]
 
 

@@ -56,7 +56,7 @@ def score(server: Server, rows: Any) -> None:
 
 def is_drift(alert: Any) -> bool:
     """Return whether an alert is about drift; others may fire because of the machine's load or date."""
-    return bool(alert["labels"]["alertname"] == "ScoreboxDrift")
+    return bool(alert["labels"]["alertname"] == "ScoringDrift")
 
 
 def test_shift(tmp_path: Path, start_server: StartServer, webhook: tuple[int, "queue.Queue[Any]"]) -> None:
@@ -91,17 +91,15 @@ def test_shift(tmp_path: Path, start_server: StartServer, webhook: tuple[int, "q
             "every row counted",
         )
         # Replicas are scraped one after another, so the alert may fire before all of them are in the rules.
-        wait_for(lambda: len(found.query("version:model_feature:psi1h")) == 26, "every feature's PSI")
+        excess = 'version:model_drift:psi_excess1h{feature!=""}'
+        wait_for(lambda: len(found.query(excess)) == 26, "every feature's PSI")
         received = next(alert for alert in iter(lambda: alerts.get(timeout=30), None) if is_drift(alert))
-        psi = {
-            (labels["namespace"], labels["feature"]): value
-            for labels, value in found.query("version:model_feature:psi1h")
-        }
-        outputs = found.query("version:model_output:psi1h")
-        firing = found.query('ALERTS{alertname="ScoreboxDrift"}')
+        psi = {(labels["namespace"], labels["feature"]): value for labels, value in found.query(excess)}
+        outputs = found.query('version:model_drift:psi_excess1h{output!=""}')
+        firing = found.query('ALERTS{alertname="ScoringDrift"}')
     assert len(psi) == 2 * len(training.features)
     assert psi.pop(("shifted", SHIFTED)) > 0.2
-    assert max(psi.values()) < 0.1
+    assert max(psi.values()) < 0.05
     assert max(value for labels, value in outputs if labels["namespace"] == "steady") < 0.1
     assert [labels.get("feature") for labels, _ in firing] == [SHIFTED]
     assert {labels["namespace"] for labels, _ in firing} == {"shifted"}

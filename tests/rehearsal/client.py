@@ -3,8 +3,10 @@
 import http.client
 import json
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import cycle
 from threading import Event, Thread
 from types import TracebackType
 from typing import Any
@@ -32,6 +34,18 @@ class Response:
     error: str = ""
 
 
+@dataclass(frozen=True)
+class Request:
+    """A request to send.
+
+    Attributes:
+        answered: called with the prediction id of its response, if the status is 200.
+    """
+
+    body: str
+    answered: Callable[[str], None] = lambda prediction_id: None
+
+
 class Client:
     """A context manager that sends requests in the background and collects `responses`."""
 
@@ -39,8 +53,11 @@ class Client:
         """Create a client that sends `bodies` in turn."""
         self.responses: list[Response] = []
         self._address = urlsplit(url).netloc
-        self._bodies = [json.dumps(body) for body in bodies]
+        requests = cycle([Request(json.dumps(body)) for body in bodies])
+        self._own: Callable[[], Request] = lambda: next(requests)
+        self._source = self._own
         self._stop = Event()
+        self._paused = Event()
         self._thread = Thread(target=self._send_all)
 
     def __enter__(self) -> "Client":
@@ -55,6 +72,18 @@ class Client:
         self._stop.set()
         self._thread.join()
 
+    def pause(self) -> None:
+        """Send no requests until `resume`."""
+        self._paused.set()
+
+    def resume(self) -> None:
+        """Send requests again."""
+        self._paused.clear()
+
+    def use(self, source: Callable[[], Request] | None) -> None:
+        """Send the requests of another source from now on; None: the client's own."""
+        self._source = source or self._own
+
     def since(self, at: float) -> list[Response]:
         """Return the responses to requests sent at or after `at`, in the order of sending."""
         responses = (response for response in list(self.responses) if response.at >= at)
@@ -64,10 +93,11 @@ class Client:
         start, count = time.monotonic(), 0
         with ThreadPoolExecutor(MAX_CONCURRENT) as pool:
             while not self._stop.wait(max(0.0, start + count / REQUESTS_PER_S - time.monotonic())):
-                pool.submit(self._send, self._bodies[count % len(self._bodies)])
+                if not self._paused.is_set():
+                    pool.submit(self._send, self._source())
                 count += 1
 
-    def _send(self, body: str) -> None:
+    def _send(self, request: Request) -> None:
         """Send one request on its own connection.
 
         On a keep-alive connection, a reload of nginx could close the connection while a request is sent.
@@ -76,11 +106,13 @@ class Client:
         connection = http.client.HTTPConnection(self._address, timeout=TIMEOUT_S)
         try:
             connection.request(
-                "POST", "/score", body, {"content-type": "application/json", "connection": "close"}
+                "POST", "/score", request.body, {"content-type": "application/json", "connection": "close"}
             )
             response = connection.getresponse()
             response.read()
             self.responses.append(Response(at, response.status, response.headers.get("x-pod", "")))
+            if response.status == 200:
+                request.answered(response.headers.get("x-prediction-id", ""))
         except (OSError, http.client.HTTPException) as exc:
             self.responses.append(Response(at, 0, "", repr(exc)))
         finally:

@@ -1,4 +1,4 @@
-"""Evaluation of the expressions in conditions and runtime variables, as far as the pipeline uses them.
+"""Evaluation of Azure Pipelines' expressions, as far as the pipelines use them.
 
 https://learn.microsoft.com/azure/devops/pipelines/process/expressions
 """
@@ -18,6 +18,7 @@ FUNCTIONS: Mapping[str, Callable[..., bool]] = {
     "not": lambda value: not value,
     "eq": lambda lhs, rhs: str(lhs).lower() == str(rhs).lower(),
     "ne": lambda lhs, rhs: str(lhs).lower() != str(rhs).lower(),
+    "in": lambda value, *others: str(value).lower() in [str(other).lower() for other in others],
 }
 Status = Mapping[str, bool]
 

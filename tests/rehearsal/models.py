@@ -16,6 +16,9 @@ import numpy as np
 import onnx
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
+from model_loader.package import SCHEMA_FILE
+from training.prepare import SCHEMA_PATH
+
 FEATURE = 4  # magnesium
 BODIES, ROWS_PER_BODY = 997, 4
 USUAL, RARE = 0.5, 0.75
@@ -54,6 +57,8 @@ def write_draft(
     shutil.rmtree(directory, ignore_errors=True)
     shutil.copytree(package, directory)
     manifest = json.loads((package / "manifest.json").read_text())
+    # The sample in the store has none; what `training` publishes has this one.
+    shutil.copy(SCHEMA_PATH, directory / SCHEMA_FILE)
     kept = {key: manifest[key] for key in ("name", "features", "classes", "data", "training")}
     kept["metrics"] = manifest["metrics"] | dict(metrics or {})
     (directory / "manifest.json").write_text(json.dumps(kept))

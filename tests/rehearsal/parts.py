@@ -1,4 +1,4 @@
-"""The services of the rehearsal (Azurite, registry, Prometheus, nginx), and its own `kubectl` and `az`."""
+"""The services of the rehearsal (Azurite, registry, Prometheus, …), and its own `kubectl` and `az`."""
 
 import os
 import re
@@ -15,60 +15,38 @@ from pathlib import Path
 from azure.storage.blob import ContainerClient
 
 from model_loader.store.blob_store import EMULATOR_ACCOUNT, EMULATOR_KEY
-from tests.rehearsal.cluster import Cluster
+from tests.rehearsal.cluster.cluster import Cluster
+from tests.rehearsal.cluster.routing import NO_POD
 from tests.rehearsal.errors import RehearsalError
+from tests.rehearsal.server_configs import write_configs
 
 ROOT = Path(__file__).parents[2]
 START_TIMEOUT_S = 180.0  # long, because the first start installs Azurite
+TRAINING_WINDOW = "2m"  # instead of four weeks
+MODELS, CAPTURED = "models", "captured"  # containers
 
-NGINX = """\
-worker_processes 1;
-daemon off;
-pid {directory}/nginx.pid;
-error_log {directory}/nginx.log;
-events {{ worker_connections 1024; }}
-http {{
-  access_log off;
-  client_body_temp_path {directory}/nginx-body;
-  proxy_temp_path {directory}/nginx-proxy;
-  fastcgi_temp_path {directory}/nginx-fastcgi;
-  uwsgi_temp_path {directory}/nginx-uwsgi;
-  scgi_temp_path {directory}/nginx-scgi;
-  include {directory}/pods.conf;
-  server {{
-    listen 127.0.0.1:{port};
-    location / {{
-      proxy_pass http://pods;
-      proxy_next_upstream off;  # a Service does not retry either
-      add_header x-pod $pod always;
-    }}
-  }}
-}}
-"""
-PROMETHEUS = """\
-global: {{scrape_interval: 1s, scrape_timeout: 1s}}
-scrape_configs:
-  - job_name: scorebox
-    file_sd_configs: [{{files: ["{directory}/targets.json"], refresh_interval: 1s}}]
-"""
-REGISTRY = """\
-version: 0.1
-storage: {{filesystem: {{rootdirectory: {directory}/registry}}}}
-http: {{addr: "127.0.0.1:{port}"}}
-log: {{level: error}}
-"""
 KUBECTL = """\
 #!/usr/bin/env bash
 PYTHONPATH={root} exec {python} -P -m tests.rehearsal.kubectl "$@"
 """
+# A file in the cluster's directory: while it exists, downloads fail, and requests to other services.
+DOWNLOADS_FAIL = "downloads-fail"
 AZ = """\
 #!/usr/bin/env bash
 case "$1 $2" in
+  "acr login" | "account get-access-token")
+    [[ ! -e $REHEARSAL_CLUSTER/{downloads_fail} ]] || {{ echo "az $1 $2: timed out" >&2; exit 1; }} ;;&
   "aks get-credentials") while [[ $1 != --file ]]; do shift; done; : >"$2" ;;
   "acr login") ;;
   "account get-access-token") echo rehearsal ;;
   *) echo "the rehearsal's az does not support: $*" >&2; exit 2 ;;
 esac
+"""
+NOTATION = """\
+#!/usr/bin/env bash
+[[ $# == 2 && $1 == verify ]] || { echo "the rehearsal's notation does not support: $*" >&2; exit 2; }
+grep --quiet --line-regexp --fixed-strings -- "$2" "$REHEARSAL_SIGNED" ||
+  { echo "$2 is not signed" >&2; exit 1; }
 """
 
 
@@ -80,8 +58,10 @@ class Parts:
         service: URL of the scoring service, for clients.
         store: URL of the model store.
         azurite: URL of the storage emulator's account.
+        captured: URL of the capture store.
         registry: host and port of the image registry.
         prometheus: URL of Prometheus.
+        hooks: port of the loopback interface at which Alertmanager expects the webhook; see events.py.
         origin: the bare repository that pipelines check out and push to.
         env: environment variables of the pipeline's steps.
     """
@@ -91,29 +71,36 @@ class Parts:
     service: str
     store: str
     azurite: str
+    captured: str
     registry: str
     prometheus: str
+    hooks: int
     origin: Path
     env: dict[str, str]
+
+    @property
+    def downloads_fail(self) -> Path:
+        """A file that lets downloads fail while it exists."""
+        return self.directory / DOWNLOADS_FAIL
 
 
 @contextmanager
 def running(directory: Path) -> Iterator[Parts]:
     """Start all services; at the end, stop them and remove all pods and the network."""
-    network = f"scorebox-rehearsal-{os.getpid()}"
-    ports = dict(zip(("nginx", "registry", "prometheus"), _free_ports(3), strict=True))
-    cluster = Cluster(directory, network)
+    network = f"demo-rehearsal-{os.getpid()}"
+    names = ("nginx", "proxy", "registry", "prometheus", "alertmanager", "hooks")
+    ports = dict(zip(names, _free_ports(len(names)), strict=True))
     with ExitStack() as stack:
         _docker("network", "create", network)
         stack.callback(_docker, "network", "rm", network)
-        stack.callback(cluster.stop)
+        gateway = _docker("network", "inspect", "--format", "{{(index .IPAM.Config 0).Gateway}}", network)
         (directory / "targets.json").write_text("[]")
-        (directory / "pods.conf").write_text(
-            "upstream pods { server 127.0.0.1:9 down; }\nmap $upstream_addr $pod {}\n"
-        )
-        for name, text in (("nginx", NGINX), ("registry", REGISTRY), ("prometheus", PROMETHEUS)):
-            text = text.format(directory=directory, port=ports[name])
-            (directory / f"{name}.yml").write_text(text)
+        (directory / "pods.conf").write_text(NO_POD)
+        azurite = _azurite(stack, directory)
+        for name in (MODELS, CAPTURED):
+            with ContainerClient(azurite, name, credential=_credential()) as container:
+                container.create_container()
+        write_configs(directory, ports, gateway, azurite)
         _start(stack, directory, "nginx", "-e", f"{directory}/nginx.log", "-c", f"{directory}/nginx.yml")
         _start(stack, directory, "docker-registry", "serve", f"{directory}/registry.yml")
         _start(
@@ -124,27 +111,38 @@ def running(directory: Path) -> Iterator[Parts]:
             f"--storage.tsdb.path={directory}/prometheus",
             f"--web.listen-address=127.0.0.1:{ports['prometheus']}",
         )
-        azurite = _azurite(stack, directory)
-        container = ContainerClient(azurite, "models", credential=_credential())
-        with container:
-            container.create_container()
-        for port in ports.values():
-            _wait(port)
+        _start(
+            stack,
+            directory,
+            "prometheus-alertmanager",
+            f"--config.file={directory}/alertmanager.yml",
+            f"--storage.path={directory}/alertmanager",
+            f"--web.listen-address=127.0.0.1:{ports['alertmanager']}",
+            "--cluster.listen-address=",
+        )
+        for name in ("nginx", "registry", "prometheus", "alertmanager"):
+            _wait(ports[name])
         _wait_for(directory / "nginx.pid")
+        # Azurite is at 127.0.0.1, also for the containers: nginx is their proxy.
+        proxy = {"HTTP_PROXY": f"http://{gateway}:{ports['proxy']}"}
+        cluster = Cluster(directory, network, proxy)
+        stack.enter_context(cluster.running(ROOT / "deploy/azure/cluster.yaml"))
         yield Parts(
             directory=directory,
             cluster=cluster,
             service=f"http://127.0.0.1:{ports['nginx']}",
-            store=f"{azurite}/models",
+            store=f"{azurite}/{MODELS}",
             azurite=azurite,
+            captured=f"{azurite}/{CAPTURED}",
             registry=f"127.0.0.1:{ports['registry']}",
             prometheus=f"http://127.0.0.1:{ports['prometheus']}",
+            hooks=ports["hooks"],
             origin=directory / "origin.git",
-            env=_environment(directory, network, azurite),
+            env=_environment(directory, azurite, f"127.0.0.1:{ports['registry']}"),
         )
 
 
-def _environment(directory: Path, network: str, azurite: str) -> dict[str, str]:
+def _environment(directory: Path, azurite: str, registry: str) -> dict[str, str]:
     programs = directory / "bin"
     programs.mkdir()
     kubectl = shutil.which("kubectl")
@@ -152,8 +150,9 @@ def _environment(directory: Path, network: str, azurite: str) -> dict[str, str]:
         raise RehearsalError("kubectl is not installed; the rehearsal uses `kubectl kustomize`")
     texts = {
         "kubectl": KUBECTL.format(root=ROOT, python=sys.executable),
-        "az": AZ,
+        "az": AZ.format(downloads_fail=DOWNLOADS_FAIL),
         "kubelogin": "#!/usr/bin/env bash\n",
+        "notation": NOTATION,
     }
     for name, text in texts.items():
         (programs / name).write_text(text)
@@ -161,11 +160,15 @@ def _environment(directory: Path, network: str, azurite: str) -> dict[str, str]:
     return {
         "PATH": f"{programs}:{os.environ['PATH']}",
         "AZURITE_BLOB_URL": azurite,
+        "REGISTRY": registry,  # in place of the one in service.toml
         "REHEARSAL_CLUSTER": str(directory),
-        "REHEARSAL_NETWORK": network,
         "REHEARSAL_KUBECTL": kubectl,
+        "REHEARSAL_SIGNED": str(directory / "signed"),
+        "REHEARSAL_IDENTITY": "nobody",  # steps that log in set it to their identity
         "MODEL_PUBLISHER": "rehearsal",
+        "TRAINING_WINDOW": TRAINING_WINDOW,
         "MYPY_CACHE_DIR": str(ROOT / ".mypy_cache"),
+        "XDG_CACHE_HOME": str(directory / "cache"),  # of captured rows
         "RUFF_CACHE_DIR": str(ROOT / ".ruff_cache"),
         "TF_BUILD": "True",
         "no_proxy": "127.0.0.1",
@@ -197,10 +200,11 @@ def _start(stack: ExitStack, directory: Path, *command: str) -> Path:
     return log
 
 
-def _docker(*args: str) -> None:
+def _docker(*args: str) -> str:
     done = subprocess.run(["docker", *args], check=False, capture_output=True, text=True)
     if done.returncode:
         raise RehearsalError(f"docker {' '.join(args)}: {done.stderr.strip()}")
+    return done.stdout.strip()
 
 
 def _free_ports(count: int) -> list[int]:

@@ -1,17 +1,23 @@
-"""Reading `azure-pipelines.yml`; every scalar is text, as in Azure Pipelines' own schema.
+"""What a pipeline consists of, and reading it from `azure-pipelines.yml`.
 
-https://learn.microsoft.com/azure/devops/pipelines/yaml-schema
+Every scalar is text, as in Azure Pipelines' own schema: https://learn.microsoft.com/azure/devops/pipelines/yaml-schema
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from scripts.validate_pipelines import read_document
+from tests.pipeline_templates import TemplateError, read_expanded
 from tests.rehearsal.errors import RehearsalError
+from tests.rehearsal.systems import AZURE, System
 
 KINDS = ("task", "script", "checkout", "download", "publish")
+STEP_KEYS = {"displayName", "name", "condition", "inputs", "env", "artifact"}
+CHECKOUT_KEYS = {"fetchDepth", "fetchTags", "persistCredentials"}
+JOB_KEYS = {"job", "displayName", "dependsOn", "condition", "variables", "steps"}
+LIMIT_KEYS = {"timeoutInMinutes", "cancelTimeoutInMinutes"}
+STAGE_KEYS = {"stage", "displayName", "dependsOn", "condition", "jobs", "lockBehavior"}
 
 
 @dataclass(frozen=True)
@@ -20,134 +26,129 @@ class Step:
 
     Attributes:
         kind: one of `KINDS`.
-        value: the value of that key, such as the script or the task's name.
+        value: the script, the task's name, the path to publish or the directory to download to.
         name: prefix of its output variables; empty if it has no name.
+        artifact: name of the artifact to publish or download.
     """
 
     kind: str
     value: str
     title: str
-    name: str
-    condition: str
-    inputs: Mapping[str, str]
-    env: Mapping[str, str]
-    artifact: str
-
-
-@dataclass(frozen=True)
-class Phase:
-    """Steps that run on one agent: those of a job, or of one hook of a deployment.
-
-    Attributes:
-        when: `always`, or `success` or `failure` of the phases before.
-        variables: variables of the deployment strategy, such as `strategy.increment`.
-    """
-
-    title: str
-    steps: tuple[Step, ...]
-    when: str
-    variables: Mapping[str, str]
+    name: str = ""
+    condition: str = "succeeded()"
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    env: Mapping[str, str] = field(default_factory=dict)
+    artifact: str = ""
 
 
 @dataclass(frozen=True)
 class Job:
-    """One job, with its phases in order."""
+    """Steps that run on one agent.
+
+    Attributes:
+        depends_on: names of the jobs that must have ended.
+        variables: variables of Azure Pipelines, or environment variables of GitHub Actions.
+        outputs: name → expression of the outputs that a GitHub job declares; on Azure, steps name them.
+    """
 
     name: str
     title: str
-    variables: Mapping[str, str]
-    phases: tuple[Phase, ...]
-    deployment: bool
+    steps: tuple[Step, ...]
+    depends_on: tuple[str, ...] = ()
+    condition: str = "succeeded()"
+    variables: Mapping[str, str] = field(default_factory=dict)
+    outputs: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage, which runs after the stages that it depends on."""
+    """Jobs that run one after the other, after the stages that it depends on."""
 
     name: str
     title: str
-    depends_on: tuple[str, ...]
-    condition: str
     jobs: tuple[Job, ...]
+    depends_on: tuple[str, ...] = ()
+    condition: str = "succeeded()"
 
 
 @dataclass(frozen=True)
 class Pipeline:
-    """The whole file."""
+    """The whole file.
 
+    Attributes:
+        commit_variable: the variable of a run that has the commit to check out.
+    """
+
+    system: System
+    commit_variable: str
     variables: Mapping[str, str]
     stages: tuple[Stage, ...]
 
 
 def read_pipeline(path: Path) -> Pipeline:
-    """Read the pipeline at `path`.
+    """Read an Azure pipeline.
 
     Raises:
         RehearsalError: the file uses a feature that is not supported.
     """
-    document = read_document(path)
+    try:
+        document = read_expanded(path)
+    except TemplateError as exc:
+        raise RehearsalError(str(exc)) from exc
     stages: list[Stage] = []
     for given in document["stages"]:
-        before = given.get("dependsOn", [stages[-1].name] if stages else [])
+        check_keys(f"stage {given['stage']}", given, STAGE_KEYS)
         stages.append(
             Stage(
                 name=given["stage"],
                 title=given["displayName"],
-                depends_on=(before,) if isinstance(before, str) else tuple(before),
+                jobs=tuple(map(_job, given["jobs"])),
+                depends_on=names(given.get("dependsOn", [stages[-1].name] if stages else [])),
                 condition=given.get("condition", "succeeded()"),
-                jobs=tuple(_job(job) for job in given["jobs"]),
             )
         )
-    return Pipeline(document.get("variables", {}), tuple(stages))
+    return Pipeline(AZURE, "Build.SourceVersion", document["variables"], tuple(stages))
+
+
+def check_keys(place: str, given: Mapping[str, Any], known: set[str]) -> None:
+    """Raise RehearsalError if `given` has a key that is not known: it would be ignored silently."""
+    if unknown := given.keys() - known:
+        raise RehearsalError(f"{place}: {', '.join(sorted(unknown))} is not supported")
+
+
+def names(given: str | list[str]) -> tuple[str, ...]:
+    """Return a list of names, which may be a single name in YAML."""
+    return (given,) if isinstance(given, str) else tuple(given)
 
 
 def _job(given: Mapping[str, Any]) -> Job:
-    name = given.get("job") or given["deployment"]
-    if "job" in given:
-        phases = [Phase("", _steps(given["steps"]), "always", {})]
-    else:
-        ((strategy, hooks),) = given["strategy"].items()
-        phases = list(_phases(strategy, hooks))
-    return Job(name, given["displayName"], given.get("variables", {}), tuple(phases), "deployment" in given)
-
-
-def _phases(strategy: str, hooks: Mapping[str, Any]) -> Iterator[Phase]:
-    """Yield the hooks of a deployment in order; `deploy` is repeated for each increment of a canary."""
-    unknown = hooks.keys() - {"increments", "deploy", "on"}
-    if strategy not in ("runOnce", "canary") or unknown:
-        raise RehearsalError(f"the strategy {strategy} with {', '.join(sorted(hooks))} is not supported")
-    for increment in hooks.get("increments", [""]):
-        title = f"{increment} %" if increment else ""
-        yield _phase(title, hooks["deploy"], "success", strategy, "deploy", increment)
-    for when, action in (("success", "promote"), ("failure", "reject")):
-        if when in hooks.get("on", {}):
-            yield _phase(f"on {when}", hooks["on"][when], when, strategy, action)
-
-
-def _phase(
-    title: str, hook: Mapping[str, Any], when: str, strategy: str, action: str, increment: str = ""
-) -> Phase:
-    variables = {"strategy.name": strategy, "strategy.action": action}
-    if increment:
-        variables["strategy.increment"] = increment
-    return Phase(title, _steps(hook["steps"]), when, variables)
-
-
-def _steps(given: list[Mapping[str, Any]]) -> tuple[Step, ...]:
-    return tuple(_step(step) for step in given)
+    check_keys(f"job {given.get('job', given)}", given, JOB_KEYS | LIMIT_KEYS)
+    steps = tuple(map(_step, given["steps"]))
+    if all(step.kind != "checkout" for step in steps):
+        raise RehearsalError(f"job {given['job']} has no checkout step; expected `checkout: self` or `none`")
+    return Job(
+        name=given["job"],
+        title=given["displayName"],
+        steps=steps,
+        depends_on=names(given.get("dependsOn", [])),
+        condition=given.get("condition", "succeeded()"),
+        variables=given.get("variables", {}),
+    )
 
 
 def _step(given: Mapping[str, Any]) -> Step:
     kinds = [kind for kind in KINDS if kind in given]
     if len(kinds) != 1:
         raise RehearsalError(f"step {given}: expected exactly one of {', '.join(KINDS)}")
+    check_keys(f"step {given['displayName']}", given, STEP_KEYS | CHECKOUT_KEYS | {kinds[0]})
+    artifact = given.get("artifact", "")
     return Step(
         kind=kinds[0],
-        value=given[kinds[0]],
+        value=f"../{artifact}" if kinds[0] == "download" else given[kinds[0]],
         title=given["displayName"],
         name=given.get("name", ""),
         condition=given.get("condition", "succeeded()"),
         inputs=given.get("inputs", {}),
         env=given.get("env", {}),
-        artifact=given.get("artifact", ""),
+        artifact=artifact,
     )

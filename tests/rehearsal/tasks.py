@@ -1,33 +1,35 @@
-"""Replacements of the pipeline's tasks, by the name that the pipeline uses.
+"""Replacements of the pipelines' tasks and actions, by the names that the pipelines use.
 
 https://learn.microsoft.com/azure/devops/pipelines/tasks/reference
 """
 
-import copy
 import subprocess
 import urllib.error
 import urllib.request
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Mapping
-from typing import Any
+from pathlib import Path
 
-import yaml
-
-from tests.rehearsal.cluster import TRACK, Cluster
 from tests.rehearsal.errors import RehearsalError, StepFailed
+from tests.rehearsal.parts import DOWNLOADS_FAIL
 from tests.rehearsal.runner import Agent
 
-Task = Callable[[Agent, Mapping[str, str]], None]
+# It may return text, which counts as printed.
+Task = Callable[[Agent, Mapping[str, str]], str | None]
 
 
-def tasks(cluster: Cluster) -> dict[str, Task]:
+def tasks() -> dict[str, Task]:
     """Return task name → replacement."""
     return {
         "Docker@2": docker,
+        "DownloadSecureFile@1": download_secure_file,
         "KubeloginInstaller@0": kubelogin,
-        "KubernetesManifest@1": lambda agent, inputs: kubernetes_manifest(cluster, agent, inputs),
         "Notation@0": notation,
         "PublishTestResults@2": publish_test_results,
+        "azure/login": login,
+        "azure/use-kubelogin": kubelogin,
+        "notaryproject/notation-action/setup": install_notation,
+        "notaryproject/notation-action/sign": sign,
     }
 
 
@@ -37,15 +39,45 @@ def docker(agent: Agent, inputs: Mapping[str, str]) -> None:
         raise RehearsalError(f"Docker@2: the command '{inputs['command']}' is not supported")
 
 
+def download_secure_file(agent: Agent, inputs: Mapping[str, str]) -> str:
+    """Return the output variable with the path of the models' signing key, the only secure file.
+
+    Raises:
+        StepFailed: the library has no such file.
+    """
+    if inputs["secureFile"] != "demo-model.key":
+        raise StepFailed(f"the library has no secure file {inputs['secureFile']}")
+    path = Path(agent.env["REHEARSAL_CLUSTER"]) / "model.key"
+    return f"##vso[task.setvariable variable=secureFilePath;isOutput=true]{path}"
+
+
 def kubelogin(agent: Agent, inputs: Mapping[str, str]) -> None:
-    """Install nothing; a replacement of that name is on PATH."""
+    """Install nothing; a replacement of that name is on PATH. Fail if a scenario lets downloads fail."""
+    _download(agent, "kubelogin")
+
+
+def install_notation(agent: Agent, inputs: Mapping[str, str]) -> None:
+    """Install nothing; a replacement of that name is on PATH. Fail if a scenario lets downloads fail."""
+    _download(agent, "notation")
+
+
+def login(agent: Agent, inputs: Mapping[str, str]) -> None:
+    """Let the later steps of the job use an identity; its name is the client id."""
+    agent.env["REHEARSAL_IDENTITY"] = inputs["client-id"]
 
 
 def notation(agent: Agent, inputs: Mapping[str, str]) -> None:
-    """Check that the registry has the image to sign, by its digest, but sign nothing."""
+    """Run Notation@0's `install` or `sign`."""
     if inputs["command"] == "install":
-        return
-    repository, _, digest = inputs["artifactRefs"].partition("@")
+        install_notation(agent, inputs)
+    else:
+        sign(agent, {"target_artifact_reference": inputs["artifactRefs"]})
+
+
+def sign(agent: Agent, inputs: Mapping[str, str]) -> None:
+    """Note that an image is signed, which the replacement of `notation` looks for, if the registry has it."""
+    image = inputs["target_artifact_reference"]
+    repository, _, digest = image.partition("@")
     host, _, name = repository.partition("/")
     accept = "application/vnd.docker.distribution.manifest.v2+json"
     request = urllib.request.Request(
@@ -53,9 +85,16 @@ def notation(agent: Agent, inputs: Mapping[str, str]) -> None:
     )
     try:
         with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=5):
-            return
+            pass
     except urllib.error.URLError as exc:
-        raise StepFailed(f"{inputs['artifactRefs']}: cannot be signed, not in the registry: {exc}") from exc
+        raise StepFailed(f"{image}: cannot be signed, not in the registry: {exc}") from exc
+    with Path(agent.env["REHEARSAL_SIGNED"]).open("a") as file:
+        file.write(f"{image}\n")
+
+
+def _download(agent: Agent, name: str) -> None:
+    if (Path(agent.env["REHEARSAL_CLUSTER"]) / DOWNLOADS_FAIL).exists():
+        raise StepFailed(f"cannot download {name}")
 
 
 def publish_test_results(agent: Agent, inputs: Mapping[str, str]) -> None:
@@ -64,60 +103,6 @@ def publish_test_results(agent: Agent, inputs: Mapping[str, str]) -> None:
     if not path.exists():
         raise StepFailed(f"{inputs['testResultsFiles']} does not exist")
     ElementTree.parse(path)
-
-
-def kubernetes_manifest(cluster: Cluster, agent: Agent, inputs: Mapping[str, str]) -> None:
-    """Deploy, promote or reject, as KubernetesManifest@1 does with a traffic split by pods.
-
-    `promote` applies the manifests and then deletes the copies; `reject` only deletes the copies.
-    """
-    text = (agent.sources / inputs["manifests"]).read_text()
-    documents = [document for document in yaml.safe_load_all(text) if document]
-    is_canary, action, namespace = inputs.get("strategy") == "canary", inputs["action"], inputs["namespace"]
-    if action == "deploy" and is_canary:
-        documents = [
-            copied for each in documents for copied in _copies(cluster, each, float(inputs["percentage"]))
-        ]
-    if action != "reject":
-        for document in documents:
-            cluster.apply(document)
-        for document in documents:
-            _require_rollout(cluster, document)
-    if action in ("promote", "reject"):
-        for document in documents:
-            if document["kind"] == "Deployment":
-                for suffix in ("canary", "baseline"):
-                    cluster.delete(namespace, "Deployment", f"{document['metadata']['name']}-{suffix}")
-
-
-def _copies(cluster: Cluster, document: dict[str, Any], percentage: float) -> list[dict[str, Any]]:
-    """Return a Deployment's canary, and a copy of the running one as control; other objects unchanged."""
-    if document["kind"] != "Deployment":
-        return [document]
-    metadata, replicas = document["metadata"], int(document["spec"]["replicas"] * percentage / 100 + 0.5)
-    copies = [_copy(document, "canary", replicas)]
-    if stable := cluster.get(metadata["namespace"], "Deployment", metadata["name"]):
-        kept = {key: stable[key] for key in ("apiVersion", "kind", "metadata", "spec")}
-        copies.append(_copy(kept, "baseline", replicas))
-    return copies
-
-
-def _copy(document: dict[str, Any], track: str, replicas: int) -> dict[str, Any]:
-    copied = copy.deepcopy(document)
-    copied["metadata"]["name"] += f"-{track}"
-    copied["spec"]["replicas"] = replicas
-    for labels in (
-        copied["spec"]["selector"]["matchLabels"],
-        copied["spec"]["template"]["metadata"]["labels"],
-    ):
-        labels[TRACK] = track
-    return copied
-
-
-def _require_rollout(cluster: Cluster, document: dict[str, Any]) -> None:
-    metadata = document["metadata"]
-    if document["kind"] == "Deployment" and not cluster.rolled_out(metadata["namespace"], metadata["name"]):
-        raise StepFailed(f"deployment {metadata['name']} was not rolled out in time")
 
 
 def engine_version() -> str:

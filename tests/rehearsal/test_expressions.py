@@ -23,6 +23,8 @@ GOOD = {"succeeded": True, "failed": False}
         ("and(succeeded(), not(failed()))", True),
         ("and(succeeded(), or(failed(), eq('a', 'b')))", False),
         ("eq(variables.x, 'it''s')", True),
+        ("in(variables.x, 'a', 'IT''S')", True),
+        ("not(in(variables.x, 'a', 'b'))", True),
         ("dependencies.Plan.outputs['Plan.plan.run']", "true"),
         ("dependencies.Plan.outputs['nothing']", ""),
         ("eq(dependencies.Other.outputs['Plan.plan.run'], '')", True),

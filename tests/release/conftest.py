@@ -23,7 +23,7 @@ from release.release_log import Release
 from tests.e2e.conftest import engine, missing
 from tests.model_loader.command_line import Result
 from tests.model_loader.drafts import write_draft
-from tests.release.environment import KUBECTL, Image, ReleaseEnvironment
+from tests.release.environment import Image, ReleaseEnvironment
 
 __all__ = ["engine"]
 ROOT = Path(__file__).parents[2]
@@ -75,11 +75,11 @@ def images(engine: None, registry: str, published: Path) -> Iterator[list[Image]
     pushed = []
     for number in (1, 2, 3):
         digest = find(store, "tiny", str(number)).digest
-        tag, commit = f"{registry}/scorebox:{number}", str(number) * 40
+        tag, commit = f"{registry}/demo:{number}", str(number) * 40
         labels = {
-            "scorebox.model.name": "tiny",
-            "scorebox.model.version": number,
-            "scorebox.model.digest": digest,
+            "scoring.model.name": "tiny",
+            "scoring.model.version": number,
+            "scoring.model.digest": digest,
             "org.opencontainers.image.revision": commit,
         }
         changes = [f"--change=LABEL {key}={value}" for key, value in labels.items()]
@@ -88,7 +88,7 @@ def images(engine: None, registry: str, published: Path) -> Iterator[list[Image]
         reference = docker("image", "inspect", "--format", "{{index .RepoDigests 0}}", tag)
         pushed.append(Image(reference, commit, f"tiny/{number}@{digest}"))
     yield pushed
-    docker("rmi", "--force", *(f"{registry}/scorebox:{number}" for number in (1, 2, 3)))
+    docker("rmi", "--force", *(f"{registry}/demo:{number}" for number in (1, 2, 3)))
 
 
 def docker(*args: str, stdin: bytes | None = None) -> str:
@@ -100,10 +100,10 @@ def docker(*args: str, stdin: bytes | None = None) -> str:
 def seed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a repository with the files that scripts/render needs, but no lock."""
     tree = tmp_path_factory.mktemp("seed")
-    for path in ("scripts/render", "scripts/venv", "requirements.txt", "model_loader/requirements.txt"):
-        (tree / path).parent.mkdir(parents=True, exist_ok=True)
+    for path in ("scripts", "deploy", "model_loader"):
+        shutil.copytree(ROOT / path, tree / path, ignore=shutil.ignore_patterns("__pycache__"))
+    for path in ("requirements.txt", "service.toml", ".gitignore"):
         shutil.copy2(ROOT / path, tree / path)
-    shutil.copytree(ROOT / "deploy", tree / "deploy")
     identity = ("-c", "user.name=tester", "-c", "user.email=tester@example.com")
     for command in (
         ("init", "--quiet", "--initial-branch=main"),
@@ -148,7 +148,9 @@ def environment(
     (tree / ".venv").symlink_to(ROOT / ".venv")
     programs = tmp_path / "programs"
     programs.mkdir()
-    (programs / "kubectl").write_text(f'#!/bin/sh\nexec {sys.executable} {KUBECTL} "$@"\n')
+    (programs / "kubectl").write_text(
+        f'#!/bin/sh\nPYTHONPATH={ROOT} exec {sys.executable} -m tests.release.kubectl "$@"\n'
+    )
     (programs / "kubectl").chmod(0o755)
     kubectl = shutil.which("kubectl")
     if kubectl is None:
@@ -156,8 +158,16 @@ def environment(
     monkeypatch.setenv("KUBECTL_STATE", f"{tmp_path}/cluster.json")
     monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
     monkeypatch.chdir(tree)
-    deployment = {"spec": {"replicas": 3}}
-    state = {"real": kubectl, "fail": "", "deployments": {"scorebox": deployment}, "pods": []}
+    # As scripts/render of an earlier release printed it, with the autoscaler's number of replicas.
+    labels = {"app.kubernetes.io/name": "demo", "example.com/track": "stable"}
+    deployment = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "demo", "namespace": "demo-production", "resourceVersion": "1"},
+        "spec": {"replicas": 3, "selector": {"matchLabels": labels}},
+    }
+    objects = {"deployment/demo-production/demo": deployment}
+    state = {"real": kubectl, "fail": "", "objects": objects, "pods": []}
     (tmp_path / "cluster.json").write_text(json.dumps(state))
     environment.run_images(second, second, second)
     return environment

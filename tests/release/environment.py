@@ -9,8 +9,6 @@ from typing import Any
 from model_loader.registry.ledger import read_ledger
 from model_loader.store import open_store
 
-KUBECTL = Path(__file__).with_name("kubectl.py")
-
 
 @dataclass(frozen=True)
 class Image:
@@ -69,13 +67,18 @@ class ReleaseEnvironment:
         """Replace parts of the cluster's state."""
         (self.path / "cluster.json").write_text(json.dumps(self.cluster_state() | changes))
 
-    def run_images(self, *images: Image, deployment: str = "scorebox") -> None:
+    def run_images(self, *images: Image, deployment: str = "demo") -> None:
         """Replace the pods of a Deployment by one pod per image."""
         pods = [pod for pod in self.cluster_state()["pods"] if pod["metadata"]["deployment"] != deployment]
         pods += [self.pod(f"{deployment}-{number}", image, deployment) for number, image in enumerate(images)]
         self.update_cluster(pods=pods)
 
-    def pod(self, name: str, image: Image, deployment: str = "scorebox") -> dict[str, Any]:
+    def deployment(self) -> dict[str, Any] | None:
+        """Return the Deployment of the stable pods in production."""
+        found: dict[str, Any] | None = self.cluster_state()["objects"].get("deployment/demo-production/demo")
+        return found
+
+    def pod(self, name: str, image: Image, deployment: str = "demo") -> dict[str, Any]:
         """Return a ready pod."""
         model, _, digest = image.model.partition("@sha256:")
         labels = dict(zip(("name", "version"), model.split("/"), strict=True))
@@ -83,14 +86,14 @@ class ReleaseEnvironment:
             "metadata": {
                 "name": name,
                 "deployment": deployment,
-                "labels": {f"scorebox.dev/model-{key}": value for key, value in labels.items()},
-                "annotations": {"scorebox.dev/model-digest-sha256": digest},
+                "labels": {f"example.com/model-{key}": value for key, value in labels.items()},
+                "annotations": {"example.com/model-digest-sha256": digest},
             },
-            "spec": {"containers": [{"name": "scorebox", "image": image.reference}]},
+            "spec": {"containers": [{"name": "demo", "image": image.reference}]},
             "status": {
                 "phase": "Running",
                 "conditions": [{"type": "Ready", "status": "True"}],
-                "containerStatuses": [{"name": "scorebox", "imageID": image.reference}],
+                "containerStatuses": [{"name": "demo", "imageID": image.reference}],
             },
         }
 

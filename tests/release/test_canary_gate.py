@@ -1,27 +1,51 @@
 """The canary gate with a real Prometheus, which scrapes simulated pods."""
 
 import contextlib
-import json
 import re
-import shutil
-import socket
-import subprocess
 import threading
 import time
-import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from http.server import ThreadingHTTPServer
-from math import log
+from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import missing
-from tests.model_loader.command_line import Result
+from release import canary_watch
+from release.canary_gate import CanaryGate
+from release.canary_watch import CanaryWatch
+from release.errors import NotEnoughData
+from release.prometheus import Prometheus
+from release.thresholds import read_thresholds
 from tests.release.conftest import release
+from tests.release.prometheus_server import running_prometheus, target
 from tests.release.simulated_pods import CASES, Clock, Handler
 
-WINDOW_S = 5
+ROOT = Path(__file__).parents[2]
+WATCH_S = 8
+INTERVAL_S = 0.7
+
+
+@dataclass(frozen=True)
+class Watched:
+    """The outcome of one watch."""
+
+    result: str
+    report: str
+    reason: str
+    seconds: float
+
+    @property
+    def rejected(self) -> list[str]:
+        """The rejected checks of the table."""
+        return [re.split("  +", line)[0] for line in self.report.splitlines() if line.endswith("  reject")]
+
+    def row(self, check: str) -> list[str]:
+        """Return the cells of a check, without its name."""
+        line = next(line for line in self.report.splitlines() if line.startswith(f"{check}  "))
+        return re.split("  +", line)[1:]
 
 
 @pytest.fixture(scope="module")
@@ -41,89 +65,65 @@ def pods(clock: Clock) -> Iterator[str]:
         thread.join()
 
 
-def wait_for_targets(url: str, count: int, process: "subprocess.Popen[bytes]") -> None:
-    """Wait until Prometheus has scraped `count` targets."""
-    for _ in range(300):
-        assert process.poll() is None
-        with contextlib.suppress(OSError), urllib.request.urlopen(f"{url}?query=sum(up)", timeout=5) as reply:
-            result = json.load(reply)["data"]["result"]
-            if result and int(result[0]["value"][1]) == count:
-                return
-        time.sleep(0.1)
-    pytest.fail(f"Prometheus did not scrape {count} targets within 30 s")
-
-
 @pytest.fixture(scope="module")
-def prometheus(pods: str, clock: Clock, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Run a Prometheus and return its URL once it has scraped all pods for longer than the window."""
-    if not shutil.which("prometheus"):
-        missing("prometheus is not installed (Debian: apt install prometheus)")
-    directory = tmp_path_factory.mktemp("prometheus")
+def prometheus(pods: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Run a Prometheus and return its URL once it has scraped all pods."""
     targets = [
-        {
-            "targets": [pods],
-            "labels": {
-                "__metrics_path__": f"/{namespace}/{track}",
-                "namespace": namespace,
-                "track": track,
-                "pod": f"{namespace}-{track}",
-            },
-        }
+        target(pods, f"/{namespace}/{track}", namespace, track)
         for namespace, case in CASES.items()
-        for track, pod in zip(("canary", "stable"), case, strict=True)
-        if pod
+        for track in case.pods()
     ]
-    config = {
-        "global": {"scrape_interval": "500ms", "scrape_timeout": "500ms"},
-        "scrape_configs": [{"job_name": "scorebox", "static_configs": targets}],
-    }
-    (directory / "prometheus.yml").write_text(json.dumps(config))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    with (directory / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [
-                "prometheus",
-                f"--config.file={directory}/prometheus.yml",
-                f"--storage.tsdb.path={directory}/data",
-                f"--web.listen-address={address}",
-            ],
-            stdout=log,
-            stderr=log,
-        )
-        try:
-            wait_for_targets(f"http://{address}/api/v1/query", len(targets), process)
-            time.sleep(WINDOW_S)
-            clock.middle = time.monotonic()
-            time.sleep(WINDOW_S / 2)
-            yield f"http://{address}"
-        finally:
-            process.terminate()
-            process.wait(timeout=30)
+    directory = tmp_path_factory.mktemp("prometheus")
+    with running_prometheus(directory, targets, scrape_interval_ms=500) as (url, process):
+        for _ in range(300):
+            assert process.poll() is None
+            # All but the pod that is not there yet.
+            with contextlib.suppress(NotEnoughData):
+                if [each.value for each in Prometheus(url).vector("sum(up)")] == [len(targets) - 1]:
+                    break
+            time.sleep(0.1)
+        else:
+            pytest.fail("Prometheus did not scrape all targets within 30 s")
+        yield url
 
 
 @pytest.fixture(scope="module")
-def results(prometheus: str) -> dict[str, Result]:
-    """Return the gate's result by case, with the burst still in the window."""
-    options = ["--prometheus", prometheus, "--window", f"{WINDOW_S}s", "--namespace"]
-    return {name: release("canary-gate", *options, name) for name in CASES}
+def watched(prometheus: str, clock: Clock) -> dict[str, Watched]:
+    """Watch all canaries at the same time, and return the outcomes."""
+    thresholds = read_thresholds(ROOT / "monitoring/canary.toml")
+
+    def watch(namespace: str) -> Watched:
+        gate = CanaryGate(thresholds)
+        reason, start = "", time.monotonic()
+        try:
+            CanaryWatch(gate, Prometheus(prometheus), namespace).run(WATCH_S)
+        except NotEnoughData as exc:
+            reason = str(exc)
+        return Watched(gate.result, gate.report(), reason, time.monotonic() - start)
+
+    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(len(CASES)) as pool:
+        patch.setattr(canary_watch, "INTERVAL_S", INTERVAL_S)
+        futures = {name: pool.submit(watch, name) for name in CASES}
+        time.sleep(WATCH_S / 2)
+        clock.middle = time.monotonic()
+        return {name: future.result() for name, future in futures.items()}
 
 
-def rejected(result: Result) -> list[str]:
-    """Return the rejected checks of a table."""
-    return [re.split("  +", line)[0] for line in result.out.splitlines() if line.endswith("  reject")]
-
-
-@pytest.mark.parametrize("name", ["good", "restarted", "as-bad-as-stable", "other-bins", "no-baseline"])
-def test_good(name: str, results: dict[str, Result]) -> None:
-    """A canary that is no worse than stable passes, and the table has every check."""
-    result = results[name]
-    assert (result.code, result.err, rejected(result)) == (0, "", [])
-    assert result.out.startswith("CHECK ")
-    assert result.out.endswith(f"canary in {name}, last 5s: pass\n")
-    checks = [line.split()[0] for line in result.out.splitlines()[1:-1]]
-    assert checks == ["requests", "errors", "p99_seconds", "shed", "psi"]
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("good", "restarted", "late-stable", "as-bad-as-stable", "batches", "slow-as-control"),
+        *("other-bins", "no-baseline", "first", "first-idle"),
+    ],
+)
+def test_good(name: str, watched: dict[str, Watched]) -> None:
+    """A canary that is no worse than the stable release passes, and the table has every check."""
+    outcome = watched[name]
+    assert (outcome.result, outcome.rejected, outcome.reason) == ("pass", [], ""), outcome.report
+    assert outcome.seconds >= WATCH_S
+    checks = [re.split("  +", line)[0] for line in outcome.report.splitlines()]
+    assert checks[:5] == ["CHECK", "requests", "errors", "shed", "latency"]
+    assert checks[5:] == ["output" if name == "no-baseline" else "output label"]
 
 
 @pytest.mark.parametrize(
@@ -131,65 +131,81 @@ def test_good(name: str, results: dict[str, Result]) -> None:
     [
         ("failing", "errors"),
         ("burst", "errors"),
-        ("slow", "p99_seconds"),
+        ("failing-quiet", "errors"),
+        ("slow", "latency"),
         ("shedding", "shed"),
-        ("shifted", "psi of label vs stable"),
-        ("empty-bin", "psi of label vs stable"),
-        ("other-bins-shifted", "psi of label vs its baseline"),
+        ("shifted", "output label"),
+        ("empty-bin", "output label"),
+        ("other-bins-shifted", "output label"),
+        ("first-failing", "errors"),
+        ("first-slow", "latency"),
+        ("first-shifted", "output label"),
     ],
 )
-def test_worse(name: str, check: str, results: dict[str, Result]) -> None:
-    """A canary that is worse in one respect is rejected by that check only."""
-    assert results[name].code == 1
-    assert rejected(results[name]) == [check]
+def test_worse(name: str, check: str, watched: dict[str, Watched]) -> None:
+    """A canary that is worse in one respect is rejected by that check only, before the watch is over."""
+    outcome = watched[name]
+    assert (outcome.result, outcome.rejected) == ("reject", [check]), outcome.report
+    assert outcome.seconds < WATCH_S
+    chance = outcome.row(check)[3]
+    assert float(re.findall(r"[0-9.e-]+", chance)[0]) <= 1
 
 
-@pytest.mark.parametrize("name", ["little-traffic", "idle", "stable-idle"])
-def test_too_little_traffic(name: str, results: dict[str, Result]) -> None:
-    """Too little traffic to canary or stable pods is `not yet`, whatever the other checks find."""
-    assert results[name].code == 3
-    assert re.search(r"^requests .* at least 200  +not yet$", results[name].out, re.MULTILINE)
-    assert results[name].out.endswith("not yet\n")
+def test_quiet(watched: dict[str, Watched]) -> None:
+    """Too few requests are no decision."""
+    outcome = watched["idle"]
+    assert (outcome.result, outcome.reason) == ("not yet", "")
+    assert outcome.row("requests") == ["0", "control: 0", "at least 300", "-", "not yet"]
 
 
-def test_first_deployment(results: dict[str, Result]) -> None:
-    """In the first deployment, without stable pods, only the absolute limits apply."""
-    assert results["first"].code == 0
-    assert "above stable" not in results["first"].out
-    assert "first deployment, no stable pods" in results["first"].out
-    assert "psi of label vs its baseline" in results["first"].out
-    assert results["first-failing"].code == 1
-    assert rejected(results["first-failing"]) == ["errors"]
+def test_no_control(watched: dict[str, Watched]) -> None:
+    """Without control pods beside the stable ones, there is no decision, and the reason is given."""
+    outcome = watched["no-control"]
+    assert outcome.result == "not yet"
+    assert "has scraped no control pod in no-control" in outcome.reason
 
 
-def test_values(results: dict[str, Result]) -> None:
-    """The table has the values of the pods."""
-    values = {line.split()[0]: line.split()[1:3] for line in results["failing"].out.splitlines()}
-    assert float(values["errors"][0]) == pytest.approx(0.05 / 1.1, rel=0.05)
-    assert float(values["errors"][1]) == 0
-    assert float(values["requests"][0]) == pytest.approx(110 * WINDOW_S, rel=0.2)
-    assert float(values["p99_seconds"][0]) == pytest.approx(0.99 * 0.005)
-    psi = re.search(r"vs stable +([0-9.]+)", results["shifted"].out)
-    assert psi
-    assert float(psi[1]) == pytest.approx(2 * (0.05 - 0.4) * log(0.05 / 0.4) + 0.7 * log(4.5), rel=0.05)
+def test_first_deployment(watched: dict[str, Watched]) -> None:
+    """The first deployment, without stable pods, is compared with nothing but its limits and its baseline."""
+    assert "first deployment" in watched["first-idle"].report
+    assert watched["first"].row("errors")[1:3] == ["-", "2 %"]
+    assert "its baseline of 1000 rows" in watched["first"].report
+
+
+def test_counts(watched: dict[str, Watched]) -> None:
+    """The table has the rates of the pods since the watch began; a restart loses no request."""
+    for name in ("good", "restarted"):
+        requests = int(watched[name].row("requests")[0])
+        assert requests == pytest.approx(100 * WATCH_S, rel=0.2)
+    canary, other, *_ = watched["as-bad-as-stable"].row("errors")
+    assert float(canary.split(" %")[0]) == pytest.approx(1.5, abs=0.3)
+    assert float(re.findall(r"([0-9.]+) %", other)[0]) == pytest.approx(1.4, abs=0.3)
+    assert "p50 ≤ 0.5 s, p99 ≤ 0.5 s" in watched["slow-as-control"].report
 
 
 def test_no_canary(prometheus: str) -> None:
     """If Prometheus scrapes no canary, there is no decision."""
-    result = release("canary-gate", "--prometheus", prometheus, "--namespace", "empty")
+    options = ["--prometheus", prometheus, "--namespace", "empty", "--watch", "1s"]
+    result = release("canary-gate", *options)
     assert result.code == 3
-    assert "has no canary targets in empty" in result.out
+    assert "has scraped no canary pod in empty" in result.out
 
 
-def test_watch(prometheus: str) -> None:
-    """Watching ends at the first reject, or else after the given time."""
-    options = ["--prometheus", prometheus, "--window", "5s", "--namespace"]
-    start = time.monotonic()
-    assert release("canary-gate", *options, "slow", "--watch", "1h").code == 1
-    assert time.monotonic() - start < 60
-    start = time.monotonic()
-    assert release("canary-gate", *options, "good", "--watch", "2s").code == 0
-    assert time.monotonic() - start >= 2
+def test_command(prometheus: str, watched: dict[str, Watched]) -> None:
+    """The command's exit code says what the table says."""
+    options = ["--prometheus", prometheus, "--watch", "10s", "--namespace"]
+    assert release("canary-gate", *options, "first").code == 0
+    slow = release("canary-gate", *options, "slow")
+    assert slow.code == 1
+    assert slow.out.endswith("canary in slow, watched for 10s: reject\n")
+
+
+def test_nothing_to_replay(prometheus: str, watched: dict[str, Watched], tmp_path: Path) -> None:
+    """Without traffic and without samples there is no decision, and the reason is given."""
+    options = ["--prometheus", prometheus, "--watch", "1s", "--samples", str(tmp_path / "nowhere")]
+    result = release("canary-gate", *options, "--namespace", "idle")
+    assert result.code == 3
+    assert re.search(r"not yet: too few requests, and samples cannot be replayed: .*nowhere", result.out)
 
 
 @pytest.mark.parametrize(
@@ -198,9 +214,10 @@ def test_watch(prometheus: str) -> None:
         [],
         ["--prometheus", "prometheus:9090"],
         ["--prometheus", "http://me:secret@prometheus:9090"],
-        ["--prometheus", "http://p", "--window", "5"],
+        ["--prometheus", "http://p", "--watch", "5"],
         ["--prometheus", "http://p", "--namespace", 'x"}'],
         ["--prometheus", "http://p", "--thresholds", "nowhere.toml"],
+        ["--prometheus", "http://p", "--window", "5m"],
     ],
 )
 def test_usage(argv: list[str]) -> None:

@@ -33,6 +33,7 @@ def write_lock(path: Path, store: Store, version: str, url: str = "") -> Path:
     return path / "model.lock"
 
 
+@pytest.mark.parametrize("stage", ["build", "staging"])
 @pytest.mark.parametrize(
     ("version", "staged", "reason", "run", "model"),
     [
@@ -46,14 +47,25 @@ def write_lock(path: Path, store: Store, version: str, url: str = "") -> Path:
         ("1", "2", "IndividualCI", True, "--locked"),
         ("1", "2", "Schedule", False, "--locked"),
         ("1", "1", "Schedule", True, "--version 2"),
+        ("2", None, "push", True, "--locked"),
+        ("2", None, "workflow_dispatch", True, "--locked"),
+        ("2", None, "repository_dispatch", False, "--locked"),
+        ("2", None, "schedule", False, "--locked"),
     ],
 )
 def test_plan(
-    store: Store, tmp_path: Path, version: str, staged: str | None, reason: str, run: bool, model: str
+    store: Store,
+    tmp_path: Path,
+    version: str,
+    staged: str | None,
+    reason: str,
+    run: bool,
+    model: str,
+    stage: str,
 ) -> None:
-    """Any run builds a new model; only a commit builds an old one. A model that was staged is not new."""
+    """Any run builds a new model; only a commit builds an old one. A model that was taken up is not new."""
     if staged:
-        promote(store, "tiny", staged, "staging")
+        promote(store, "tiny", staged, stage)
     assert plan(store.url, write_lock(tmp_path, store, version), reason)[:2] == (run, model)
 
 

@@ -16,7 +16,7 @@ REPLIES = {
     "scalar": b'{"status": "success", "data": {"resultType": "scalar", "result": [1, "1"]}}',
     "number": VECTOR % b'{"metric": {}, "value": 7}',
     "text": VECTOR % b'{"metric": {}, "value": [1, "x"]}',
-    "two": VECTOR % b'{"metric": {}, "value": [1, "1"]}, {"metric": {}, "value": [1, "2"]}',
+    "matrix": b'{"status": "success", "data": {"resultType": "matrix", "result": []}}',
     "refused": b'{"status": "error", "errorType": "execution", "error": "too many samples"}',
     "redirect": b"",
 }
@@ -63,7 +63,7 @@ def server() -> Iterator[str]:
 @pytest.mark.parametrize("kind", REPLIES)
 def test_not_prometheus(kind: str, server: str) -> None:
     """A server that does not answer like Prometheus is never a pass, and is named in the message."""
-    result = release("canary-gate", "--prometheus", f"{server}/{kind}")
+    result = release("canary-gate", "--prometheus", f"{server}/{kind}", "--watch", "1s")
     assert result.code == 3
     assert f"{server}/{kind}" in result.out
     assert "Traceback" not in result.err
@@ -73,7 +73,8 @@ def test_unreachable() -> None:
     """A server that does not answer at all is not a pass either."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
-        result = release("canary-gate", "--prometheus", f"http://127.0.0.1:{unused.getsockname()[1]}")
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}"
+        result = release("canary-gate", "--prometheus", url, "--watch", "1s")
     assert result.code == 3
     assert "is unreachable: " in result.out
 
@@ -81,7 +82,7 @@ def test_unreachable() -> None:
 def test_token(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The token is sent to the server, and is in no message."""
     monkeypatch.setenv("PROMETHEUS_TOKEN", "hush-5f1c")
-    result = release("canary-gate", "--prometheus", f"{server}/token")
+    result = release("canary-gate", "--prometheus", f"{server}/token", "--watch", "1s")
     assert "Bearer" not in result.out + result.err
     assert "hush" not in result.out + result.err
     assert "token: 9 characters" in result.out

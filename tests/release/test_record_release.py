@@ -59,6 +59,39 @@ def test_clone_is_untouched(deployed: ReleaseEnvironment) -> None:
     assert deployed.git("status", "--porcelain", where="clone") == "\n".join(before.splitlines()[1:])
 
 
+@pytest.mark.parametrize(
+    ("selection", "model"), [("--version 3", 3), ("--version latest", 3), ("--locked", 2)]
+)
+def test_build(environment: ReleaseEnvironment, selection: str, model: int) -> None:
+    """The model of a build is marked in the ledger, once, and no stage changes."""
+    tip = environment.git("rev-parse", "main")
+    for _ in range(2):
+        done = release("record", "--stage", "build", f"--model={selection}")
+        assert (done.code, done.err) == (0, "")
+        assert done.out == f"{environment.images[model - 1].model} is taken up\n"
+    ledger = (environment.path / "store/tiny/ledger.jsonl").read_text()
+    assert ledger.count('"build"') == 1
+    assert environment.git("rev-parse", "main") == tip
+    assert environment.ledger_model() == environment.images[1].model
+    assert release("which").code == 0
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--stage=build", "--model=latest"], "expected --locked or --version N as the model, got 'latest'"),
+        (["--stage=build", "--model=--version 9"], "tiny/9 is not published"),
+        (["--model=--locked"], "--stage build needs --model"),
+        (["--stage=build", f"--image=registry/demo@sha256:{'0' * 64}"], "--stage build needs --model"),
+    ],
+)
+def test_invalid_build(environment: ReleaseEnvironment, args: list[str], message: str) -> None:
+    """A model that is none, or does not exist, is an error."""
+    done = release("record", *args)
+    assert done.code == 1
+    assert message in done.err
+
+
 def test_staging(deployed: ReleaseEnvironment) -> None:
     """A release to staging is only recorded in the ledger."""
     tip = deployed.git("rev-parse", "main")
@@ -70,10 +103,10 @@ def test_staging(deployed: ReleaseEnvironment) -> None:
 @pytest.mark.parametrize(
     ("case", "message"),
     [
-        ("one differs", "pod scorebox-1 runs sha256:"),
-        ("canary pod", "pod scorebox-canary-0 runs sha256:"),
-        ("not ready", "pod scorebox-2 is not ready"),
-        ("other label", "pod scorebox-2 is labelled with tiny/2@sha256:"),
+        ("one differs", "pod demo-1 runs sha256:"),
+        ("canary pod", "pod demo-canary-0 runs sha256:"),
+        ("not ready", "pod demo-2 is not ready"),
+        ("other label", "pod demo-2 is labelled with tiny/2@sha256:"),
         ("unreachable", "Unable to connect to the server"),
         ("no model", "tiny/3 is not published in the store"),
         ("other model", "the lock names tiny/3@sha256:"),
@@ -86,12 +119,12 @@ def test_not_deployed(deployed: ReleaseEnvironment, case: str, message: str) -> 
         case "one differs":
             deployed.run_images(deployed.images[2], deployed.images[1])
         case "canary pod":
-            deployed.run_images(deployed.images[1], deployment="scorebox-canary")
+            deployed.run_images(deployed.images[1], deployment="demo-canary")
         case "not ready":
             pods[2]["status"]["conditions"][0]["status"] = "False"
             deployed.update_cluster(pods=pods)
         case "other label":
-            pods[2]["metadata"] = deployed.pod("scorebox-2", deployed.images[1])["metadata"]
+            pods[2]["metadata"] = deployed.pod("demo-2", deployed.images[1])["metadata"]
             deployed.update_cluster(pods=pods)
         case "unreachable":
             deployed.update_cluster(fail="get")
@@ -186,7 +219,7 @@ def test_branch_keeps_changing(environment: ReleaseEnvironment, monkeypatch: pyt
     assert environment.git("rev-list", "--count", "main") == "5"
 
 
-@pytest.mark.parametrize("image", ["scorebox:latest", "scorebox@sha256:12", ""])
+@pytest.mark.parametrize("image", ["demo:latest", "demo@sha256:12", ""])
 def test_usage(image: str) -> None:
     """An image must be given by digest."""
     done = release("record", "--image", image)

@@ -21,7 +21,7 @@ def test_agree(environment: ReleaseEnvironment) -> None:
         "ledger (production)",
         "model.lock",
         "last released image",
-        *(f"pod scorebox-{number}" for number in range(3)),
+        *(f"pod demo-{number}" for number in range(3)),
         f"all agree: {environment.images[1].model}",
     ]
     assert done.out.count(f"{model}@{digest[:19]} ") == 6
@@ -42,8 +42,8 @@ def test_pod_differs(environment: ReleaseEnvironment) -> None:
     assert done.code == 1
     *_, sentence = done.out.splitlines()
     assert sentence == (
-        f"mismatch: pod scorebox-1 reports {old.model[:26]}, the other 5 report {new.model[:26]}; "
-        f"images: pod scorebox-1 reports {old.digest[:19]}, the other 3 report {new.digest[:19]}"
+        f"differs: pod demo-1 reports {old.model[:26]}, the other 5 report {new.model[:26]}; "
+        f"images: pod demo-1 reports {old.digest[:19]}, the other 3 report {new.digest[:19]}"
     )
 
 
@@ -54,7 +54,7 @@ def test_image_differs(environment: ReleaseEnvironment) -> None:
     environment.update_cluster(pods=state["pods"])
     done = release("which")
     assert done.code == 1
-    assert f"pod scorebox-0 reports {environment.images[0].digest[:19]}" in done.out.splitlines()[-1]
+    assert f"pod demo-0 reports {environment.images[0].digest[:19]}" in done.out.splitlines()[-1]
     assert "tiny/" not in done.out.splitlines()[-1]
 
 
@@ -81,23 +81,26 @@ def test_ledger_differs(environment: ReleaseEnvironment, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize(
-    ("failure", "row"),
+    ("failure", "expected"),
     [
-        ("get", "pods +unknown +- +kubectl get failed: error: Unable to connect"),
-        ("not JSON", "pods +unknown +- +kubectl get pods did not print a list"),
-        ("no pods", "pods +unknown +- +no pods are running in scorebox-production"),
-        ("starting", r"pod scorebox-0 +tiny/2@\S+ +- +no image is running yet"),
-        ("unlabelled", r"pod scorebox-0 +unknown +sha256:\w+ +has no model labels"),
-        ("origin", "model.lock +unknown +- +git fetch failed: "),
-        ("image", "last released image +unknown +- +docker pull failed: "),
-        ("releases", "last released image +unknown +- +releases.jsonl: line 3 is not JSON"),
-        ("ledger", r"ledger \(production\) +unknown +- +tiny has no version in production"),
+        ("no pods", "differs: pods: no pods are running in demo-production"),
+        ("starting", "differs: pod demo-0: no image is running yet"),
+        ("unlabelled", "differs: pod demo-0: has no model labels"),
+        ("ledger", r"differs: ledger \(production\): tiny has no version in production"),
+        ("get", "could not be asked: pods: kubectl get failed: error: Unable to connect"),
+        ("not JSON", "could not be asked: pods: kubectl get pods did not print a list"),
+        (
+            "origin",
+            r"could not be asked: ledger \(production\), model.lock, last released image: git ls-remote",
+        ),
+        ("image", "could not be asked: last released image: docker pull failed: "),
+        ("releases", "could not be asked: last released image: releases.jsonl: line 3 is not JSON"),
     ],
 )
-def test_unreadable(
-    environment: ReleaseEnvironment, failure: str, row: str, monkeypatch: pytest.MonkeyPatch
+def test_no_model(
+    environment: ReleaseEnvironment, failure: str, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A source that cannot be read has a row with the error, and never counts as agreeing."""
+    """A source without a model differs; one that could not be asked has a line with the reason, once."""
     pods = environment.cluster_state()["pods"]
     match failure:
         case "no pods":
@@ -138,9 +141,35 @@ def test_unreadable(
         case _:
             environment.update_cluster(fail=failure)
     done = release("which")
-    assert (done.code, done.err) == (1, "")
-    assert re.search(f"^{row}", done.out, re.MULTILINE), done.out
-    assert "could not be checked" in done.out.splitlines()[-1]
+    assert (done.code, done.err) == (1 if expected.startswith("differs") else 3, "")
+    assert len(re.findall(f"^{expected}", done.out, re.MULTILINE)) == 1, done.out
+    if done.code == 3:
+        assert done.out.splitlines()[-1] == "no difference between the sources that answered"
+
+
+def test_differs_and_not_asked(environment: ReleaseEnvironment) -> None:
+    """If sources differ and another one could not be asked, both are said, and the exit code is 1."""
+    old, new, _ = environment.images
+    environment.run_images(new, old, new)
+    shutil.rmtree(environment.path / "origin.git")
+    done = release("which")
+    assert done.code == 1
+    *_, unasked, different = done.out.splitlines()
+    assert unasked.startswith(
+        "could not be asked: ledger (production), model.lock, last released image: git "
+    )
+    assert different.startswith("differs: pod demo-1 reports tiny/1@")
+
+
+def test_nothing_asked(environment: ReleaseEnvironment) -> None:
+    """If no source answers, nothing is said about the model."""
+    shutil.rmtree(environment.path / "origin.git")
+    environment.update_cluster(fail="get")
+    done = release("which")
+    assert done.code == 3
+    assert done.out.count("could not be asked: ") == 2
+    assert done.out.splitlines()[-1] == "no source answered"
+    assert "tiny" not in done.out
 
 
 def test_stale_clone(environment: ReleaseEnvironment) -> None:
