@@ -18,7 +18,7 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
-from app.errors import RequestError, ScoreboxError
+from app.errors import RequestError, ServiceError
 from app.model.samples import matches, read_samples
 from app.tensors.from_json import from_json
 from model_loader.package import Package, PackageError, TensorSpec, verify_package
@@ -28,7 +28,7 @@ TIMEOUT_S = 30
 POLL_S = 0.2
 
 
-class SmokeError(ScoreboxError):
+class SmokeError(ServiceError):
     """A service does not behave as expected."""
 
 
@@ -189,7 +189,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     urls = [url.rstrip("/") for url in args.urls]
     for url in urls:
         if not re.fullmatch(r"https?://[^/\s:]+(:\d+)?(/\S*)?", url.replace("[", "").replace("]", "")):
-            parser.error(f"not a URL: {url}")
+            parser.error("not a URL: " + re.sub(r"//.*@|[?].*", "…", url))  # without password and token
     try:
         package = _locked_package(args.model, args.lock)
         count = smoke(urls, package, wait_s=args.wait)

@@ -40,6 +40,7 @@ class BinCounter:
 
     Attributes:
         bins: all bins, in the order of the counts; none if the model has no baseline.
+        rows: of the training data; None if the model has no baseline, or the baseline does not say.
     """
 
     def __init__(self, model: Model) -> None:
@@ -53,6 +54,7 @@ class BinCounter:
             baseline = read_baseline(model.package, names, model.outputs.keys())
         except PackageError as exc:
             raise ModelError(str(exc)) from exc
+        self.rows = baseline.rows if baseline else None
         self._groups = [
             *_column_groups("feature", baseline.features if baseline else (), model, columns),
             *_column_groups("output", baseline.outputs if baseline else (), model, ()),
@@ -61,7 +63,7 @@ class BinCounter:
             Bin("feature" if group.is_feature else "output", item.name, label, share)
             for group in self._groups
             for item in group.distributions
-            for label, share in zip(item.bins, (*item.shares, 0.0, 0.0), strict=True)
+            for label, share in zip(item.bins, item.expected, strict=True)
         )
 
     def check_baseline(self, model: Model, requests: Sequence[Mapping[str, Any]]) -> None:

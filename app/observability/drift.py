@@ -1,6 +1,7 @@
 """Drift: the model's inputs and outputs, counted by the bins of its baseline, as metrics."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from time import monotonic
 from typing import Any
 
@@ -8,6 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from app.model.onnx_model import Model
 from app.observability.bin_counter import BinCounter
+from app.observability.recent_data import RecentData
 from app.observability.request_record import RequestRecord
 
 # A sample is enough to estimate shares: every request of a burst, then this many per second.
@@ -20,15 +22,21 @@ class Drift:
 
     Attributes:
         counter: the baseline's bins.
+        recent: the counts of the last hour.
     """
 
-    def __init__(self, model: Model, registry: CollectorRegistry) -> None:
+    def __init__(self, model: Model, registry: CollectorRegistry, directory: Path | None = None) -> None:
         """
+        Args:
+            directory: see `app.observability.shared_ring`.
+
         Raises:
             ModelError: the baseline is malformed, or does not fit the model.
         """
         self.counter = BinCounter(model)
+        self.recent = RecentData(self.counter, directory)
         self._metrics = _metrics(self.counter, registry)
+        self._rows = _rows(self.counter, registry)
         # A token bucket. A batch is counted as a whole if a token is left, so the number may become negative.
         # Requests of one batch are thus equally likely to be counted, whatever their order.
         self._tokens = float(BURST_REQUESTS)
@@ -36,11 +44,16 @@ class Drift:
 
     def __call__(self, records: Sequence[RequestRecord]) -> None:
         """Count the values of a batch of requests, if it is due."""
-        answered = [(each.inputs or {}, each.outputs) for each in records if each.outputs is not None]
+        answered = [each for each in records if each.outputs is not None]
         if not answered or not self.is_due():
             return
         self._tokens -= len(answered)
-        counts = self.counter.count(*zip(*answered, strict=True))
+        counts = self.counter.count(
+            [each.inputs or {} for each in answered], [each.outputs or {} for each in answered]
+        )
+        rows = sum(1 if each.rows is None else each.rows for each in answered)
+        self._rows.inc(rows)
+        self.recent.count(rows, counts)
         for index in counts.nonzero()[0].tolist():
             self._metrics[index].inc(float(counts[index]))
 
@@ -52,6 +65,20 @@ class Drift:
         refilled = self._tokens + (now - self._refilled) * REQUESTS_PER_S
         self._tokens, self._refilled = min(refilled, BURST_REQUESTS), now
         return self._tokens > 0
+
+
+def _rows(counter: BinCounter, registry: CollectorRegistry) -> Any:
+    """Return a counter of rows, and register the baseline's rows; None without a baseline."""
+    if not counter.bins:
+        return None
+    if counter.rows is not None:
+        Gauge(
+            "model_baseline_rows",
+            "Rows of the training data that the baseline is made of.",
+            registry=registry,
+            multiprocess_mode="livemax",
+        ).set(counter.rows)
+    return Counter("model_drift_rows", "Rows whose values were counted in bins.", registry=registry)
 
 
 def _metrics(counter: BinCounter, registry: CollectorRegistry) -> list[Any]:

@@ -11,7 +11,7 @@ import orjson
 from app.observability.log_writer import writer
 from app.settings import Settings
 
-logger = logging.getLogger("scorebox")
+logger = logging.getLogger("service")
 
 
 def to_line(fields: Mapping[str, Any]) -> bytes:

@@ -10,7 +10,7 @@ https://prometheus.github.io/client_python/multiprocess/
 
 import collections
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import nan
 from pathlib import Path
 from resource import RUSAGE_SELF, getpagesize, getrusage
@@ -29,6 +29,7 @@ from app.model.batcher import Batcher
 from app.model.self_test import VerifiedModel
 from app.observability.histograms import BatchHistogram, find_collector
 from app.observability.log_writer import writer
+from app.observability.recent_requests import RecentRequests
 from app.observability.request_record import MAX_BATCH, RequestRecord
 from app.observability.shared_values import share_values
 
@@ -59,12 +60,20 @@ class Metrics:
 
     Attributes:
         registry: all metrics of the service.
+        on_refresh: functions that set further gauges, called with `refresh_gauges`.
+        recent: the requests of the last hour.
     """
 
-    def __init__(self, verified: VerifiedModel, batcher: Batcher) -> None:
+    def __init__(self, verified: VerifiedModel, batcher: Batcher, run_directory: Path | None = None) -> None:
+        """
+        Args:
+            run_directory: of all workers; None: there is one process only.
+        """
         if directory := os.environ.get(DIRECTORY):
             share_values(Path(directory))
         self.registry = CollectorRegistry()
+        self.recent = RecentRequests(run_directory, lambda: batcher.waiting_rows)
+        self.on_refresh: list[Callable[[], None]] = [self.recent.refresh]
         self._batcher = batcher
         self._lock = Lock()
         self._pending: collections.defaultdict[Key, bytearray] = collections.defaultdict(bytearray)
@@ -147,6 +156,7 @@ class Metrics:
             if reason:
                 self._rejected.labels(reason).inc(requests)
             self._http_total.labels("POST", status).inc(requests)
+            self.recent.count(status, reason, numbers[0])
             BatchHistogram(self._http_duration.labels("POST", route, status)).observe(numbers[0])
             for phase, values in zip(self._phases, numbers[1:], strict=True):
                 phase.observe(values)
@@ -185,6 +195,8 @@ class Metrics:
     def refresh_gauges(self) -> None:
         """Count pending requests, and set the gauges of this worker's queue, memory and CPU time."""
         self.flush()
+        for refresh in self.on_refresh:
+            refresh()
         usage = getrusage(RUSAGE_SELF)
         try:
             resident: float = int(STATM.read_text().split()[1]) * getpagesize()

@@ -14,11 +14,12 @@ import orjson
 from app.observability.log_writer import LogWriter, writer
 from app.observability.logging import is_json, logger, to_line, to_utf8
 from app.observability.request_record import RequestRecord
+from app.observability.withheld import Withheld, traceback_without_message
 from app.settings import Settings
 from app.tensors.to_json import to_json
 
-# Requested every few seconds by machines; their successes are logged at level debug.
-PROBES = {"/healthz", "/readyz", "/ping", "/metrics"}
+# Requested every few seconds by machines or an open page; their successes are logged at level debug.
+PROBES = {"/healthz", "/readyz", "/ping", "/metrics", "/recent", "/recent/data"}
 # https://www.w3.org/TR/trace-context/, section 3.2
 TRACEPARENT = re.compile(
     r"(?!ff)[0-9a-f]{2}-(?!0{32})(?P<trace_id>[0-9a-f]{32})-(?!0{16})(?P<parent_id>[0-9a-f]{16})-[0-9a-f]{2}"
@@ -30,11 +31,19 @@ LEVELS = {logging.DEBUG: "debug", logging.INFO: "info", logging.ERROR: "error"}
 class RequestLog:
     """An observer that logs requests. It writes by itself: `logging` costs as much as scoring a row."""
 
-    def __init__(self, settings: Settings, model_version: str, writer: LogWriter = writer) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        model_version: str,
+        withheld: Withheld | None = None,
+        writer: LogWriter = writer,
+    ) -> None:
         """
         Args:
+            withheld: removes what may not be recorded; None: everything may be.
             writer: of the lines; it writes from a thread from now on.
         """
+        self._withheld = withheld or None
         self._success_ratio = settings.log_success_ratio
         self._has_payloads = settings.log_payloads == "on"
         self._model_version = model_version
@@ -81,16 +90,21 @@ class RequestLog:
         if context := TRACEPARENT.fullmatch(record.traceparent):
             fields["trace_id"] = context["trace_id"]
         if record.error:
-            fields["error"] = str(record.error)
-            if record.error.status == 500 and record.error.__cause__:
-                fields["traceback"] = "".join(format_exception(record.error.__cause__))
+            fields["error"] = self._withheld.message(record.error) if self._withheld else str(record.error)
+            if record.error.status == 500 and (cause := record.error.__cause__):
+                fields["traceback"] = (
+                    traceback_without_message(cause) if self._withheld else "".join(format_exception(cause))
+                )
         if record.nan_outputs:
             fields["nan_outputs"] = record.nan_outputs
         if self._has_payloads:
-            if record.inputs is not None:
-                fields["inputs"] = _payload(record.inputs)
-            if record.outputs is not None:
-                fields["outputs"] = _payload(record.outputs)
+            inputs, outputs = record.inputs, record.outputs
+            if self._withheld:
+                inputs, outputs = self._withheld.inputs(record), self._withheld.outputs(record)
+            if inputs is not None:
+                fields["inputs"] = _payload(inputs)
+            if outputs is not None:
+                fields["outputs"] = _payload(outputs)
         return fields
 
 

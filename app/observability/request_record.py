@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from app.errors import RequestError
 
-logger = logging.getLogger("scorebox")
+logger = logging.getLogger("service")
 
 # Observers get requests in batches of at most this many. After a full batch the next one is near.
 MAX_BATCH = 64
@@ -33,6 +33,9 @@ class RequestRecord:
         rows: size of its batch dimension; None if its body was refused.
         inputs: name → array, the model's inputs; None if its body was refused.
         outputs: name → array, list or dict, the model's outputs; None if the model did not answer.
+        prediction_id: its `x-prediction-id`.
+        given: name → array, list or dict, the request's inputs before pre-processing; None like `inputs`.
+        answer: name → array, list or dict, the outputs after post-processing; None if there is no answer.
         queue_duration, infer_duration: see `app.model.batcher.Result`; NaN if the model did not answer.
         batch_rows: see `Result`; None if the model did not answer.
         is_batch_leader: see `Result`.
@@ -53,6 +56,9 @@ class RequestRecord:
     rows: int | None = None
     inputs: Mapping[str, Any] | None = None
     outputs: Mapping[str, Any] | None = None
+    prediction_id: str = ""
+    given: Mapping[str, Any] | None = None
+    answer: Mapping[str, Any] | None = None
     queue_duration: float = math.nan
     infer_duration: float = math.nan
     batch_rows: int | None = None

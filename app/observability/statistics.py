@@ -1,7 +1,7 @@
 """Totals since the start, over all workers, from the metrics."""
 
 from collections.abc import Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from app.observability.metrics import Metrics
 
@@ -73,3 +73,36 @@ def read_statistics(metrics: Metrics, rules: Set[str]) -> Statistics:
         inferences=int(values.get("model_batch_rows_count", 0)),
         durations=requests | phases,
     )
+
+
+@dataclass
+class Totals:
+    """Counts since the start of the service.
+
+    Attributes:
+        started: in seconds since the epoch.
+        callers: caller → scoring requests.
+        rejected: reason → rejected scoring requests.
+    """
+
+    started: float = 0.0
+    callers: dict[str, int] = field(default_factory=dict)
+    rejected: dict[str, int] = field(default_factory=dict)
+
+
+def read_totals(metrics: Metrics) -> Totals:
+    """Return the counts of all workers."""
+    totals = Totals()
+    series = {
+        "model_requests_total": ("caller", totals.callers),
+        "model_rejected_total": ("reason", totals.rejected),
+    }
+    for metric in metrics.of_all_workers().collect():
+        for sample in metric.samples:
+            if sample.name in series:
+                label, counts = series[sample.name]
+                name = sample.labels[label]
+                counts[name] = counts.get(name, 0) + int(sample.value)
+            elif sample.name == "process_start_time_seconds":
+                totals.started = sample.value
+    return totals

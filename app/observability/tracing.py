@@ -27,16 +27,16 @@ CLOSE_TIMEOUT_S = 2
 class Tracing:
     """An observer that creates spans of scored requests; a thread of the SDK exports them."""
 
-    def __init__(self, model: ServedModel) -> None:
-        resource = Resource({SERVICE_NAME: "scorebox"}).merge(Resource.create())
+    def __init__(self, model: ServedModel, name: str) -> None:
+        resource = Resource({SERVICE_NAME: name}).merge(Resource.create())
         self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
         self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-        self._tracer = self._provider.get_tracer("scorebox")
+        self._tracer = self._provider.get_tracer(name)
         self._propagator = TraceContextTextMapPropagator()
         self._model = {
-            "scorebox.model.name": model.name,
-            "scorebox.model.version": model.version,
-            "scorebox.model.digest": model.package.digest,
+            "scoring.model.name": model.name,
+            "scoring.model.version": model.version,
+            "scoring.model.digest": model.package.digest,
         }
 
     def __call__(self, records: Sequence[RequestRecord]) -> None:
@@ -51,9 +51,9 @@ class Tracing:
             "http.request.method": "POST",
             "http.route": record.route,
             "http.response.status_code": record.status,
-            "scorebox.request.id": record.id,
-            "scorebox.caller": record.caller,
-            "scorebox.rows": record.rows or 0,
+            "scoring.request.id": record.id,
+            "scoring.caller": record.caller,
+            "scoring.rows": record.rows or 0,
             **self._model,
         }
         span = self._tracer.start_span(
@@ -66,8 +66,9 @@ class Tracing:
         for name, start, end in _phases(record):
             phase = self._tracer.start_span(name, set_span_in_context(span), start_time=_ns(epoch + start))
             phase.end(_ns(epoch + end))
-        if record.status >= 500:
-            span.set_status(Status(StatusCode.ERROR, str(record.error)))
+        if record.error and record.status >= 500:
+            # The reason and not the message, which may have a value that schema.json withholds.
+            span.set_status(Status(StatusCode.ERROR, record.error.reason))
         span.end(_ns(epoch + ended))
 
     def close(self) -> None:

@@ -168,6 +168,15 @@ def test_invalid_url(arguments: list[str], url: str, capsys: pytest.CaptureFixtu
     assert f"not a URL: {url}" in capsys.readouterr().err
 
 
+def test_password_in_a_url(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """A password or a token in a URL is not repeated."""
+    with pytest.raises(SystemExit):
+        main(["http://me:secret@127.0.0.1/x?sig=secret", *arguments])
+    printed = capsys.readouterr().err
+    assert "not a URL: http:…127.0.0.1/x…" in printed
+    assert "secret" not in printed
+
+
 def test_missing_lock(package: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A missing lock is reported."""
     assert main(["http://127.0.0.1:1", "--model", str(package), "--lock", str(tmp_path / "none")]) == 1

@@ -12,16 +12,18 @@ from app import create_app
 from app.model.onnx_model import load, open_package
 from app.observability.drift import BURST_REQUESTS, REQUESTS_PER_S, Drift
 from app.observability.request_record import RequestRecord
+from app.serving.lifecycle import announce
 from app.settings import Settings
 from tests import models
 from tests.conftest import MakeClient, write_package
 
 BASELINE = {
+    "rows": 40,
     "features": {
         "b": {"edges": [0, 1, 2.5], "shares": [0.25, 0.75]},
         "a": {"edges": [-1.5, 0, 1, 10], "shares": [0.1, 0.2, 0.7]},
     },
-    "outputs": {"y": {"categories": [1, 3], "shares": [0.5, 0.5]}},
+    "outputs": {"y": {"categories": [1, 3], "shares": [0.5, 0.5], "missing": 0.25, "outside": 0.25}},
 }
 BATCH = 64
 
@@ -43,7 +45,12 @@ def test_metrics(package: Path, make_client: MakeClient) -> None:
     assert 'model_feature_bin_total{bin="missing",feature="b"} 1.0' in lines
     assert 'model_output_bin_total{bin="3",output="y"} 1.0' in lines
     assert 'model_feature_expected_ratio{bin="1..10",feature="a"} 0.7' in lines
-    assert 'model_output_expected_ratio{bin="outside",output="y"} 0.0' in lines
+    assert 'model_feature_expected_ratio{bin="outside",feature="a"} 0.0' in lines
+    assert 'model_output_expected_ratio{bin="3",output="y"} 0.25' in lines
+    assert 'model_output_expected_ratio{bin="missing",output="y"} 0.25' in lines
+    assert 'model_output_expected_ratio{bin="outside",output="y"} 0.25' in lines
+    assert "model_baseline_rows 40.0" in lines
+    assert "model_drift_rows_total 3.0" in lines
 
 
 class Clock:
@@ -111,6 +118,17 @@ def test_refused_requests(observed: Observed) -> None:
         observed.drift([observed.refused] * BATCH)
     observed.drift([observed.refused, observed.answered, observed.answered])
     assert observed.counted() == 2
+
+
+def test_no_rows(package: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """With a baseline that does not say its rows, drift is counted, and the start says what is missing."""
+    baseline = {name: value for name, value in BASELINE.items() if name != "rows"}
+    write_package(package, models.affine(), baseline=baseline, features=["a", "b"])
+    app = create_app(Settings(model_path=package, web_concurrency=1))
+    registry = app.extensions["service"].metrics.registry
+    assert "model_baseline_rows" not in {family.name for family in registry.collect()}
+    announce(app.extensions["service"], port=8080)
+    assert "baseline.json has no rows: drift is counted, but there are no alerts" in caplog.text
 
 
 def test_no_baseline(package: Path) -> None:

@@ -54,7 +54,7 @@ def test_failed_start(package: Path, tmp_path: Path, start_server: StartServer, 
         variables = {
             "setting": {"PORT": "x"},
             "port": {"PORT": str(other.getsockname()[1])},
-            "directory": {"TMPDIR": str(tmp_path / "missing"), "SCOREBOX_RUN_DIRECTORY": "/dev/null/run"},
+            "directory": {"TMPDIR": str(tmp_path / "missing"), "SERVICE_RUN_DIRECTORY": "/dev/null/run"},
         }[fault]
         server = start_server(package, WEB_CONCURRENCY="1", **variables)
         assert server.process.wait(timeout=30) == 1

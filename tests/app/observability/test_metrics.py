@@ -16,7 +16,7 @@ def test_metrics(client: FlaskClient, app: Flask) -> None:
     client.post("/score", json={"inputs": [[1, 2], [3, 4]]})
     client.post("/score", data=b"{", headers={"content-type": "application/json"})
     text = client.get("/metrics").text
-    digest = app.extensions["scorebox"].model.package.digest
+    digest = app.extensions["service"].model.package.digest
     for line in (
         f'model_info{{digest="{digest}",name="tiny",version="3"}} 1.0',
         "model_trained_timestamp_seconds 1.7672256e+09",
@@ -36,7 +36,7 @@ def test_metrics(client: FlaskClient, app: Flask) -> None:
 @pytest.mark.parametrize("batches", [1, 6])
 def test_records(client: FlaskClient, app: Flask, batches: int) -> None:
     """One request stands for each inference, and a request that was not answered has no phases."""
-    metrics = app.extensions["scorebox"].metrics
+    metrics = app.extensions["service"].metrics
     times: dict[str, Any] = {
         "duration": 1.0,
         "arrived": 1.0,

@@ -94,7 +94,7 @@ def test_creation(tmpfs: Path) -> None:
 def test_full_at_start(package: Path, tmpfs: Path, start_server: StartServer, free_bytes: int) -> None:
     """A full file system ends the start with exit code 1 and one line, for all workers."""
     fill(tmpfs, free_bytes)
-    server = start_server(package, WEB_CONCURRENCY="2", SCOREBOX_RUN_DIRECTORY=str(tmpfs / "run"))
+    server = start_server(package, WEB_CONCURRENCY="2", SERVICE_RUN_DIRECTORY=str(tmpfs / "run"))
     assert server.process.wait(timeout=20) == 1
     lines = [json.loads(line) for line in server.log.read_text().splitlines()]
     (line,) = (line for line in lines if line["level"] == "critical")
@@ -105,7 +105,7 @@ def test_full_at_start(package: Path, tmpfs: Path, start_server: StartServer, fr
 def test_full_later(package: Path, tmpfs: Path, start_server: StartServer) -> None:
     """On a file system that is full, requests are answered and counted, and workers are replaced."""
     directory = tmpfs / "run"
-    server = start_server(package, WEB_CONCURRENCY="1", SCOREBOX_RUN_DIRECTORY=str(directory))
+    server = start_server(package, WEB_CONCURRENCY="1", SERVICE_RUN_DIRECTORY=str(directory))
     server.wait_until_ready()
     fill(tmpfs)
     line = 'model_requests_total{caller="anonymous",status="200"}'

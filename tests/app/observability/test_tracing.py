@@ -102,6 +102,18 @@ def test_spans(tmp_path: Path, collector: Collector, start_server: StartServer) 
     assert not [span for span in collector.spans if span.parent_span_id == refused.span_id]
 
 
+def test_failure(tmp_path: Path, collector: Collector, start_server: StartServer) -> None:
+    """A failed request's span has the reason, and not the message, which may have a value."""
+    model = tmp_path / "gather.onnx"
+    model.write_bytes(models.gather())
+    server = start_server(model, OTEL_EXPORTER_OTLP_ENDPOINT=collector.url).wait_until_ready()
+    assert server.request("POST", "/score", {"inputs": [987654]})[0] == 500
+    assert server.stop() == 0
+    (failed,) = (span for span in collector.spans if span.name == "POST /score")
+    assert failed.status.message == "inference"
+    assert b"987654" not in failed.SerializeToString()
+
+
 def test_not_sampled(package: Path, collector: Collector, start_server: StartServer) -> None:
     """Who calls decides whether a trace is kept, as W3C's flag says."""
     server = start_server(package, OTEL_EXPORTER_OTLP_ENDPOINT=collector.url).wait_until_ready()

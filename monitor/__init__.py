@@ -1,0 +1,1 @@
+"""Data from production: shipped, compacted, queried, and judged. Run it with `python -m monitor`."""

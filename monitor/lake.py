@@ -1,0 +1,156 @@
+"""The capture store's objects as local files.
+
+A directory is read in place. Of a container, changed objects are downloaded into a cache first, because the
+extensions of DuckDB that read Azure are downloaded at run time, from another host.
+"""
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from model_loader.errors import ConflictError, NotFoundError
+from model_loader.store import Store, open_store
+from model_loader.store.atomic import atomic_write
+from monitor.errors import MonitorError
+from monitor.layout import ROOT, StoredObject, model_prefix, parse_object
+
+INDEX_FILE = "index.json"
+ATTEMPTS = 3
+
+
+@dataclass(frozen=True)
+class LocalObject:
+    """An object and the local file that has its content."""
+
+    object: StoredObject
+    path: Path
+
+
+class Lake:
+    """A capture store.
+
+    Attributes:
+        store: the same, for writing.
+    """
+
+    def __init__(self, url: str, cache: Path | None = None) -> None:
+        """Open the store at `url`.
+
+        Args:
+            cache: directory for the objects of a container; None: below XDG_CACHE_HOME or ~/.cache.
+
+        Raises:
+            StoreError: no backend has such URLs.
+        """
+        self.store: Store = open_store(url)
+        directory = re.fullmatch(r"file:(.+)", url)
+        self._root = Path(directory[1]) if directory else None
+        self._cache = cache or _default_cache(self.store.url)
+
+    def models(self) -> list[str]:
+        """Return the names of the models that have data, sorted."""
+        return sorted({each.model for each in _objects(self.store.names(ROOT))})
+
+    def objects(self, model: str) -> list[StoredObject]:
+        """Return the objects of a model, sorted by name.
+
+        Raises:
+            StoreError: the store cannot be listed.
+        """
+        return _objects(self.store.names(model_prefix(model)))
+
+    def local(self, model: str, since: str = "") -> list[LocalObject]:
+        """Return the objects of a model as local files.
+
+        Args:
+            since: the first date, YYYY-MM-DD; empty: all.
+
+        Raises:
+            StoreError: the store cannot be read.
+            MonitorError: the cache cannot be written.
+        """
+        if self._root is not None:
+            found = self.objects(model)
+            return [LocalObject(each, self._root / each.name) for each in found if each.date >= since]
+        for _ in range(ATTEMPTS):
+            try:
+                return self._download(model, since)
+            except (NotFoundError, ConflictError):
+                continue  # compacted or rewritten since it was listed
+        raise MonitorError(f"the store {self.store.url} changes while it is read: try again")
+
+    def purge(self) -> None:
+        """Remove what the cache has of objects that have changed, or are gone.
+
+        Raises:
+            StoreError: the store cannot be listed.
+            MonitorError: the cache cannot be written.
+        """
+        if self._root is None and self._cache.is_dir():
+            etags, index = self.store.etags(ROOT), _read_index(self._cache)
+            stale = [name for name, etag in index.items() if etags.get(name) != etag]
+            self._forget(index, stale)
+
+    def _download(self, model: str, since: str) -> list[LocalObject]:
+        prefix = model_prefix(model)
+        etags = self.store.etags(prefix)
+        try:
+            index = _read_index(self._cache)
+            self._forget(
+                index, [name for name in index if name.startswith(prefix) and index[name] != etags.get(name)]
+            )
+            found = [each for each in _objects(etags) if each.date >= since]
+            for each in found:
+                path = self._cache / each.name
+                if each.name not in index:
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    with atomic_write(path) as file:
+                        file.writelines(self.store.chunks(each.name))
+                    index[each.name] = etags[each.name]
+                    # Written last, so that an object in the index is complete.
+            self._write_index(index)
+        except OSError as exc:
+            raise MonitorError(f"cache {self._cache}: {exc.strerror}") from exc
+        return [LocalObject(each, self._cache / each.name) for each in found]
+
+    def _forget(self, index: dict[str, str], names: Sequence[str]) -> None:
+        """Remove objects from the cache, and from its index."""
+        try:
+            for name in names:
+                (self._cache / name).unlink(missing_ok=True)
+                del index[name]
+            if names:
+                self._write_index(index)
+        except OSError as exc:
+            raise MonitorError(f"cache {self._cache}: {exc.strerror}") from exc
+
+    def _write_index(self, index: dict[str, str]) -> None:
+        self._cache.mkdir(parents=True, exist_ok=True)
+        with atomic_write(self._cache / INDEX_FILE) as file:
+            file.write(json.dumps(index).encode())
+
+
+def _objects(names: Iterable[str]) -> list[StoredObject]:
+    return [found for name in names if (found := parse_object(name))]
+
+
+def _default_cache(url: str) -> Path:
+    return cache_root() / "captured" / hashlib.sha256(url.encode()).hexdigest()[:16]
+
+
+def cache_root() -> Path:
+    """Return the directory of Scorebox's caches, below XDG_CACHE_HOME or ~/.cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "scoring"
+
+
+def _read_index(cache: Path) -> dict[str, str]:
+    """Return name → ETag of the objects in a cache; an index that cannot be read has none."""
+    try:
+        found = json.loads((cache / INDEX_FILE).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
