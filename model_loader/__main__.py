@@ -3,15 +3,15 @@
 import argparse
 import json
 import logging
-import re
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
 
-from model_loader.commands import check, copy, draft, gate, publish, pull, stages, versions
+from model_loader.commands import card, check, copy, draft, gate, publish, pull, stages, versions
 from model_loader.commands.arguments import refuse_credentials
+from model_loader.commands.parser import Parser
 from model_loader.commands.result import CommandResult, Run
 from model_loader.errors import LoaderError
+from model_loader.package.version_option import add_version_option
 from model_loader.store.secrets import scrub
 from model_loader.text_tables import printable
 
@@ -29,14 +29,6 @@ exit codes: 0 done, 1 failed or rejected (the message gives the reason), 2 wrong
 """
 
 
-class Parser(argparse.ArgumentParser):
-    """An argument parser that does not print a credential in its error messages."""
-
-    def error(self, message: str) -> NoReturn:
-        """Print the usage and the message, without credentials, and exit with 2."""
-        super().error(scrub(re.sub(r"\?\S*", "", message)))
-
-
 def build_parser() -> argparse.ArgumentParser:
     """Build the parser; each command has the function to run as `run`."""
     parser = Parser(
@@ -46,6 +38,7 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+    add_version_option(parser)
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def add(name: str, run: Run, text: str) -> argparse.ArgumentParser:
@@ -54,7 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
         added.add_argument("--json", action="store_true", help="print JSON")
         return added
 
-    for commands in (draft, check, publish, pull, copy, versions, stages, gate):
+    for commands in (draft, check, publish, pull, copy, versions, stages, gate, card):
         commands.add_commands(add)
     return parser
 

@@ -4,6 +4,10 @@ import re
 from collections.abc import Sequence
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+# Pipelines obey such text in their log: Azure's anywhere in a line, GitHub's at its beginning.
+# https://learn.microsoft.com/azure/devops/pipelines/scripts/logging-commands
+# https://docs.github.com/actions/reference/workflow-commands-for-github-actions
+COMMAND = re.compile(r"##(?=\[|vso\[)|^\s*::")
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -18,8 +22,9 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def printable(text: str) -> str:
-    """Replace control characters, as of a terminal, by their escape sequences."""
-    return CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+    """Replace control characters, as of a terminal, and commands to a pipeline by escape sequences."""
+    text = CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+    return COMMAND.sub(lambda found: f"{found[0][:-1]}\\x{ord(found[0][-1]):02x}", text)
 
 
 def short(digest: str) -> str:

@@ -2,20 +2,17 @@
 
     python -m training.train                     write a model package to build/wine
     python -m training.train --publish           write it and publish it to the store
+    python -m training.train --snapshot DIR --champion DIR
+                                                 train on what production saw too, and compare
 
-`train` is the whole workflow: load, split, fit, evaluate, export, write. The same settings give the same
-model.
+`train` is the whole workflow: load, check, split, fit, evaluate, export, write. The same settings and data
+give the same model.
 """
 
-import argparse
 import json
 import os
-import platform
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +28,23 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
 from model_loader.commands.arguments import DEFAULT_STORE
+from model_loader.commands.parser import Parser
 from model_loader.drafting.baseline import category_bins, numeric_bins
 from model_loader.errors import LoaderError
-from model_loader.package import BASELINE_FILE, MANIFEST_FILE, MODEL_FILE, SAMPLES_FILE
+from model_loader.evaluation_file import write_evaluation
+from model_loader.package import BASELINE_FILE, MANIFEST_FILE, MODEL_FILE, SAMPLES_FILE, SCHEMA_FILE
 from model_loader.registry.publish import publish
 from model_loader.store import open_store
-from training.data import Data, describe, load, split
+from model_loader.store.secrets import scrub
+from model_loader.text_tables import printable
+from training.data import Data, describe, load, oldest_first, split
+from training.errors import TrainingError
+from training.evaluation import compare_models, describe_champion
+from training.manifest import make_manifest, now
+from training.prepare import SCHEMA_PATH, checked
+from training.report import EVALUATION_FILE, report_directory
+from training.snapshots import read_snapshot
+from training.window import choose_window
 
 NAME = "wine"
 SEED = 1
@@ -45,34 +53,65 @@ OPSET = {"": 18, "ai.onnx.ml": 3}  # pinned, so that a newer skl2onnx does not r
 RTOL, ATOL = 1e-4, 1e-5
 # Single rows first: the first sample is the example in the API's description.
 SAMPLE_ROWS = (1, 1, 1, 1, 1, 1, 2, 4)
-FRAMEWORKS = ("numpy", "onnx", "scikit-learn", "skl2onnx")
 
 
-def train(output: Path, *, c: float = 1.0, parent: int | None = None) -> dict[str, float]:
+def train(
+    output: Path,
+    *,
+    c: float = 1.0,
+    parent: int | None = None,
+    snapshots: Sequence[Path] = (),
+    champion: Path | None = None,
+) -> dict[str, float]:
     """Train a model and write its package, ready for `publish`, into the directory `output`.
+
+    Reports on the data and, with snapshots, on the champion go into `<output>-report`.
 
     Args:
         output: created if it does not exist; files of an earlier run are overwritten.
         c: inverse of the regularization strength, above 0.
-        parent: the published version that the new one is meant to improve.
+        parent: the published version that the new one is meant to improve; None: the champion, if any.
+        snapshots: directories of `python -m monitor snapshot`, whose rows are added to the sample's.
+        champion: directory of the published package to compare with, on the newest rows of the snapshots.
 
     Returns:
         The metrics; see `evaluate`.
+
+    Raises:
+        TrainingError: the data was refused, or the champion cannot be compared.
+        LoaderError: a snapshot or the champion is invalid.
     """
-    started = _now()
-    training, held_out = split(load(), SEED)
+    started = now()
+    sample_training, sample_held_out = split(load(), SEED)
+    found = [read_snapshot(path, NAME) for path in snapshots]
+    report = report_directory(output)
+    training, held_out = checked(sample_training, sample_held_out, found, report)
+    if found:
+        training = choose_window(training, lambda: make_model(c))
     model = make_model(c).fit(training.x, training.y)
     metrics = evaluate(model, training, held_out)
 
     onnx_model = export(model, training)
-    samples = make_samples(model, held_out)
+    # Of the sample, because samples are shown as examples: no row of production.
+    samples = make_samples(model, sample_held_out)
     check_samples(onnx_model, samples)
 
     output.mkdir(parents=True, exist_ok=True)
     (output / MODEL_FILE).write_bytes(onnx_model)
+    (output / SCHEMA_FILE).write_bytes(SCHEMA_PATH.read_bytes())
     _write_json(output / SAMPLES_FILE, samples)
     _write_json(output / BASELINE_FILE, make_baseline(model, training))
-    manifest = make_manifest(training, metrics=metrics, started=started, c=c, parent=parent)
+    data = describe(training, found)
+    manifest = make_manifest(
+        NAME, SEED, training, data=data, metrics=metrics, started=started, c=c, parent=parent
+    )
+    if champion and found:
+        requests = oldest_first(found)[-1].test["id"]
+        evaluation = compare_models(champion, output, held_out, requests)
+        digests = [each.snapshot.digest for each in found]
+        write_evaluation(report / EVALUATION_FILE, evaluation, snapshots=digests)
+        manifest["training"]["champion"] = describe_champion(evaluation)
+        manifest.setdefault("parent", int(evaluation.champion.rpartition("/")[2]))
     _write_json(output / MANIFEST_FILE, manifest)
     return metrics
 
@@ -96,7 +135,8 @@ def evaluate(model: Pipeline, training: Data, held_out: Data) -> dict[str, float
     metrics = {
         "accuracy": accuracy_score(held_out.y, label),
         "macro_f1": f1_score(held_out.y, label, average="macro"),
-        "log_loss": log_loss(held_out.y, model.predict_proba(held_out.x)),
+        # Production need not have seen every class lately.
+        "log_loss": log_loss(held_out.y, model.predict_proba(held_out.x), labels=model.classes_),
         "cv_accuracy": cross_val_score(model, training.x, training.y, cv=folds).mean(),
     }
     return {name: round(float(value), 6) for name, value in metrics.items()}
@@ -179,71 +219,50 @@ def make_baseline(model: Pipeline, training: Data) -> dict[str, Any]:
     }
 
 
-def make_manifest(
-    training: Data, *, metrics: Mapping[str, float], started: str, c: float, parent: int | None
-) -> dict[str, Any]:
-    """Return the trainer's fields of the manifest; `publish` adds the others."""
-    manifest = {
-        "name": NAME,
-        "features": training.features,
-        "classes": training.classes,
-        "metrics": metrics,
-        "data": describe(training),
-        "training": {
-            "commit": git_commit(Path(__file__).parent),
-            "started": started,
-            "finished": _now(),
-            "frameworks": {"python": platform.python_version()}
-            | {name: version(name) for name in FRAMEWORKS},
-            "hyperparameters": {"classifier": "LogisticRegression", "c": c},
-            "seed": SEED,
-        },
-    }
-    return manifest if parent is None else manifest | {"parent": parent}
-
-
-def git_commit(directory: Path) -> str | None:
-    """Return the commit that is checked out in `directory`; None if there is none or files were changed."""
-    command = ["git", "--no-optional-locks", "status", "--porcelain=v2", "--branch"]
-    try:
-        status = subprocess.check_output(  # noqa: S603 - a fixed command
-            command, cwd=directory, stderr=subprocess.DEVNULL, text=True
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    head, *rest = status.splitlines()
-    is_clean = all(line.startswith("# ") for line in rest)
-    return head.removeprefix("# branch.oid ") if is_clean else None
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-
-
 def _write_json(path: Path, document: Any) -> None:
     path.write_text(json.dumps(document, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line and return the exit code: 0 done, 1 publishing failed, 2 wrong usage."""
-    parser = argparse.ArgumentParser("python -m training.train", description="Train the sample model.")
+    """Run the command line and return the exit code: 0 done, 1 refused or failed, 2 wrong usage."""
+    parser = Parser("python -m training.train", description="Train the sample model.", allow_abbrev=False)
     parser.add_argument("--output", type=Path, default=Path("build/wine"), help="directory of the package")
     parser.add_argument("--c", type=float, default=1.0, help="inverse of the regularization strength")
     parser.add_argument("--parent", type=int, help="the published version that this one is meant to improve")
+    parser.add_argument(
+        "--snapshot",
+        type=Path,
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="DIR",
+        help="snapshots of production to train on, beside the sample's data",
+    )
+    parser.add_argument(
+        "--champion",
+        type=Path,
+        metavar="DIR",
+        help="the published package to compare with, on the newest rows of the snapshots",
+    )
     parser.add_argument("--publish", action="store_true", help="publish the package to the store")
     parser.add_argument("--store", help="URL of the store; default: MODEL_STORE, or file:model_store")
     args = parser.parse_args(argv)
+    if args.champion and not args.snapshot:
+        parser.error("--champion needs --snapshot, whose newest rows both models are compared on")
     url = args.store or os.environ.get("MODEL_STORE") or DEFAULT_STORE
 
     try:
         # A wrong URL should be found before the training, not after it.
         store = open_store(url) if args.publish else None
-        metrics = train(args.output, c=args.c, parent=args.parent)
+        metrics = train(
+            args.output, c=args.c, parent=args.parent, snapshots=args.snapshot, champion=args.champion
+        )
         print(f"{args.output}:", ", ".join(f"{name} {value:.4f}" for name, value in metrics.items()))
         if store is not None:
             print(f"published {publish(args.output, store)} to {store.url}")
-    except LoaderError as exc:
-        print(f"training: {exc}", file=sys.stderr)
+    except (LoaderError, TrainingError) as exc:
+        # A message may have a value of production, which is somebody's text.
+        print("training:", printable(scrub(" ".join(str(exc).split()))), file=sys.stderr)
         return 1
     return 0
 

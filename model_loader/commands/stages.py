@@ -12,7 +12,7 @@ from model_loader.commands.arguments import (
     store_and_name,
 )
 from model_loader.commands.result import AddCommand, CommandResult
-from model_loader.registry.ledger import STAGES, Entry, read_ledger
+from model_loader.registry.ledger import BUILD, STAGES, Entry, read_ledger
 from model_loader.registry.stages import promote, rollback, withdraw
 from model_loader.registry.versions import choose_known, usable_numbers
 from model_loader.text_tables import short, table
@@ -22,8 +22,9 @@ def add_commands(add: AddCommand) -> None:
     """Add `promote`, `rollback`, `withdraw` and `history`."""
     promoting = add("promote", _promote, "set a stage to a version")
     promoting.add_argument("version", metavar="VERSION", help=VERSION)
-    for parser in (promoting, add("rollback", _rollback, "set a stage to its previous version")):
-        parser.add_argument("--stage", choices=STAGES, required=True, help="the stage to change")
+    rolling = add("rollback", _rollback, "set a stage to its previous version")
+    for parser, stages in ((promoting, (BUILD, *STAGES)), (rolling, STAGES)):
+        parser.add_argument("--stage", choices=stages, required=True, help="the stage to change")
         add_store(parser)
         add_name(parser)
         add_reason(parser)
@@ -35,7 +36,9 @@ def add_commands(add: AddCommand) -> None:
     parser.add_argument("--reason", metavar="TEXT", required=True, help="a note for the history, required")
 
     parser = add(
-        "history", _history, "list who published, promoted, withdrew or rolled back what, when and why"
+        "history",
+        _history,
+        "list who published, promoted, withdrew, rolled back or retrained what, when and why",
     )
     parser.add_argument(
         "name",

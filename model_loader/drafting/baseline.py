@@ -10,11 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from model_loader.drafting.drift_limits import LARGEST_SHIFT, detectable_shift
 from model_loader.drafting.session import Output
 from model_loader.package.baseline import MAX_BINS, MAX_LABEL_CHARACTERS, MISSING, OUTSIDE
 
 QUANTILES = np.linspace(0, 1, 11)
 MAX_CATEGORIES = 50
+# With a baseline that finds only larger shifts than this, in standard deviations, the draft says so.
+LARGE_SHIFT = 0.5
 
 
 def make_baseline(
@@ -23,7 +26,9 @@ def make_baseline(
     labels: Mapping[str, Sequence[Any]],
     probabilities: str | None,
 ) -> tuple[dict[str, Any] | None, tuple[str, ...]]:
-    """Return the content of `baseline.json`, or None if there is nothing to compare, and what was left out.
+    """Return the content of `baseline.json`, or None if there is nothing to compare, and notes on it.
+
+    The notes say what was left out, and what drift a small baseline cannot find.
 
     Args:
         fields: name of a feature or input → its values for all rows.
@@ -48,14 +53,31 @@ def make_baseline(
         if total > MAX_BINS:
             features.pop(name, None)
             left_out.append(name)
-    notes = (
+    notes: tuple[str, ...] = (
         (f"not in the baseline, because there are no bins for them: {_preview(left_out)}",)
         if left_out
         else ()
     )
     if not features and not predictions:
         return None, notes
+    notes += _power_notes(rows, len(features) + len(predictions))
     return {"rows": rows, "features": features, "outputs": predictions}, notes
+
+
+def _power_notes(rows: int, distributions: int) -> tuple[str, ...]:
+    """Return a sentence for a baseline that finds only large shifts."""
+    shift = detectable_shift(rows, distributions)
+    if shift is not None and shift <= LARGE_SHIFT:
+        return ()
+    found = (
+        f"finds no shift of {LARGEST_SHIFT:g} standard deviations"
+        if shift is None
+        else f"finds shifts from {shift:.2f} standard deviations on, not smaller ones,"
+    )
+    return (
+        f"a small baseline: with {rows} rows, drift {found} in an hour at one request per second; "
+        "docs/models.md has a table",
+    )
 
 
 def numeric_bins(
@@ -85,7 +107,7 @@ def category_bins(values: NDArray[Any], categories: Sequence[Any]) -> dict[str, 
     return {"categories": list(categories), "shares": shares}
 
 
-def _bins(values: NDArray[Any], ends: tuple[float, float] | None = None) -> dict[str, list[Any]] | None:
+def _bins(values: NDArray[Any], ends: tuple[float, float] | None = None) -> dict[str, Any] | None:
     """Return the bins of any values that are present; None if there are none, or all values are the same."""
     if values.dtype.kind in "OUb":
         counts = Counter(values.ravel().tolist()).most_common(MAX_CATEGORIES)
@@ -99,15 +121,27 @@ def _bins(values: NDArray[Any], ends: tuple[float, float] | None = None) -> dict
         return {
             "categories": [value for value, _ in counts],
             "shares": [count / total for _, count in counts],
+            **_shares(outside=1 - total / values.size),
         }
     with np.errstate(over="ignore"):
         numbers = values.astype(np.float32)
+    others = _shares(
+        missing=np.count_nonzero(np.isnan(numbers)) / max(1, numbers.size),
+        outside=np.count_nonzero(np.isinf(numbers)) / max(1, numbers.size),
+    )
     numbers = numbers[np.isfinite(numbers)]
     if not numbers.size or numbers.min() == numbers.max():
         return None
     bins = numeric_bins(numbers, ends)
     # With given ends, the only inner edge of two different values may be one of them.
-    return bins if np.all(np.diff(bins["edges"]) > 0) and abs(sum(bins["shares"]) - 1) < 1e-6 else None
+    if not np.all(np.diff(bins["edges"]) > 0) or abs(sum(bins["shares"]) - 1) >= 1e-6:
+        return None
+    return {**bins, **others}
+
+
+def _shares(**shares: float) -> dict[str, Any]:
+    """Return the shares that are not 0, the default of a baseline."""
+    return {name: share for name, share in shares.items() if share}
 
 
 def _preview(names: Sequence[str]) -> str:

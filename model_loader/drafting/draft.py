@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from model_loader.drafting.baseline import make_baseline
 from model_loader.drafting.directory import check_directory, write_directory
+from model_loader.drafting.edited_schema import keep_edits
 from model_loader.drafting.evaluation import Evaluation, check_target, evaluate
 from model_loader.drafting.inputs import Inputs, make_inputs
 from model_loader.drafting.predictions import Difference, check_difference, compare
@@ -90,7 +91,7 @@ def write_draft(source: Source, table: Table, fingerprint: str, options: Options
         model.batch,
     )
     samples = make_samples(model, inputs.arrays, rows, expected, limits)
-    schema = make_schema(inputs, outputs, evaluation, options.target)
+    schema, schema_notes = keep_edits(make_schema(inputs, outputs, evaluation, options.target), options.out)
     labels = {evaluation.task.label: evaluation.classes} if evaluation.task.label else {}
     baseline, baseline_notes = make_baseline(inputs.fields, outputs, labels, evaluation.task.probabilities)
     data = {"name": table.name, "sha256": fingerprint, "rows": table.rows, "columns": list(table.columns)}
@@ -106,7 +107,7 @@ def write_draft(source: Source, table: Table, fingerprint: str, options: Options
         samples=len(samples),
         has_expected=expected is not None,
         differences=tuple(differences),
-        notes=(*table.notes, *inputs.notes, *evaluation.notes, *baseline_notes),
+        notes=(*table.notes, *inputs.notes, *evaluation.notes, *baseline_notes, *schema_notes),
         has_target=options.target is not None,
     )
 

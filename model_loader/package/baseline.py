@@ -2,11 +2,13 @@
 
     {"rows": 133,
      "features": {"alcohol": {"edges": [11.03, …, 14.83], "shares": [0.1, …]}, …},
-     "outputs": {"label": {"categories": [0, 1, 2], "shares": [0.33, …]}, …}}
+     "outputs": {"label": {"categories": [0, 1, 2], "shares": [0.33, …], "missing": 0, "outside": 0.01}, …}}
 
 A feature is a column name from the manifest's `features`, or an input's name; an output is named as in the
 graph. n + 1 ascending `edges` define n bins, `edges[i] <= value < edges[i + 1]`; the last bin includes its
-upper edge. Each of the `categories` is a bin. `shares` are the expected shares of the bins.
+upper edge. Each of the `categories` is a bin. `shares` are the expected shares of the bins, among the values
+that are in one of them. `missing` (NaN) and `outside` (in no other bin) are shares of all values; default: 0.
+`rows` is the number of rows in training, which says how certain the shares are.
 """
 
 import math
@@ -21,12 +23,15 @@ from model_loader.package.json_file import is_number, read_json
 from model_loader.package.manifest_fields import BASELINE_FILE
 from model_loader.package.verify import Package
 
-# Two more bins, which are expected to stay empty: NaN, and values that are in none of the other bins.
+# Two more bins: NaN, and values that are in none of the other bins.
 MISSING, OUTSIDE = "missing", "outside"
+OTHERS = {MISSING, OUTSIDE}
 
 # Each bin is a time series in every replica.
 MAX_BINS = 10_000
 MAX_LABEL_CHARACTERS = 100
+# Metrics are float64, which has all integers up to this one.
+MAX_ROWS = 2**53
 
 
 @dataclass(frozen=True)
@@ -36,13 +41,16 @@ class Distribution:
     Attributes:
         edges: of numeric bins, in the value's unit; empty if there are categories.
         categories: one bin each; empty if there are edges.
-        shares: expected share of each bin, without `missing` and `outside`; the sum is 1.
+        shares: expected share of each bin among the values in them; the sum is 1.
+        missing, outside: expected shares of all values.
     """
 
     name: str
     edges: tuple[float, ...]
     categories: tuple[Any, ...]
     shares: tuple[float, ...]
+    missing: float = 0.0
+    outside: float = 0.0
 
     @property
     def bins(self) -> tuple[str, ...]:
@@ -50,11 +58,22 @@ class Distribution:
         ranges = (f"{_shortest(low)}..{_shortest(high)}" for low, high in pairwise(self.edges))
         return (*ranges, *map(_text, self.categories), MISSING, OUTSIDE)
 
+    @property
+    def expected(self) -> tuple[float, ...]:
+        """The expected share of all values, for each of `bins`; the sum is 1."""
+        present = 1 - self.missing - self.outside
+        return (*(share * present for share in self.shares), self.missing, self.outside)
+
 
 @dataclass(frozen=True)
 class Baseline:
-    """Distributions of a model's inputs and outputs in training."""
+    """Distributions of a model's inputs and outputs in training.
 
+    Attributes:
+        rows: of the training data; None if the baseline does not say, so that drift cannot be judged.
+    """
+
+    rows: int | None
     features: tuple[Distribution, ...]
     outputs: tuple[Distribution, ...]
 
@@ -79,7 +98,13 @@ def parse_baseline(document: Any, features: Set[str], outputs: Set[str]) -> Base
     """Parse the JSON of a baseline; arguments and exceptions as in `read_baseline`."""
     if not isinstance(document, dict):
         raise PackageError(f"{BASELINE_FILE}: expected an object")
+    rows = document.get("rows")
+    if rows is not None and not (
+        isinstance(rows, int) and not isinstance(rows, bool) and 0 < rows <= MAX_ROWS
+    ):
+        raise PackageError(f"{BASELINE_FILE}: expected rows to be an integer of 1 or more, got {rows!r}")
     baseline = Baseline(
+        rows,
         _distributions("feature", document.get("features", {}), features),
         _distributions("output", document.get("outputs", {}), outputs),
     )
@@ -104,21 +129,25 @@ def _distributions(kind: str, members: Any, names: Set[str]) -> tuple[Distributi
 
 def _distribution(where: str, name: str, value: Any) -> Distribution:
     match value:
-        case {"edges": [_, _, *_] as edges, "shares": [*shares], **rest} if not rest:
+        case {"edges": [_, _, *_] as edges, "shares": [*shares], **rest} if rest.keys() <= OTHERS:
             categories: list[Any] = []
             if not all(map(is_number, edges)) or not all(
                 float(low) < float(high) for low, high in pairwise(edges)
             ):
                 raise PackageError(f"{where}: expected edges to be ascending numbers")
-        case {"categories": [_, *_] as categories, "shares": [*shares], **rest} if not rest:
+        case {"categories": [_, *_] as categories, "shares": [*shares], **rest} if rest.keys() <= OTHERS:
             edges = []
             if not all(isinstance(item, str | int | float) for item in categories):
                 raise PackageError(f"{where}: expected categories to be strings, numbers or booleans")
         case _:
-            raise PackageError(f"{where}: expected shares, and either two or more edges or categories")
+            raise PackageError(
+                f"{where}: expected shares, either two or more edges or categories, and no others than "
+                f"{MISSING} and {OUTSIDE}"
+            )
     if len(set(categories)) != len(categories):
         raise PackageError(f"{where}: expected different categories, got {categories!r}")
-    distribution = Distribution(name, tuple(map(float, edges)), tuple(categories), tuple(shares))
+    others: list[Any] = [rest.get(other, 0.0) for other in (MISSING, OUTSIDE)]
+    distribution = Distribution(name, tuple(map(float, edges)), tuple(categories), tuple(shares), *others)
     _check(where, distribution)
     return distribution
 
@@ -129,6 +158,9 @@ def _check(where: str, distribution: Distribution) -> None:
         sum(shares), 1, abs_tol=1e-6
     ):
         raise PackageError(f"{where}: expected shares to be numbers of 0 or more that add up to 1")
+    others = (distribution.missing, distribution.outside)
+    if not all(is_number(share) and 0 <= share < 1 for share in others) or sum(others) >= 1:
+        raise PackageError(f"{where}: expected missing and outside to be shares that add up to less than 1")
     if len(shares) != len(bins) - 2:
         raise PackageError(f"{where}: expected {len(bins) - 2} shares, one for each bin, got {len(shares)}")
     if len(set(bins)) != len(bins) or max(map(len, bins)) > MAX_LABEL_CHARACTERS:

@@ -21,7 +21,7 @@ def explain(error: Exception) -> str:
     if _EXTENSIONS.search(text) and not find_spec("onnxruntime_extensions"):
         return (
             f"{text}; its operators are part of onnxruntime-extensions, which is not installed: add the line "
-            "onnxruntime-extensions to requirements.in and run ./scripts/lock"
+            "onnxruntime-extensions to requirements-own.in and run ./scripts/lock"
         )
     if found := _LOCALE.search(text):
         return (

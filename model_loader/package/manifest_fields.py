@@ -112,6 +112,12 @@ def check_fields(document: Mapping[str, Any], checks: "Checks", source: str) -> 
             raise PackageError(
                 f"{source}: expected metrics['{name}'] to be a finite number, got {value!r:.40}"
             )
+    for number, snapshot in enumerate(document.get("data", {}).get("snapshots", ())):
+        if not _is_snapshot(snapshot):
+            raise PackageError(
+                f"{source}: expected data['snapshots'][{number}] to have digest, since, until and rows, got "
+                f"{snapshot!r:.100}"
+            )
     finished = document.get("training", {}).get("finished")
     if finished and not _is_time(finished):
         raise PackageError(
@@ -146,6 +152,18 @@ def _is_time(value: Any) -> bool:
         return False
 
 
+def _is_data(value: Any) -> bool:
+    return _is_object(value) and isinstance(value.get("snapshots", []), list)
+
+
+def _is_snapshot(value: Any) -> bool:
+    match value:
+        case {"digest": str(digest), "since": since, "until": until, "rows": int(rows)}:
+            is_digest = digest.startswith("sha256:") and SHA256.fullmatch(digest[7:]) is not None
+            return is_digest and _is_time(since) and _is_time(until) and rows >= 0
+    return False
+
+
 def _are_specs(value: Any) -> bool:
     return isinstance(value, list) and all(map(_is_spec, value))
 
@@ -157,6 +175,38 @@ def _is_spec(value: Any) -> bool:
         case {"name": str(), "datatype": str(), "shape": None}:
             return True
     return False
+
+
+def _are_intervals(value: Any) -> bool:
+    return _is_object(value) and all(map(_is_interval, value.values()))
+
+
+def _is_interval(value: Any) -> bool:
+    match value:
+        case [low, high]:
+            return is_number(low) and is_number(high) and low <= high
+    return False
+
+
+def _are_slices(value: Any) -> bool:
+    return isinstance(value, list) and all(map(_is_slice, value))
+
+
+def _is_slice(value: Any) -> bool:
+    match value:
+        case {"name": str(), "metrics": dict(metrics), **others}:
+            return all(map(is_number, metrics.values())) and _are_rows(others)
+    return False
+
+
+def _are_rows(others: Mapping[Any, Any]) -> bool:
+    return not others.keys() - {"rows"} and all(type(rows) is int and rows >= 0 for rows in others.values())
+
+
+def _are_links(value: Any) -> bool:
+    return _is_object(value) and all(
+        isinstance(url, str) and re.fullmatch(r"https?://[^\s<>]+", url) for url in value.values()
+    )
 
 
 # Name → what the field is expected to be, and whether a value is.
@@ -175,14 +225,22 @@ DRAFT_FIELDS: Checks = {
     "features": _NAMES,
     "classes": ("a list of texts, numbers or booleans", _are_scalars),
     "metrics": _OBJECT,
-    "data": _OBJECT,
+    "data": ("an object, whose snapshots are a list", _is_data),
     "training": _OBJECT,
     "parent": _VERSION,
     "transformed": ("true or false", lambda value: isinstance(value, bool)),
     "assets": ("a list of different paths", _are_different_texts),
     "description": _TEXT,
+    "intended_use": _TEXT,
+    "limitations": _TEXT,
     "licence": _TEXT,
     "tags": _NAMES,
+    "intervals": (
+        "an object of metrics with the ends of their intervals, such as [0.91, 0.98]",
+        _are_intervals,
+    ),
+    "slices": ("a list of objects with name, metrics and, if known, rows", _are_slices),
+    "links": ("an object of names with URLs that begin with https:// or http://", _are_links),
 }
 # What publishing adds; all but the publisher's name is required.
 PUBLISHED_FIELDS: Checks = {

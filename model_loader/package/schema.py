@@ -14,7 +14,7 @@ the three objects, and every field of a feature but its `type`, is optional.
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from model_loader.errors import PackageError
 from model_loader.package.io_spec import TensorSpec
@@ -46,8 +46,8 @@ class FieldSchema:
         maximum: greatest value of a number, inclusive; None: unlimited.
         categories: all values; empty: unlimited.
         max_missing: greatest share of missing values, 0 to 1; None: unlimited.
-        pii: whether it is personal data.
-        capture: whether its values may be recorded; by default only if it is not personal data.
+        pii: whether it is personal data; `hash`: it is, and a keyed hash of each value may be recorded.
+        capture: whether its values may be recorded; by default not if `pii` is true.
     """
 
     name: str
@@ -58,7 +58,7 @@ class FieldSchema:
     maximum: float | None = None
     categories: tuple[Any, ...] = ()
     max_missing: float | None = None
-    pii: bool = False
+    pii: bool | Literal["hash"] = False
     capture: bool = True
 
 
@@ -114,10 +114,18 @@ def read_schema(package: Package) -> Schema | None:
     Raises:
         PackageError: the file is not a schema.
     """
+    document = read_schema_document(package)
+    return None if document is None else parse_schema(document, f"{package}: {SCHEMA_FILE}")
+
+
+def read_schema_document(package: Package) -> Any:
+    """Return the JSON of the package's `schema.json`, or None if it has none.
+
+    Raises:
+        PackageError: the file is not JSON.
+    """
     path = package.path / SCHEMA_FILE
-    if package.path.is_file() or not path.is_file():
-        return None
-    return parse_schema(read_json(path), f"{package}: {SCHEMA_FILE}")
+    return None if package.path.is_file() or not path.is_file() else read_json(path)
 
 
 def check_schema(
@@ -193,7 +201,9 @@ def _values(where: str, document: Any, types: Mapping[str, type]) -> dict[str, A
 
 def _field(where: str, name: str, document: Any) -> FieldSchema:
     types = {"type": str, "unit": str, "description": str, "min": float, "max": float, "categories": list}
-    values = _values(where, document, types | {"max_missing": float, "pii": bool, "capture": bool})
+    is_hashed = isinstance(document, dict) and document.get("pii") == "hash"
+    types |= {"max_missing": float, "pii": str if is_hashed else bool, "capture": bool}
+    values = _values(where, document, types)
     kind = _choice(where, values, "type", TYPES)
     minimum, maximum = values.get("min"), values.get("max")
     if (minimum is not None or maximum is not None) and kind not in ("number", "integer"):
@@ -215,7 +225,7 @@ def _field(where: str, name: str, document: Any) -> FieldSchema:
         categories=_categories(where, values, "categories", TYPES[kind]),
         max_missing=values.get("max_missing"),
         pii=pii,
-        capture=values.get("capture", not pii),
+        capture=values.get("capture", pii is not True),
     )
 
 

@@ -7,7 +7,7 @@ from functools import partial
 from model_loader.errors import ConflictError, PackageError
 from model_loader.package import MANIFEST_FILE, SIGNATURE_FILE, FileEntry, encode
 from model_loader.registry.ledger import Entry, Ledger, append, author, now, read_ledger
-from model_loader.registry.versions import PublishedVersion, find, get, version_numbers
+from model_loader.registry.versions import PublishedVersion, check_letter_case, find, get, version_numbers
 from model_loader.store import Store
 from model_loader.store.transfer import ChunkReader, Progress, no_progress, verified
 
@@ -44,6 +44,7 @@ def copy(source: Store, target: Store, published: PublishedVersion, progress: Pr
         PackageError: a file is not what was published.
         StoreError: a store cannot be reached, or rejects the request.
     """
+    check_letter_case(target, published.manifest.name)
     ledger = read_ledger(source, published.manifest.name)
     found, _ = target.read(f"{published.path}/{MANIFEST_FILE}") or (None, None)
     if found is not None and found != published.text:
@@ -101,17 +102,13 @@ def _publish(target: Store, published: PublishedVersion) -> None:
 
 
 def _record(source: Store, ledger: Ledger, target: Store, published: PublishedVersion) -> None:
-    """Append to the target's ledger who copied the version from where, and the source's entries about it.
+    """Append to the target's ledger who copied the version from where, and who withdrew it in the source.
 
-    Entries about a stage stay in the source: each store has its own stages.
+    Entries about stages and trainings stay in the source: each store has its own.
     """
     version = published.manifest.version
     copied = Entry(now(), "publish", version, published.digest, author(), reason=_reason(source))
-    others = [
-        entry
-        for entry in ledger.entries
-        if entry.version == version and entry.stage is None and entry.action != "publish"
-    ]
+    others = [entry for entry in ledger.entries if entry.version == version and entry.action == "withdraw"]
     for entry in (copied, *others):
         append(target, ledger.name, partial(_unless_recorded, entry))
 

@@ -1,4 +1,7 @@
-"""`<name>/ledger.jsonl`, append-only: who published, promoted, withdrew or rolled back what, when and why."""
+"""`<name>/ledger.jsonl`, append-only: who published, promoted, withdrew or rolled back what, when and why.
+
+An entry `retrain` records that a training was asked for, by what, and which version was in production.
+"""
 
 import getpass
 import json
@@ -15,12 +18,15 @@ from model_loader.errors import ConflictError, NotFoundError, StoreError
 from model_loader.store import Store
 
 STAGES = ("staging", "production")
+# The version whose build began last. A mark, not a stage that has a version: nothing runs from it.
+BUILD = "build"
 # Action → the stages that it can apply to; None for an action without a stage.
 ACTIONS: Mapping[str, Sequence[str | None]] = {
     "publish": (None,),
-    "promote": STAGES,
+    "promote": (BUILD, *STAGES),
     "rollback": STAGES,
     "withdraw": (None,),
+    "retrain": (None,),
 }
 ATTEMPTS = 16
 
@@ -31,8 +37,8 @@ class Entry:
 
     Attributes:
         time: RFC 3339, UTC.
-        action: `publish`, `promote`, `rollback` or `withdraw`.
-        stage: the stage that changed; None for `publish` and `withdraw`.
+        action: `publish`, `promote`, `rollback`, `withdraw` or `retrain`.
+        stage: the stage that changed; None for `publish`, `withdraw` and `retrain`.
         by: who did it, see `author`.
         reason: their note, if any.
     """
@@ -58,12 +64,13 @@ class Ledger:
     entries: tuple[Entry, ...] = ()
 
     def promotions(self, stage: str) -> list[Entry]:
-        """Return the promotions to `stage` that were not rolled back, oldest first; the last one is current.
+        """Return the entries that set `stage` and were not rolled back, oldest first; the last is current.
 
-        A rollback goes back to the last version that was not withdrawn before it.
+        A rollback to a version that the stage had goes back to that entry. A rollback to another version
+        replaces the current entry.
 
         Raises:
-            StoreError: a rollback goes to another version.
+            StoreError: a rollback goes to the version that the stage has, or to a withdrawn one.
         """
         promotions: list[Entry] = []
         withdrawn: set[int] = set()
@@ -75,12 +82,13 @@ class Ledger:
             if entry.action == "promote":
                 promotions.append(entry)
                 continue
-            promotions = _before(promotions, withdrawn)
-            if not promotions or promotions[-1].version != entry.version:
+            is_current = [entry.version] == [each.version for each in promotions[-1:]]
+            if is_current or entry.version in withdrawn:
                 raise StoreError(
                     f"{self.name}/ledger.jsonl: {stage} was rolled back to version {entry.version} at "
-                    f"{entry.time}, which is not the version that it had before"
+                    f"{entry.time}, which {'it had already' if is_current else 'was withdrawn'}"
                 )
+            promotions = _rolled_back(promotions, entry)
         return promotions
 
     @property
@@ -94,7 +102,7 @@ class Ledger:
         return before
 
     def current(self, stage: str) -> Entry:
-        """Return the promotion to the version that `stage` has.
+        """Return the entry that set `stage` to the version that it has.
 
         Raises:
             NotFoundError: the stage has no version.
@@ -106,6 +114,15 @@ class Ledger:
     def stages(self, version: int) -> list[str]:
         """Return the stages that have `version`."""
         return [stage for stage in STAGES if [e.version for e in self.promotions(stage)[-1:]] == [version]]
+
+
+def _rolled_back(promotions: list[Entry], rollback: Entry) -> list[Entry]:
+    """Return the promotions up to the last one, before the current one, of the rollback's version."""
+    remaining = promotions[:-1]
+    for number in range(len(remaining), 0, -1):
+        if remaining[number - 1].version == rollback.version:
+            return remaining[:number]
+    return [*remaining, rollback]
 
 
 def _before(promotions: list[Entry], withdrawn: Set[int]) -> list[Entry]:
@@ -172,8 +189,11 @@ def _encode(entry: Entry) -> bytes:
 
 def author() -> str:
     """Return the name for entries of the ledger: MODEL_PUBLISHER, or `user@host`."""
-    if publisher := os.environ.get("MODEL_PUBLISHER"):
-        return publisher
+    return os.environ.get("MODEL_PUBLISHER") or user_at_host()
+
+
+def user_at_host() -> str:
+    """Return who runs this process, `user@host`."""
     try:
         user = getpass.getuser()
     except (KeyError, OSError):  # a numeric user, as in a container, has no name

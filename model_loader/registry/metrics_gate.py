@@ -9,6 +9,8 @@ The limits are in a TOML file with a table for each metric:
     [log_loss]
     max = 0.3
     max_rise = 0.05
+
+Other gates have tables of their own in the same file; see OTHER_TABLES.
 """
 
 import tomllib
@@ -27,6 +29,8 @@ RULES: Mapping[str, Callable[[float, float, float], float]] = {
     "max_rise": lambda limit, value, current: value - current - limit,
 }
 RELATIVE_RULES = ("max_drop", "max_rise")
+# Tables of other gates: `python -m monitor replay`, and `gate --evaluation`.
+OTHER_TABLES = ("replay", "challenger")
 # In binary floating point 0.98 - 0.97 is greater than 0.01.
 TOLERANCE = 1e-9
 
@@ -66,11 +70,12 @@ def read_limits(path: Path) -> Limits:
         GateError: the file cannot be read, has no limits, or has an unknown rule.
     """
     try:
-        limits = tomllib.loads(path.read_text(encoding="utf-8"))
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as exc:
         raise GateError(f"cannot read the limits in {path}: {exc.strerror}") from exc
     except ValueError as exc:
         raise GateError(f"{path} is not TOML: {exc}") from exc
+    limits = {metric: rules for metric, rules in document.items() if metric not in OTHER_TABLES}
     for metric, rules in limits.items():
         if not isinstance(rules, dict) or not rules:
             raise GateError(f"{path}: expected a table [{metric}] with {', '.join(RULES)}, got {rules!r}")

@@ -12,7 +12,7 @@ from model_loader.registry.check import CheckedDraft, check
 from model_loader.registry.ledger import append, author, now, read_ledger
 from model_loader.registry.package_signing import check_key, sign
 from model_loader.registry.repair import is_swept, missing_entries, publish_entry
-from model_loader.registry.versions import VERSION, PublishedVersion, check_name
+from model_loader.registry.versions import VERSION, PublishedVersion, check_letter_case, check_name
 from model_loader.store import Store
 from model_loader.store.transfer import Progress, Source, no_progress
 
@@ -49,6 +49,7 @@ def publish_draft(
     """
     draft = checked.draft
     name = model_name(draft, name)
+    check_letter_case(store, name)
     # Detect before the upload what would otherwise fail after it.
     parse_manifest(encode(_manifest(checked, name, 1, parent)))
     encode({"by": author(), "reason": reason})

@@ -11,6 +11,7 @@ def promote(store: Store, name: str, version: str, stage: str, reason: str | Non
     """Set `stage` to a version.
 
     Args:
+        stage: one of STAGES, or BUILD, which marks a version as taken up: its build has begun.
         version: a number, `latest`, or the name of a stage.
 
     Returns:
@@ -24,23 +25,39 @@ def promote(store: Store, name: str, version: str, stage: str, reason: str | Non
     number = published.manifest.version
 
     def decide(ledger: Ledger) -> Entry:
-        if withdrawal := ledger.withdrawals.get(number):
-            raise StoreError(f"{name}/{number} cannot be promoted: {describe_withdrawal(withdrawal)}")
-        if stage in ledger.stages(number):
-            return ledger.current(stage)
+        check_not_withdrawn(ledger, number)
+        current = ledger.promotions(stage)[-1:]
+        if current and current[0].version == number:
+            return current[0]
         return Entry(now(), "promote", number, published.digest, author(), stage, reason)
 
     return append(store, name, decide, missing_entries(store, read_ledger(store, name)))
 
 
-def rollback(store: Store, name: str, stage: str, reason: str | None = None) -> Entry:
-    """Set `stage` to its previous version that is not withdrawn. A second rollback goes further back.
+def rollback(
+    store: Store, name: str, stage: str, reason: str | None = None, *, to: int | None = None
+) -> Entry:
+    """Set `stage` to its previous version that is not withdrawn, or to any version.
+
+    A second rollback goes further back; with `to`, it writes nothing.
+
+    Args:
+        to: the version, which the stage need not have had before.
+
+    Returns:
+        The new entry in the ledger; if the stage has the version `to` already, the entry that set it.
 
     Raises:
-        NotFoundError: the stage has no previous version.
+        NotFoundError: the stage has no previous version, or there is no version `to`.
+        StoreError: the version `to` was withdrawn.
     """
 
     def decide(ledger: Ledger) -> Entry:
+        if to is not None:
+            check_not_withdrawn(ledger, to)
+            if stage in ledger.stages(to):
+                return ledger.current(stage)
+            return Entry(now(), "rollback", to, get(store, ledger, to).digest, author(), stage, reason)
         current = ledger.current(stage)
         before = ledger.previous(stage)
         if before is None:
@@ -78,6 +95,16 @@ def withdraw(store: Store, name: str, version: str, reason: str) -> Entry:
         return Entry(now(), "withdraw", number, published.digest, author(), reason=reason)
 
     return append(store, name, decide, missing_entries(store, read_ledger(store, name)))
+
+
+def check_not_withdrawn(ledger: Ledger, version: int) -> None:
+    """Check that a version may be in a stage.
+
+    Raises:
+        StoreError: it was withdrawn.
+    """
+    if withdrawal := ledger.withdrawals.get(version):
+        raise StoreError(f"{ledger.name}/{version} cannot be promoted: {describe_withdrawal(withdrawal)}")
 
 
 def describe_withdrawal(entry: Entry) -> str:

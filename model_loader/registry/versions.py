@@ -112,6 +112,22 @@ def check_name(name: str) -> str:
     return name
 
 
+def check_letter_case(store: Store, name: str) -> None:
+    """Check that no other model in the store has the same name in other letters, such as `Wine` and `wine`.
+
+    On macOS and Windows both would be one directory, and so would a copy of the store there.
+
+    Raises:
+        StoreError: there is such a model.
+    """
+    for known in known_names(store):
+        if known != name and known.casefold() == name.casefold():
+            raise StoreError(
+                f"the store {store.url} has the model {known}, which some file systems cannot tell from "
+                f"{name}: choose another name, or the same"
+            )
+
+
 def find(store: Store, name: str, version: str) -> PublishedVersion:
     """Return a published version of the model `name`.
 

@@ -1,4 +1,4 @@
-"""Stores of models: five operations on named objects. The URL selects the backend.
+"""Stores of models and data: operations on named objects. The URL selects the backend.
 
     file:PATH                                                         a directory
     https://<account>.blob.core.windows.net/<container>[/<prefix>]    Azure Blob storage
@@ -35,6 +35,12 @@ class Store(Protocol):
         Names that the other methods refuse, see `check_object_name`, are left out.
         """
 
+    def etags(self, prefix: str) -> dict[str, str]:
+        """Return the objects below `prefix`, as `names`, each with what changes when it is replaced."""
+
+    def etag(self, name: str) -> str | None:
+        """Return what `etags` has of an object, or None if there is no such object."""
+
     def read(self, name: str) -> tuple[bytes, str] | None:
         """Return the content and the ETag of a small object, or None if there is no such object."""
 
@@ -53,6 +59,9 @@ class Store(Protocol):
 
     def remove(self, prefix: str) -> None:
         """Remove all objects below `prefix`, which ends with `/`, and what interrupted uploads left there."""
+
+    def delete(self, name: str) -> None:
+        """Remove an object, if it exists."""
 
     def chunks(self, name: str, start: int = 0) -> Iterator[bytes]:
         """Yield the content of an object of any size in order, from the byte `start` on.

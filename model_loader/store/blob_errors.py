@@ -13,10 +13,18 @@ from azure.core.exceptions import (
 )
 from requests import RequestException
 
-from model_loader.errors import ConflictError, NotFoundError, StoreError
+from model_loader.errors import ConflictError, DeniedError, NotFoundError, StoreError
 from model_loader.store.blob_advice import ADVICE, ROLES
 
-CONFLICTS = ("BlobAlreadyExists", "BlobOverwritten", "ConditionNotMet", "TargetConditionNotMet")
+# The last one is for an identity that may only create blobs: permissions are checked before conditions.
+CONFLICTS = (
+    "BlobAlreadyExists",
+    "BlobOverwritten",
+    "ConditionNotMet",
+    "TargetConditionNotMet",
+    "UnauthorizedBlobOverwrite",
+)
+DENIED = "AuthorizationPermissionMismatch"
 # Azure rejects a request whose date differs by more than this.
 CLOCK_SECONDS = 15 * 60
 SAS_TIMES = re.compile(r"Start \[(.*?)\] - Expiry \[(.*?)\] - Current \[(.*?)\]")
@@ -43,7 +51,8 @@ def to_store_error(url: str, name: str, exc: Exception) -> StoreError:
             "off; set it"
         )
     if code in ADVICE:
-        return StoreError(ADVICE[code].format(name=name, url=url, code=code))
+        kind = DeniedError if code == DENIED else StoreError
+        return kind(ADVICE[code].format(name=name, url=url, code=code))
     if status in (401, 403):
         return StoreError(f"the store {url} rejects the credential ({code}): {_credential_advice(exc)}")
     if status in (429, 503):

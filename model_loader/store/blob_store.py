@@ -9,7 +9,7 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, BinaryIO, TypeVar
 from urllib.parse import unquote
 
@@ -45,6 +45,8 @@ URL = re.compile(
 # Four blocks of a file are transferred at the same time.
 CONCURRENCY = 4
 UPLOAD_BYTES = 8 * 1024 * 1024
+# Azure takes up to 5,000 MiB in one request. Unlike blocks, that needs no permission to overwrite.
+WRITE_BYTES = 1024 * 1024 * 1024
 # Azure calculates the MD5 of a range of up to 4 MiB.
 DOWNLOAD_BYTES = 4 * 1024 * 1024
 MIN_DOWNLOAD_BYTES = 64 * 1024
@@ -66,18 +68,24 @@ class BlobStore:
         self.url = public_url
         self._is_emulated = account_url.endswith(EMULATOR_ACCOUNT)
         self._prefix = check_object_name(unquote(prefix).lstrip("/"), public_url) + "/" if prefix else ""
-        self._container = ContainerClient(
-            account_url,
-            container,
-            credential=_credential(account_url, sas),
-            retry_policy=Retry(),
-            connection_timeout=3,
-            read_timeout=30,
-            max_single_put_size=UPLOAD_BYTES,
-            max_block_size=UPLOAD_BYTES,
-            max_single_get_size=DOWNLOAD_BYTES,
-            max_chunk_get_size=DOWNLOAD_BYTES,
-        )
+        credential = _credential(account_url, sas)
+
+        def client(max_single_put_size: int) -> ContainerClient:
+            return ContainerClient(
+                account_url,
+                container,
+                credential=credential,
+                retry_policy=Retry(),
+                connection_timeout=3,
+                read_timeout=30,
+                max_single_put_size=max_single_put_size,
+                max_block_size=UPLOAD_BYTES,
+                max_single_get_size=DOWNLOAD_BYTES,
+                max_chunk_get_size=DOWNLOAD_BYTES,
+            )
+
+        self._container = client(UPLOAD_BYTES)
+        self._writer = client(WRITE_BYTES)
 
     def names(self, prefix: str) -> list[str]:
         """List the blobs below `prefix`."""
@@ -88,6 +96,25 @@ class BlobStore:
             return sorted(name for name in names if is_object_name(name))
 
         return self._run(prefix, list_names)
+
+    def etags(self, prefix: str) -> dict[str, str]:
+        """List the blobs below `prefix`, with their ETags."""
+
+        def list_blobs() -> dict[str, str]:
+            blobs = self._container.list_blobs(name_starts_with=self._prefix + prefix)
+            found = {blob.name.removeprefix(self._prefix): blob.etag for blob in blobs}
+            return {name: found[name] for name in sorted(filter(is_object_name, found))}
+
+        return self._run(prefix, list_blobs)
+
+    def etag(self, name: str) -> str | None:
+        """Return the ETag of a blob. A list of blobs has it without the quotes of the header."""
+        path = self._path(name)
+        try:
+            found = self._run(name, lambda: self._container.get_blob_client(path).get_blob_properties())
+        except NotFoundError:
+            return None
+        return str(found.etag).strip('"')
 
     def read(self, name: str) -> tuple[bytes, str] | None:
         """Download a blob, with its ETag."""
@@ -104,14 +131,12 @@ class BlobStore:
             return None
 
     def write(self, name: str, content: bytes, etag: str | None) -> None:
-        """Put a blob with `If-None-Match: *`, or with `If-Match`."""
+        """Put a blob in one request, with `If-None-Match: *` or `If-Match`."""
         path = self._path(name)
         condition: dict[str, Any] = {"overwrite": False}
         if etag is not None:
             condition = {"overwrite": True, "etag": etag, "match_condition": MatchConditions.IfNotModified}
-        self._run(
-            name, lambda: self._container.upload_blob(path, content, validate_content=True, **condition)
-        )
+        self._run(name, lambda: self._writer.upload_blob(path, content, validate_content=True, **condition))
 
     def upload(self, name: str, source: BinaryIO) -> None:
         """Put a blob in parallel blocks, each with its MD5."""
@@ -126,6 +151,12 @@ class BlobStore:
         for name in self.names(prefix):
             with self.wrap_errors(name):
                 self._container.delete_blob(self._path(name))
+
+    def delete(self, name: str) -> None:
+        """Delete a blob."""
+        path = self._path(name)
+        with suppress(NotFoundError):
+            self._run(name, lambda: self._container.delete_blob(path))
 
     def chunks(self, name: str, start: int = 0) -> Iterator[bytes]:
         """Get a blob in parallel ranges, each with its MD5. A range whose connection breaks is repeated."""

@@ -32,6 +32,19 @@ class FileStore:
             except FileNotFoundError:
                 return []
 
+    def etags(self, prefix: str) -> dict[str, str]:
+        """List the files below `prefix`, with inode, size and time: a replaced file has another inode."""
+        with self.wrap_errors(prefix):
+            return {name: _etag(self._root / name) for name in self.names(prefix)}
+
+    def etag(self, name: str) -> str | None:
+        """Return inode, size and time of a file."""
+        with self.wrap_errors(name):
+            try:
+                return _etag(self._locate(name))
+            except FileNotFoundError:
+                return None
+
     def read(self, name: str) -> tuple[bytes, str] | None:
         """Read a file, with its hash as the ETag."""
         with self.wrap_errors(name):
@@ -65,6 +78,11 @@ class FileStore:
         """Remove a directory, with its temporary files."""
         with self.wrap_errors(prefix), suppress(FileNotFoundError):
             shutil.rmtree(self._locate(prefix.rstrip("/")))
+
+    def delete(self, name: str) -> None:
+        """Unlink a file."""
+        with self.wrap_errors(name):
+            self._locate(name).unlink(missing_ok=True)
 
     def chunks(self, name: str, start: int = 0) -> Iterator[bytes]:
         """Read a file in blocks."""
@@ -103,3 +121,8 @@ class FileStore:
             raise NotFoundError(f"{name} is not in the store {self.url}") from exc
         except OSError as exc:
             raise StoreError(f"store {self.url}: {name or 'its directory'}: {exc.strerror}") from exc
+
+
+def _etag(path: Path) -> str:
+    found = path.stat()
+    return f"{found.st_ino}-{found.st_size}-{found.st_mtime_ns}"

@@ -17,7 +17,7 @@ from model_loader.package import read_package, verify_package
 from model_loader.registry.publish import publish
 from model_loader.store import open_store
 from training.data import Data, load, split
-from training.train import SAMPLE_ROWS, SEED, check_samples, git_commit, make_model, train
+from training.train import SAMPLE_ROWS, SEED, check_samples, make_model, train
 
 ROOT = Path(__file__).parents[2]
 STORE = ROOT / "model_store" / "wine"
@@ -70,7 +70,7 @@ def test_published_package_is_complete(package: Path, tmp_path: Path) -> None:
     """The published package can be verified, and its manifest describes data and training."""
     publish(package, open_store(f"file:{tmp_path}"))
     manifest = verify_package(tmp_path / "wine" / "1").manifest
-    assert set(manifest.files) == {"model.onnx", "samples.json", "baseline.json"}
+    assert set(manifest.files) == {"model.onnx", "samples.json", "schema.json", "baseline.json"}
     assert manifest.features == load().features
     assert manifest.classes == load().classes
     assert set(manifest.metrics) == {"accuracy", "macro_f1", "log_loss", "cv_accuracy"}
@@ -205,23 +205,3 @@ def test_command_line_with_an_invalid_store(tmp_path: Path) -> None:
 def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "training.train", *map(str, arguments)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-
-
-def test_git_commit(tmp_path: Path) -> None:
-    """The commit is recorded only if it contains exactly the files that were run."""
-    assert git_commit(tmp_path) is None
-
-    def git(*arguments: str) -> str:
-        command = ["git", "-c", "user.name=a", "-c", "user.email=a@example.com", *arguments]
-        return subprocess.run(
-            command, cwd=tmp_path, check=True, capture_output=True, text=True
-        ).stdout.strip()
-
-    git("init")
-    (tmp_path / "train.py").write_text("1")
-    assert git_commit(tmp_path) is None
-    git("add", ".")
-    git("commit", "--message", "Train")
-    assert git_commit(tmp_path) == git("rev-parse", "HEAD")
-    (tmp_path / "train.py").write_text("2")
-    assert git_commit(tmp_path) is None

@@ -13,6 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, f1_score, log_loss, mean_absolute_error, r2_score
 
 from app.model.self_test import load_and_verify
+from app.model.transform import Transform
 from app.settings import Settings
 from model_loader.errors import DraftError
 from model_loader.package import read_package
@@ -38,7 +39,7 @@ from tests.model_loader.drafting.kinds import (
 
 def served(package: Path) -> int:
     """Load a package as the service does, verify it with its samples, and return how many there are."""
-    verified = load_and_verify(Settings(model_path=package, web_concurrency=1).resolved())
+    verified = load_and_verify(Settings(model_path=package, web_concurrency=1).resolved(), Transform)
     return len(verified.samples)
 
 
@@ -73,6 +74,41 @@ def test_kinds(kind: str, suffix: str, loader: Loader) -> None:
     if kind == "strings as labels":
         columns = np.stack(list(outputs.values())[1:], axis=1)
         assert metrics["log_loss"] == pytest.approx(log_loss(truth, columns), rel=1e-5)
+
+
+def test_edited_schema(loader: Loader) -> None:
+    """A second draft keeps what people wrote into `schema.json`, and says so; new features are the data's."""
+    model, frame, _, truth = KINDS["mixed columns"]()
+    Path("made.onnx").write_bytes(model)
+    write_table(frame.assign(truth=truth), "test.csv")
+    command = (
+        "draft",
+        "made.onnx",
+        "--data",
+        "test.csv",
+        "--target",
+        "truth",
+        "--name",
+        "tiny",
+        "--out",
+        "draft",
+    )
+    assert "former draft" not in loader(*command).out
+    path = Path("draft/schema.json")
+    drafted = json.loads(path.read_text())
+    assert "former draft" not in loader(*command).out
+    assert json.loads(path.read_text()) == drafted
+    edited = json.loads(path.read_text())
+    edited["features"]["balance"] |= {"unit": "EUR", "min": -1e6}
+    edited["features"]["gone"] = {"type": "number"}
+    edited["features"]["job_title"] = {"type": "number"}
+    path.write_text(json.dumps(edited))
+    done = loader(*command)
+    assert "schema.json keeps feature 'balance' of the former draft; delete it to take the data's" in done.out
+    expected = drafted["features"] | {"balance": edited["features"]["balance"]}
+    assert json.loads(path.read_text()) == drafted | {"features": expected}
+    path.write_text("{")
+    assert (loader(*command).code, path.read_text()) == (1, "{")
 
 
 def test_several_inputs(loader: Loader) -> None:
@@ -134,6 +170,8 @@ def test_files(loader: Loader) -> None:
     assert report["notes"] == [
         "column 'job title' is 'job_title' in the model",
         "ignored columns: age, pays",
+        "a small baseline: with 90 rows, drift finds shifts from 1.00 standard deviations on, not "
+        "smaller ones, in an hour at one request per second; docs/models.md has a table",
     ]
     assert report["source"] == "onnxruntime"
     assert "prove nothing of the export" in report["warnings"][0]
@@ -155,6 +193,7 @@ def test_files(loader: Loader) -> None:
     }
     baseline = json.loads(Path("draft/baseline.json").read_text())
     assert len(baseline["features"]["balance"]["shares"]) == 10
+    assert baseline["features"]["balance"]["missing"] == pytest.approx(1 / 3)
     assert sorted(baseline["features"]["job_title"]["categories"]) == ["clerk", "driver", "nurse"]
 
 

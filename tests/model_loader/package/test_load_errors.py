@@ -83,9 +83,8 @@ def test_operators_of_extensions(domain: str, monkeypatch: pytest.MonkeyPatch) -
         load(model.SerializeToString())
     assert "onnxruntime-extensions" not in explain(caught.value)
     monkeypatch.setattr("model_loader.package.load_errors.find_spec", lambda _: None)
-    assert "add the line onnxruntime-extensions to requirements.in and run ./scripts/lock" in explain(
-        caught.value
-    )
+    text = explain(caught.value)
+    assert "add the line onnxruntime-extensions to requirements-own.in and run ./scripts/lock" in text
 
 
 def test_other_errors() -> None:

@@ -10,7 +10,7 @@ from azure.storage.blob import ContainerClient
 
 from model_loader.package import encode, verify_package
 from model_loader.registry.copy import copy
-from model_loader.registry.ledger import read_ledger
+from model_loader.registry.ledger import Entry, append, now, read_ledger
 from model_loader.registry.publish import publish
 from model_loader.registry.stages import promote
 from model_loader.registry.versions import find, version_numbers
@@ -54,6 +54,8 @@ def test_copies_all(draft: Path, source: Store, target: Store, loader: Loader) -
     publish(write_external(Path("large"), columns=3 * 1024), source)
     source.upload("tiny/2/model.sig", io.BytesIO(b"signature"))
     promote(source, "tiny", "1", "production")
+    digest = find(source, "tiny", "1").digest
+    append(source, "tiny", lambda _: Entry(now(), "retrain", 1, digest, "tester", reason="cadence"))
     copying = ("copy", "--from", source.url, "--to", target.url, "--version", "all")
 
     result = loader(*copying)

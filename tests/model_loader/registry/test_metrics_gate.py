@@ -67,6 +67,16 @@ def test_bad_limits(text: str, message: str) -> None:
         read_limits(Path("gate.toml"))
 
 
+def test_other_tables() -> None:
+    """The tables of other gates have rules of their own, and are no limits."""
+    text = '[replay]\nmax_differing = 0.2\n[challenger]\nrule = "better"\n'
+    Path("gate.toml").write_text(f"[accuracy]\nmin = 0.9\n{text}")
+    assert read_limits(Path("gate.toml")) == {"accuracy": {"min": 0.9}}
+    Path("gate.toml").write_text(text)
+    with pytest.raises(GateError, match=r"gate.toml has no limits"):
+        read_limits(Path("gate.toml"))
+
+
 def test_no_limits() -> None:
     """A missing file is refused."""
     with pytest.raises(GateError, match=r"cannot read the limits in gate.toml: No such file or directory"):
@@ -121,7 +131,8 @@ def test_passes(two: Loader) -> None:
     result = two("gate", "--version", "production")
     assert result.code == 0
     assert not result.err
-    assert result.out.count("passed") == 3
+    assert result.out.count(" passed\n") == 3
+    assert result.out.splitlines()[-1] == "passed gate.toml"
 
 
 def test_package(two: Loader) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from model_loader.errors import PackageError
+from model_loader.errors import PackageError, StoreError
 from model_loader.package import digest_of, hash_file, verify_package
 from model_loader.registry.ledger import read_ledger
 from model_loader.registry.pull import pull
@@ -49,6 +49,17 @@ def test_manifest(draft: Path, store: Store) -> None:
     }
     assert store.read("tiny/1/manifest.json") is not None
     assert published.digest == digest_of(published.text)
+
+
+def test_letter_case(draft: Path, store: Store) -> None:
+    """A name that differs from another model's in letter case only is refused; nothing is written."""
+    publish(draft, store)
+    names = store.names("")
+    with pytest.raises(
+        StoreError, match=r"has the model tiny, which some file systems cannot tell from Tiny"
+    ):
+        publish(draft, store, name="Tiny")
+    assert store.names("") == names
 
 
 def test_fields_of_the_draft(store: Store, workspace: Path) -> None:
@@ -163,13 +174,13 @@ def test_lost_response(draft: Path, store: Store, name: str, version: int) -> No
 def test_killed_between_operations(draft: Path, store: Store, store_url: str) -> None:
     """A publisher that is killed leaves a complete version or none, and its number is not used again.
 
-    The operations: read the ledger (0), list for missing entries (1) and for the number (2), claim (3),
-    upload two files (4, 5), read the claim (6), write the manifest (7), read the claim for the entry (8),
-    read the ledger (9), write it (10).
+    The operations: list the names (0), read the ledger (1), list for missing entries (2) and for the number
+    (3), claim (4), upload two files (5, 6), read the claim (7), write the manifest (8), read the claim for
+    the entry (9), read the ledger (10), write it (11).
     """
-    for operation in range(9):
+    for operation in range(10):
         assert run(processes.publish_and_die, store_url, draft, operation) == -9
-    # Those killed at 4 to 7 had claimed the numbers 1 to 4; the one killed at 8 had published.
+    # Those killed at 5 to 8 had claimed the numbers 1 to 4; the one killed at 9 had published.
     assert version_numbers(store, "tiny") == [5]
     assert publish(draft, store).path == "tiny/6"
     assert [entry.version for entry in read_ledger(store, "tiny").entries] == [5, 6]

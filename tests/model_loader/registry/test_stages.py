@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from model_loader.errors import ConflictError, LoaderError, NotFoundError, StoreError
-from model_loader.registry.ledger import Entry, Ledger, append, author, now, read_ledger
+from model_loader.registry.ledger import BUILD, Entry, Ledger, append, author, now, read_ledger
 from model_loader.registry.stages import promote, rollback, withdraw
 from model_loader.registry.versions import find, version_numbers
 from model_loader.store import Store
@@ -53,6 +53,25 @@ def test_promote_again(three: Store) -> None:
     first = promote(three, "tiny", "2", "production")
     assert promote(three, "tiny", "2", "production") == first
     assert len(read_ledger(three, "tiny").entries) == 4
+
+
+def test_build(three: Store) -> None:
+    """A build's mark is no stage: nothing is selected by it, no version has it, and it keeps none in use."""
+    promote(three, "tiny", "2", "production")
+    first = promote(three, "tiny", "3", BUILD)
+    assert promote(three, "tiny", "3", BUILD) == first
+    ledger = read_ledger(three, "tiny")
+    assert (ledger.stages(2), ledger.stages(3)) == (["production"], [])
+    assert ledger.current(BUILD) == first
+    assert current_version(three) == 2
+    with pytest.raises(StoreError, match="expected latest, staging, production or a number"):
+        find(three, "tiny", BUILD)
+    assert withdraw(three, "tiny", "3", "leaks").version == 3
+    with pytest.raises(StoreError, match="tiny/3 cannot be promoted"):
+        promote(three, "tiny", "3", "staging")
+    promote(three, "tiny", "1", BUILD)
+    promote(three, "tiny", "2", BUILD)
+    assert find(three, "tiny", "latest").manifest.version == 2
 
 
 def test_rollback(three: Store) -> None:
@@ -170,6 +189,8 @@ LINE = {"time": "2026-01-01T00:00:00Z", "action": "publish", "version": 1, "dige
         LINE | {"stage": "production"},
         LINE | {"action": "promote"},
         LINE | {"action": "promote", "stage": "canary"},
+        LINE | {"action": "rollback", "stage": "build"},
+        LINE | {"action": "retrain", "stage": "production"},
         {name: LINE[name] for name in LINE if name != "by"},
     ],
 )
@@ -209,17 +230,71 @@ def test_reason_that_is_not_unicode(three: Store) -> None:
     assert version_numbers(three, "tiny") == [1, 2, 3]
 
 
-@pytest.mark.parametrize("version", [3, 1])
-def test_impossible_rollback(three: Store, version: int) -> None:
-    """A rollback to a version that the stage did not have before makes the ledger invalid."""
+def test_rollback_to_a_version(three: Store) -> None:
+    """A rollback to a version is one entry, whatever the stage had before, and goes back from there."""
+    for version in ("1", "2", "3"):
+        promote(three, "tiny", version, "production")
+    entry = rollback(three, "tiny", "production", "errs", to=1)
+    assert (entry.action, entry.version, entry.reason) == ("rollback", 1, "errs")
+    assert current_version(three) == 1
+    assert len(read_ledger(three, "tiny").entries) == 7
+    with pytest.raises(NotFoundError, match="production had no version before tiny/1"):
+        rollback(three, "tiny", "production")
+
+
+def test_rollback_to_a_version_that_was_never_promoted(three: Store) -> None:
+    """It replaces the current version: a rollback after it does not return to that one."""
+    promote(three, "tiny", "1", "production")
+    promote(three, "tiny", "3", "production")
+    assert rollback(three, "tiny", "production", to=2).action == "rollback"
+    assert current_version(three) == 2
+    assert rollback(three, "tiny", "production").version == 1
+
+
+def test_rollback_of_nothing_to_a_version(three: Store) -> None:
+    """A stage that never had a version can be rolled back to one: its ledger may be younger than its pods."""
+    assert rollback(three, "tiny", "production", to=2).action == "rollback"
+    assert current_version(three) == 2
+
+
+def test_rollback_to_a_version_again(three: Store) -> None:
+    """A rollback to the current version writes nothing, so that it can be repeated, also at the same time."""
+    promote(three, "tiny", "2", "production")
+    with ThreadPoolExecutor(4) as pool:
+        entries = set(pool.map(lambda _: rollback(three, "tiny", "production", to=1), range(8)))
+    assert len(entries) == 1
+    assert len(read_ledger(three, "tiny").entries) == 5
+
+
+@pytest.mark.parametrize(
+    ("version", "message"),
+    [
+        (1, "tiny/1 cannot be promoted: it was withdrawn by tester at .*: errs"),
+        (9, "tiny/9 is not published in the store .*; versions: 1, 2, 3"),
+    ],
+)
+def test_refused_rollback_to_a_version(three: Store, version: int, message: str) -> None:
+    """A withdrawn or unpublished version is refused."""
+    promote(three, "tiny", "2", "production")
+    withdraw(three, "tiny", "1", "errs")
+    with pytest.raises(StoreError, match=message):
+        rollback(three, "tiny", "production", to=version)
+    assert current_version(three) == 2
+
+
+@pytest.mark.parametrize(
+    ("version", "message"),
+    [(3, "production was rolled back to version 3 at .*, which it had already"), (1, "which was withdrawn")],
+)
+def test_impossible_rollback(three: Store, version: int, message: str) -> None:
+    """A rollback to the current version or to a withdrawn one makes the ledger invalid."""
     for promoted in ("1", "2", "3"):
         promote(three, "tiny", promoted, "production")
+    withdraw(three, "tiny", "1", "errs")
     digest = find(three, "tiny", str(version)).digest
     entry = Entry(now(), "rollback", version, digest, author(), "production")
     append(three, "tiny", lambda _: entry)
-    with pytest.raises(
-        StoreError, match=f"production was rolled back to version {version} at .*, which is n"
-    ):
+    with pytest.raises(StoreError, match=message):
         current_version(three)
 
 

@@ -170,7 +170,7 @@ def test_code(operation: Callable[[Store], None], status: int, code: str, messag
     assert len(str(exc.value).splitlines()) == 1
 
 
-@pytest.mark.parametrize("code", ["ConditionNotMet", "BlobAlreadyExists"])
+@pytest.mark.parametrize("code", ["ConditionNotMet", "BlobAlreadyExists", "UnauthorizedBlobOverwrite"])
 def test_conflict(code: str) -> None:
     """A write after somebody else's is a conflict."""
     with answering(412, code) as store, pytest.raises(ConflictError, match="was written by somebody else"):

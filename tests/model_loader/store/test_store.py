@@ -287,3 +287,27 @@ def test_unknown_url(url: str) -> None:
 def test_redact(url: str, expected: str) -> None:
     """The redacted URL identifies the store and has no secret."""
     assert redact(url) == expected
+
+
+def test_etags(store: Store) -> None:
+    """Every object has an ETag, which changes when the object is replaced."""
+    for name in ("m/1/a", "m/1/b", "n/1/a"):
+        store.write(name, b"x", None)
+    before = store.etags("m/")
+    assert [*before] == ["m/1/a", "m/1/b"]
+    store.upload("m/1/a", io.BytesIO(b"y"))
+    after = store.etags("m/")
+    assert after["m/1/a"] != before["m/1/a"]
+    assert after["m/1/b"] == before["m/1/b"]
+    assert store.etags("o/") == {}
+    assert {name: store.etag(name) for name in after} == after
+    assert store.etag("m/none") is None
+
+
+def test_delete(store: Store) -> None:
+    """An object is deleted, and a missing one is no error."""
+    store.write("m/1/a", b"x", None)
+    store.write("m/1/b", b"x", None)
+    store.delete("m/1/a")
+    store.delete("m/1/a")
+    assert store.names("m/") == ["m/1/b"]
