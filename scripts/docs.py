@@ -7,6 +7,7 @@ Everything else in a page is written by hand.
 import argparse
 import re
 import sys
+import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -15,12 +16,15 @@ from typing import Any
 from prometheus_client import Metric
 
 from app import create_app, errors
+from app.model.transform import Transform
 from app.settings import Settings
 from model_loader.__main__ import build_parser
+from scripts.team_files import RING, is_owned
 
 ROOT = Path(__file__).parents[1]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
-PACKAGE = ROOT / "model_store/wine/2"
+# The template's own model, wherever a team's clone has it.
+PACKAGE = (ROOT / RING if is_owned() else ROOT) / "model_store/wine/2"
 GENERATED = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -43,13 +47,17 @@ def errors_table() -> str:
 
 def metrics_table() -> str:
     """Return the service's metrics: name with labels, type, help."""
-    app = create_app(Settings(model_path=PACKAGE, web_concurrency=1))
-    # A metric with labels has no samples, and so shows no labels, until something is counted.
-    for body in ({"inputs": [[0.0] * 13]}, {"inputs": "invalid"}):
-        app.test_client().post("/score", json=body)
-    metrics = app.extensions["scorebox"].metrics
-    metrics.flush()
-    families = metrics.registry.collect()
+    with tempfile.TemporaryDirectory() as directory:
+        settings = Settings(model_path=PACKAGE, web_concurrency=1, capture_dir=Path(directory))
+        app = create_app(settings, Transform)
+        # A metric with labels has no samples, and so shows no labels, until something is counted.
+        client, service = app.test_client(), app.extensions["service"]
+        for body in ({"inputs": [[0.0] * 13]}, {"inputs": [["invalid"] + [0.0] * 12]}):
+            client.post("/score", json=body)
+        client.post("/feedback", json={"id": "0" * 32, "label": 0})
+        service.metrics.flush()
+        service.capture.close()
+        families = list(service.metrics.registry.collect())
     rows = [
         (_code(_series(family)), family.type, family.documentation) for family in families if family.samples
     ]

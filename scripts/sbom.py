@@ -14,6 +14,7 @@ from cyclonedx.output.json import JsonV1Dot6
 from packageurl import PackageURL
 
 from model_loader.package import read_package
+from model_loader.package.service_file import service
 
 
 def library(line: str) -> Component:
@@ -61,7 +62,7 @@ def main() -> None:
     components = [library(line) for line in sorted(sys.stdin)]
     components.append(model(Path(directory)))
     bom = Bom(components=components)
-    bom.metadata.component = Component(type=ComponentType.CONTAINER, name="scorebox", version=image)
+    bom.metadata.component = Component(type=ComponentType.CONTAINER, name=service().name, version=image)
     bom.register_dependency(bom.metadata.component, components)
     print(JsonV1Dot6(bom).output_as_string(indent=2))
 

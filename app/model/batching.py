@@ -19,6 +19,7 @@ RTOL = 1e-4
 ATOL = 1e-5
 UNITS = 4
 FIRST, OTHERS = slice(1), slice(1, None)
+DEPENDS = "of a row depends on the other rows of a batch"
 
 
 def batching_obstacle(model: Model, requests: Sequence[Inputs]) -> str:
@@ -49,6 +50,11 @@ def batching_obstacle(model: Model, requests: Sequence[Inputs]) -> str:
     return next(filter(None, obstacles), "")
 
 
+def depends_on_batch(obstacle: str) -> bool:
+    """Return whether an obstacle is that the outputs of a row depend on the other rows."""
+    return obstacle.endswith(DEPENDS)
+
+
 def _has_different_rows(requests: Sequence[Inputs]) -> bool:
     batch = _concatenate(requests)
     return not all((array == array[:1]).all() for array in batch.values())
@@ -68,7 +74,7 @@ def _changed_output(model: Model, requests: Sequence[Inputs]) -> str:
         high = low + len(next(iter(inputs.values())))
         for name, output in model.infer(inputs).items():
             if not matches(batch_outputs[name][low:high], output, _rtol(model.outputs[name]), ATOL):
-                return f"output '{name}' of a row depends on the other rows of a batch"
+                return f"output '{name}' {DEPENDS}"
         low = high
     return ""
 

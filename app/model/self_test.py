@@ -16,6 +16,7 @@ from app.model.observed_outputs import observed_outputs
 from app.model.onnx_model import load, load_optimized, open_package
 from app.model.samples import matches, read_samples
 from app.model.served_model import ServedModel
+from app.model.transform import Transform
 from app.model.warm_up import example_inputs, sample_inputs
 from app.settings import Settings
 from app.tensors.from_json import from_json, inputs_from_json
@@ -55,8 +56,13 @@ def run(model: ServedModel, samples: Sequence[Sample]) -> None:
                 if difference := _difference(model, name, outputs, expected, sample):
                     raise ModelError(f"{model.package}: sample {index}: {difference}")
         except RequestError as exc:
-            problem = "does not fit the model" if isinstance(exc, InvalidRequest) else "failed"
+            problem = f"does not fit the {_owner(model)}" if isinstance(exc, InvalidRequest) else "failed"
             raise ModelError(f"{model.package}: sample {index} {problem}: {exc}") from exc
+
+
+def _owner(model: ServedModel) -> str:
+    """Return whose inputs a request must fit."""
+    return "transform's inputs (app/transform.py)" if model.has_own_inputs else "model"
 
 
 @dataclass(frozen=True)
@@ -75,7 +81,9 @@ class VerifiedModel:
     fallback_reason: str | None = None
 
 
-def load_and_verify(settings: Settings, run_directory: Path | None = None) -> VerifiedModel:
+def load_and_verify(
+    settings: Settings, transform: type[Transform], run_directory: Path | None = None
+) -> VerifiedModel:
     """Load the model, verify its files meanwhile, and run its self-test.
 
     Uses the optimized model if there is one and it passes, otherwise the model as it was published. The large
@@ -83,6 +91,7 @@ def load_and_verify(settings: Settings, run_directory: Path | None = None) -> Ve
 
     Args:
         settings: resolved settings.
+        transform: the pre- and post-processing.
         run_directory: that all workers share, so that they hash each file once; None: there is one process.
 
     Raises:
@@ -93,27 +102,29 @@ def load_and_verify(settings: Settings, run_directory: Path | None = None) -> Ve
     listed = _listed_files(path)
     package = open_package(path, hashes.small_files(listed))
     if not listed:  # a single file, all of which has been hashed
-        return _load_and_test(package, settings, hashes)
+        return _load_and_test(package, settings, transform, hashes)
     with ThreadPoolExecutor(1, "verification") as pool:
         verification = pool.submit(open_package, path, hashes.hash_file)
         try:
-            return _load_and_test(package, settings, hashes)
+            return _load_and_test(package, settings, transform, hashes)
         finally:
             verification.result()  # a changed file explains what it causes
 
 
-def _load_and_test(package: Package, settings: Settings, hashes: FileHashes) -> VerifiedModel:
+def _load_and_test(
+    package: Package, settings: Settings, transform: type[Transform], hashes: FileHashes
+) -> VerifiedModel:
     samples = read_samples(package)
     fallback_reason = None
     try:
         if found := load_optimized(package, settings, hashes):
-            optimized = ServedModel(found)
+            optimized = ServedModel(found, transform)
             _check_schema(optimized)
             verify(optimized, samples)
             return VerifiedModel(optimized, samples, is_optimized=True)
     except ModelError as exc:
         fallback_reason = str(exc)
-    model = ServedModel(load(package, settings))
+    model = ServedModel(load(package, settings), transform)
     _check_schema(model)
     verify(model, samples)
     return VerifiedModel(model, samples, is_optimized=False, fallback_reason=fallback_reason)
@@ -134,6 +145,8 @@ def _check_schema(model: ServedModel) -> None:
         ModelError: it is not.
     """
     source = f"{model.package}: {SCHEMA_FILE}"
+    if model.has_own_inputs or model.has_own_outputs:
+        source += ", compared with the transform (app/transform.py)"
     try:
         if schema := read_schema(model.package):
             inputs, outputs = list(model.inputs.values()), list(model.outputs.values())
@@ -147,7 +160,8 @@ def _difference(
 ) -> str | None:
     """Return how an output differs from the expected one, or None if it does not."""
     if name not in model.outputs:
-        return f"the model has no output '{name}'; it has {', '.join(model.outputs)}"
+        owner = "transform (app/transform.py)" if model.has_own_outputs else "model"
+        return f"the {owner} has no output '{name}'; it has {', '.join(model.outputs)}"
     try:
         expected_output = from_json(expected, model.outputs[name])
     except InvalidRequest as exc:

@@ -5,8 +5,8 @@ from threading import BoundedSemaphore
 from time import monotonic
 
 from app.errors import DeadlineExceeded, QueueFull
-from app.model.served_model import TransformStep
-from app.transform import NamedValues
+from app.model.transform import NamedValues
+from app.model.transform_hooks import TransformStep
 
 
 class TransformExecutor:

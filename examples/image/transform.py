@@ -7,18 +7,14 @@ service needs Pillow, see docs/models.md.
 import base64
 import io
 import struct
-from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from app.errors import InvalidRequest
+from app.model.transform import NamedValues, Transform
 from model_loader.package import Package, TensorSpec
-
-# Name → array in the spec's dtype and shape; strings are in object arrays.
-NamedValues = Mapping[str, Any]
 
 SIZE = 64
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -31,7 +27,7 @@ TOO_LARGE = f"input 'image': expected at most {MAX_PIXELS} pixels"
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
 
 
-class Transform:
+class OwnTransform(Transform):
     """Images in base64 to the best labels."""
 
     inputs = (TensorSpec("image", "STRING", ("batch",)),)

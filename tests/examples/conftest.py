@@ -11,7 +11,7 @@ import pytest
 
 from tests.app.conftest import ROOT, Server
 
-PARTS = ("app", "model_loader", "gunicorn.conf.py")
+PARTS = ("app", "model_loader", "gunicorn.conf.py", "service.toml")
 Deploy = Callable[..., Server]
 
 

@@ -85,9 +85,9 @@ def test_files(
 ) -> None:
     """A drawn shape is recognized, in columns, in rows and over the Open Inference Protocol."""
     text = encode(image, file_format)
-    tensor = {"name": "image", "datatype": "BYTES", "shape": [1], "data": [text]}
+    tensor = {"name": "image", "datatype": "BYTES", "shape": [1], "data": [text]}  # part: v2
     answers = []
-    for server, name in ((transformed, "shapes"), (jpeg_graph, "shapes-graph")):
+    for server in (transformed, jpeg_graph):
         status, reply = post(server, {"inputs": {"image": [text]}})
         assert status == 200, reply
         labels, (probabilities,) = reply["outputs"]["labels"], reply["outputs"]["probabilities"]
@@ -96,10 +96,13 @@ def test_files(
         for instances in ([text, text], [{"image": text}] * 2):
             predictions = post(server, {"instances": instances})[1]["predictions"]
             assert [prediction["labels"] for prediction in predictions] == labels * 2
+        # part: v2
+        name = "shapes" if server is transformed else "shapes-graph"
         outputs = post(server, {"inputs": [tensor]}, f"/v2/models/{name}/infer")[1]["outputs"]
         assert [output["shape"] for output in outputs] == [[1, 3], [1, 3]]
         assert outputs[0]["data"] == labels[0]
         assert outputs[1]["data"] == pytest.approx(probabilities, abs=1e-6)
+        # end: v2
         answers.append(dict(zip(labels[0], probabilities, strict=True)))
     assert answers[0] == pytest.approx(answers[1], abs=TOLERANCE if file_format == "PNG" else JPEG_TOLERANCE)
 

@@ -51,10 +51,12 @@ def test_every_form(server: Server) -> None:
         predictions = post(server, {"instances": instances})[1]["predictions"]
         assert [prediction["label"] for prediction in predictions] == outputs["label"]
         assert [prediction["probabilities"] for prediction in predictions] == outputs["probabilities"]
+    # part: v2
     tensor = {"name": "text", "datatype": "BYTES", "shape": [len(TEXTS)], "data": TEXTS}
     label, probabilities = post(server, {"inputs": [tensor]}, "/v2/models/tickets/infer")[1]["outputs"]
     assert label["data"] == outputs["label"]
     assert probabilities["data"] == [number for row in outputs["probabilities"] for number in row]
+    # end: v2
 
 
 def test_refused(server: Server) -> None:
