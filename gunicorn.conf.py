@@ -27,7 +27,7 @@ def _refuse(message: str) -> NoReturn:
     sys.exit(1)
 
 
-class ScoreboxLogger(Logger):  # type: ignore[misc]
+class ServiceLogger(Logger):  # type: ignore[misc]
     """gunicorn's logger, whose lines are written like ours."""
 
     def setup(self, cfg: Config) -> None:
@@ -49,7 +49,7 @@ worker_class = "app.serving.worker.Worker"
 workers = settings.web_concurrency
 graceful_timeout = settings.graceful_timeout_s
 timeout = settings.worker_timeout_s
-logger_class = ScoreboxLogger
+logger_class = ServiceLogger
 loglevel = "warning"
 # Its socket would need a writable directory, and nothing here is controlled through it.
 control_socket_disable = True
@@ -62,10 +62,10 @@ def _remove(directory: str, master: int) -> None:
 
 # A directory that the workers share. A reload runs this file again, when the variable is set already.
 try:
-    if not os.environ.get("SCOREBOX_RUN_DIRECTORY"):
-        os.environ["SCOREBOX_RUN_DIRECTORY"] = tempfile.mkdtemp(prefix="scorebox-")
-        atexit.register(_remove, os.environ["SCOREBOX_RUN_DIRECTORY"], os.getpid())
-    run_directory = Path(os.environ["SCOREBOX_RUN_DIRECTORY"])
+    if not os.environ.get("SERVICE_RUN_DIRECTORY"):
+        os.environ["SERVICE_RUN_DIRECTORY"] = tempfile.mkdtemp(prefix="scoring-")
+        atexit.register(_remove, os.environ["SERVICE_RUN_DIRECTORY"], os.getpid())
+    run_directory = Path(os.environ["SERVICE_RUN_DIRECTORY"])
     run_directory.mkdir(parents=True, exist_ok=True)
 except OSError as error:
     _refuse(f"no directory to write to ({error}): mount one, such as --tmpfs /tmp")
@@ -80,7 +80,9 @@ terminated = Event()
 def on_starting(_server: Any) -> None:
     """Remove what an earlier start left in directories that were given: counters begin at 0."""
     for file in run_directory.iterdir():
-        if file.name in ("serving", "refused", "stopping") or file.name.startswith(("caller_", "hash-")):
+        if file.name in ("serving", "refused", "stopping") or file.name.startswith(
+            ("caller_", "hash-", "requests-", "data-")
+        ):
             file.unlink()
     metrics_directory.mkdir(parents=True, exist_ok=True)
     for kind in ("counter", "gauge_*", "histogram", "summary"):

@@ -1,6 +1,6 @@
 """The service's exceptions and their HTTP statuses.
 
-ScoreboxError
+ServiceError
 ├── StartupError              the service does not start; the message is one sentence
 │   ├── SettingsError         a setting has an invalid value
 │   └── ModelError            the model cannot be verified
@@ -8,6 +8,7 @@ ScoreboxError
     ├── InvalidRequest        400
     ├── Unauthorized          401
     ├── ModelNotFound         404
+    ├── FeedbackOff           404
     ├── BodyTooLarge          413
     ├── UnsupportedMediaType  415
     ├── UnsupportedCoding     415
@@ -19,6 +20,7 @@ ScoreboxError
     ├── NotReady              503
     ├── QueueFull             503
     ├── MemoryExhausted       503
+    ├── SpoolFull             503
     └── DeadlineExceeded      504
 
 A RequestError's docstring is also the description of its response in the OpenAPI document.
@@ -29,11 +31,11 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 
-class ScoreboxError(Exception):
+class ServiceError(Exception):
     """Base class of the service's own exceptions."""
 
 
-class StartupError(ScoreboxError):
+class StartupError(ServiceError):
     """The service does not start."""
 
 
@@ -45,7 +47,7 @@ class ModelError(StartupError):
     """The model package is invalid, or its model cannot be loaded or fails the self-test."""
 
 
-class RequestError(ScoreboxError):
+class RequestError(ServiceError):
     """A request is rejected or fails.
 
     Attributes:
@@ -76,6 +78,19 @@ class InvalidRequest(RequestError):
     status = 400
     reason = "invalid"
 
+    def __init__(
+        self, message: str = "", *, name: str = "", column: int | None = None, rule: str = "type"
+    ) -> None:
+        """
+        Args:
+            message: the sentence for the client.
+            name: of the input or column that the error is about; empty if it is about none.
+            column: index of the column in a two-dimensional input `name`; None if unknown.
+            rule: what the value violates, see `app.model.data_contract`.
+        """
+        super().__init__(message)
+        self.name, self.column, self.rule = name, column, rule
+
 
 class Unauthorized(RequestError):
     """Authentication is enabled, and the API key is missing or wrong."""
@@ -90,6 +105,13 @@ class ModelNotFound(RequestError):
 
     status = 404
     reason = "not_found"
+
+
+class FeedbackOff(RequestError):
+    """The service keeps no feedback."""
+
+    status = 404
+    reason = "feedback_off"
 
 
 class BodyTooLarge(RequestError):
@@ -175,6 +197,14 @@ class MemoryExhausted(RequestError):
     status = 503
     reason = "memory"
     headers: Mapping[str, str] = {"retry-after": "1"}
+
+
+class SpoolFull(RequestError):
+    """There is no space for feedback on the disk."""
+
+    status = 503
+    reason = "spool_full"
+    headers: Mapping[str, str] = {"retry-after": "60"}
 
 
 MALFORMED_BODY = "the body ended early, or its chunks are malformed"

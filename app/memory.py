@@ -10,7 +10,7 @@ M_TRIM_THRESHOLD = -1
 M_MMAP_THRESHOLD = -3
 LARGE_BLOCK_BYTES = 4 * 1024 * 1024
 # With glibc's default, 128 KiB, the memory of a body of 600 KB would be returned after every request, and the
-# page faults of the next took 0.6 ms of 1.0 (`scripts/bench --only overhead --peers scorebox`).
+# page faults of the next took 0.6 ms of 1.0 (`scripts/bench --only overhead --peers service`).
 KEPT_BYTES = 2 * LARGE_BLOCK_BYTES
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from app.cgroup import available_cpus, available_memory
 from app.errors import SettingsError
+from app.prometheus_values import http_url, selector
 
 
 def _text(value: str) -> str:
@@ -171,8 +172,28 @@ class Settings:
         "Header in which a proxy passes the caller's name or certificate, such as "
         "`x-forwarded-client-cert`; used in log and metrics if there is no API key.",
     )
+    # part: tracing
     otel_exporter_otlp_endpoint: str | None = _setting(
         None, _text, "URL of an OpenTelemetry collector that accepts OTLP over HTTP; unset: no tracing."
+    )
+    # end: tracing
+    stage: str | None = _setting(
+        None, _text, "Where this service runs, such as `production`; shown on the page."
+    )
+    release: str | None = _setting(
+        None, _text, "Release that this service belongs to, such as a commit; shown on the page."
+    )
+    prometheus_url: str | None = _setting(
+        None,
+        http_url,
+        "URL of a Prometheus that scrapes all replicas; the page's charts and quality are from it. Unset: "
+        "the charts have the last hour of the replica that answers.",
+    )
+    prometheus_selector: str = _setting(
+        "",
+        selector,
+        "Labels of this service's series in that Prometheus, separated by commas, such as "
+        '`namespace="demo"`.',
     )
     log_format: str = _setting(
         "auto",
@@ -191,6 +212,36 @@ class Settings:
         "off",
         _choice("on", "off"),
         "Whether the model's inputs and outputs are logged, truncated to 2,000 characters.",
+    )
+    schema: str = _setting(
+        "count",
+        _choice("count", "enforce"),
+        "Whether values that violate the package's `schema.json` are only counted, or refused with 400.",
+    )
+    capture_dir: Path | None = _setting(
+        None,
+        Path,
+        "Directory that gets scored rows and feedback, for `python -m monitor`; unset: no capture.",
+    )
+    capture_ratio: float = _setting(
+        1.0, _ratio, "Share of the requests that is captured, from 0 to 1, chosen by a hash of their ids."
+    )
+    capture_segment_s: int = _setting(
+        60, _count(1, 86400), "Age at which a file of captured rows is closed and can be shipped."
+    )
+    capture_max_bytes: int = _setting(
+        2**29,
+        _count(2**20, 2**48),
+        "Maximum size of all files in CAPTURE_DIR; beyond it rows are dropped and counted.",
+    )
+    capture_max_elements: int = _setting(
+        256,
+        _count(1),
+        "Maximum number of elements of a row's tensor that is captured as a whole; of a larger one its shape "
+        "and digest are captured.",
+    )
+    capture_hash_key_file: Path | None = _setting(
+        None, Path, "File with the secret key of the hashes that replace values with `pii: hash`."
     )
 
     @classmethod

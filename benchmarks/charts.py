@@ -36,7 +36,7 @@ def draw(document: Document, directory: Path) -> dict[str, str]:
 def _draw(suite: str, peers: Mapping[str, Cells], path: Path) -> None:
     """Draw a row of panels for each metric, with latencies in one row, and a column for each cell."""
     section = SECTIONS[suite]
-    bars = [metric for metric in section.metrics if metric not in (*LATENCY, "rate", "share")]
+    bars = [metric for metric in section.metrics if metric not in (*LATENCY, "rate", "share", "p99_share")]
     rows: list[Any] = [*bars, *(["latency"] if LATENCY[0] in section.metrics else [])]
     names = ranked(suite, peers)[::-1]
     has_one_peer = len(names) == 1

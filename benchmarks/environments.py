@@ -13,7 +13,7 @@ from pathlib import Path
 from benchmarks.errors import BenchmarkError
 from benchmarks.peer import PEERS, PROGRAMS, ROOT
 
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "scorebox/bench"
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "scoring/bench"
 
 
 def environment(name: str) -> Path:

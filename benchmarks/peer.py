@@ -104,7 +104,7 @@ def _array(reply: bytes) -> Outputs:
 _LOADER = ("{python}", "-m", "model_loader")
 _STORE = ("--store", "file:{served}.store")
 
-_SCOREBOX = Peer(
+_SERVICE = Peer(
     title="Scorebox",
     # As in a container: threads and other defaults follow from the available CPUs.
     start=("{bin}/gunicorn",),
@@ -127,7 +127,7 @@ _SCOREBOX = Peer(
 )
 
 PEERS: Mapping[str, Peer] = {
-    "scorebox": _SCOREBOX,
+    "service": _SERVICE,
     "mlserver": Peer(
         title="MLServer",
         start=("{python}", "-c", "from mlserver.cli import main; main()", "start", "{served}"),
@@ -210,9 +210,15 @@ PEERS: Mapping[str, Peer] = {
         environ={"MODEL_DIR": "{source}"},
     ),
     "switched": replace(
-        _SCOREBOX,
+        _SERVICE,
         title="Scorebox, observability on and off",
         start=("{bin}/gunicorn", "benchmarks.switched:application()"),
+    ),
+    "captured": replace(
+        _SERVICE,
+        title="Scorebox, capture on and off",
+        start=("{bin}/gunicorn", "benchmarks.switched:captured()"),
+        environ={**_SERVICE.environ, "CAPTURE_DIR": "{scratch}/spool", "CAPTURE_MAX_BYTES": str(2**36)},
     ),
     "bare": Peer(
         title="A bare ASGI callable under uvicorn",
@@ -226,6 +232,8 @@ PEERS: Mapping[str, Peer] = {
     ),
 }
 # Not compared with the others: they measure what a part of Scorebox costs.
-PARTS = ("switched", "bare")
+PARTS = ("switched", "captured", "bare")
 # Where `switched` returns the throughput of each interval.
 TURNS_PATH = "/turns"
+# Where `captured` is switched.
+CAPTURE_PATH = "/capture"

@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks.peer import PEERS
 
-HIGHLIGHT = "scorebox"
+HIGHLIGHT = "service"
 
 # {"machine": {…}, "versions": {peer: {package: version}},
 #  "suites": {suite: {"date", "runs", "seconds", "peers": {peer: {cell: {metric: [value of each run]}}}}}}
@@ -43,7 +43,8 @@ METRICS = {
     "first_answer_s": "time to the first response, s",
     "whole_ms": "latency of a request, p50, ms",
     "own_ms": "the model in process, ms",
-    "share": "throughput relative to observability off",
+    "share": "throughput relative to off",
+    "p99_share": "latency p99 relative to off",
 }
 MORE_IS_BETTER = {"rps", "rate", "share"}
 
@@ -94,6 +95,12 @@ SECTIONS: Mapping[str, SuiteSection] = {
         "The model of `throughput`, 8 connections; metrics, drift and request log alternate on and off.",
         {"on": "on", "off": "off"},
         ("rps", "share"),
+    ),
+    "captured": SuiteSection(
+        "Cost of capture",
+        "The model of `throughput`, 8 connections; capture of all rows alternates on and off.",
+        {"on": "on", "off": "off"},
+        ("rps", "p99_ms", "share", "p99_share"),
     ),
     "overhead": SuiteSection(
         "Overhead",

@@ -77,7 +77,7 @@ class Server:
 
     def in_process_ms(self) -> float:
         """Measure the model without a service, on the server's core; see `benchmarks.in_process`."""
-        python = str(environment("scorebox") / "bin/python")
+        python = str(environment("service") / "bin/python")
         command = ["taskset", "--cpu-list", str(self.core), python, "-m", "benchmarks.in_process"]
         done = subprocess.run(
             [*command, self.source, self.format], capture_output=True, text=True, check=True

@@ -88,9 +88,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="soak-") as work:
         workbench = Workbench(Path(work), cores[0])
         try:
-            with workbench.serving("scorebox", setup) as server:
+            with workbench.serving("service", setup) as server:
                 counts = run_soak(server, args.requests)
-            with workbench.serving("scorebox", Setup("trees")) as server:
+            with workbench.serving("service", Setup("trees")) as server:
                 without_ms, with_ms = measure_slow_clients(server)
         except BenchmarkError as exc:
             print(f"soak: {exc}", file=sys.stderr)

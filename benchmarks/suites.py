@@ -7,9 +7,9 @@ from statistics import median
 from urllib.request import urlopen
 
 from benchmarks.errors import BenchmarkError
-from benchmarks.load import closed_loop
+from benchmarks.load import LoadResult, closed_loop
 from benchmarks.open_loop import open_loop
-from benchmarks.peer import PARTS, PEERS, TURNS_PATH
+from benchmarks.peer import CAPTURE_PATH, PARTS, PEERS, TURNS_PATH
 from benchmarks.results import Document, capacity
 from benchmarks.server import Server, Setup
 
@@ -23,6 +23,7 @@ BATCHING_CONNECTIONS = (1, 32)
 # Enough that every worker receives requests.
 CONNECTIONS_A_WORKER = 4
 OBSERVED_CONNECTIONS = 8
+CAPTURED_TURN_S = 1
 
 Values = Mapping[str, float]
 Measure = Callable[[Server, float, Document], Mapping[str, Values]]
@@ -116,6 +117,30 @@ def _turns(server: Server) -> list[tuple[bool, float]]:
         return [(is_on, rps) for is_on, rps in json.load(response)]
 
 
+def captured(server: Server, seconds: float, _results: Document) -> Mapping[str, Values]:
+    """Compare throughput and latency with capture on and off, which alternate every second."""
+    _switch_capture(server, "on")
+    closed_loop(server, OBSERVED_CONNECTIONS, OBSERVED_WARM_S)
+    found: dict[str, list[LoadResult]] = {"on": [], "off": []}
+    for number in range(max(1, round(seconds))):
+        for state in ("on", "off") if number % 2 else ("off", "on"):
+            _switch_capture(server, state)
+            found[state].append(closed_loop(server, OBSERVED_CONNECTIONS, CAPTURED_TURN_S))
+    cells: dict[str, dict[str, float]] = {
+        state: {"rps": median(each.rps for each in turns), "p99_ms": median(each.p99_ms for each in turns)}
+        for state, turns in found.items()
+    }
+    pairs = [*zip(found["on"], found["off"], strict=True)]
+    cells["on"]["share"] = median(on.rps / off.rps for on, off in pairs)
+    cells["on"]["p99_share"] = median(on.p99_ms / off.p99_ms for on, off in pairs)
+    return cells
+
+
+def _switch_capture(server: Server, state: str) -> None:
+    with urlopen(f"http://127.0.0.1:{server.port}{CAPTURE_PATH}?{state}", timeout=TURNS_TIMEOUT_S):
+        pass
+
+
 def start(server: Server, _seconds: float, _results: Document) -> Mapping[str, Values]:
     """Return the time to the first response, which was measured at the start."""
     return {"": {"first_answer_s": server.first_answer_s}}
@@ -128,15 +153,16 @@ SUITES: Mapping[str, Suite] = {
     "batching": Suite(
         {value: Setup("heavy", environ={"BATCHING": value}) for value in ("on", "off")},
         batching,
-        peers=("scorebox",),
+        peers=("service",),
     ),
     "image": Suite({kind: Setup("image", format=kind) for kind in ("json", "binary")}, large_request),
     "start": Suite({"": Setup("trees")}, start),
     "observed": Suite({"": Setup("trees")}, observed, peers=("switched",)),
+    "captured": Suite({"": Setup("trees")}, captured, peers=("captured",)),
     "overhead": Suite(
         {"json": Setup("trees"), "binary": Setup("image", format="binary")},
         overhead,
-        peers=("scorebox", "bare"),
+        peers=("service", "bare"),
     ),
 }
 

@@ -1,11 +1,12 @@
-"""Scorebox with observability switched on and off in turns: the difference is what it costs.
+"""Scorebox with observability, or capture alone, switched on and off: the difference is what it costs.
 
 Both halves run in one process, because two processes differ by as much just by the layout of their memory.
 """
 
 import asyncio
 import json
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import replace
 from time import monotonic
 from typing import Any
 
@@ -18,7 +19,7 @@ from app.service import Service
 from app.serving.asgi import AsgiApp, PushedRequest, Receive, Send
 from app.serving.lifecycle import load
 from app.serving.observer_buffer import ObserverBuffer
-from benchmarks.peer import TURNS_PATH
+from benchmarks.peer import CAPTURE_PATH, TURNS_PATH
 
 # Short compared with changes in the load of a shared machine.
 TURN_S = 0.5
@@ -39,7 +40,7 @@ class Switched(AsgiApp):
     """An ASGI application that observes requests in every second turn, and counts them in each."""
 
     def __init__(self, flask: Flask) -> None:
-        service: Service = flask.extensions["scorebox"]
+        service: Service = flask.extensions["service"]
         self._buffer = SwitchedBuffer(service.observers, service.needs_tensors)
         super().__init__(flask, self._buffer)
         self._turns: list[tuple[bool, float]] = []
@@ -74,6 +75,41 @@ class Switched(AsgiApp):
         headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body})
+
+
+class Captured(AsgiApp):
+    """An ASGI application whose capture a request to CAPTURE_PATH switches: `?on`, `?off`."""
+
+    def __init__(self, flask: Flask) -> None:
+        service: Service = flask.extensions["service"]
+        without = replace(service, capture=None)
+        self._is_on = True
+
+        def observe(records: Sequence[RequestRecord]) -> None:
+            if self._is_on and service.capture:
+                service.capture(records)
+
+        def needs_tensors() -> bool:
+            return (service if self._is_on else without).needs_tensors()
+
+        others = [each for each in service.observers if each is not service.capture]
+        self._buffer = ObserverBuffer([*others, observe], needs_tensors)
+        super().__init__(flask, self._buffer)
+
+    async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
+        """Switch capture, after what is buffered, or respond as the service does."""
+        if scope["type"] != "http" or scope["path"] != CAPTURE_PATH:
+            await super().__call__(scope, receive, send)
+            return
+        self._buffer.flush()
+        self._is_on = scope["query_string"] == b"on"
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+
+def captured() -> Captured:
+    """Return the application of one worker."""
+    return Captured(load())
 
 
 def application() -> Switched:

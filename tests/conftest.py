@@ -12,14 +12,22 @@ from flask.testing import FlaskClient
 from app import create_app
 from app.settings import Settings
 from model_loader.package import BASELINE_FILE, MANIFEST_FILE, MODEL_FILE, SAMPLES_FILE, hash_file
+from model_loader.package.manifest_fields import SCHEMA_FILE
 from tests import models
 from tests.asgi_client import AsgiClient
 
+ROOT = Path(__file__).parents[1]
 MakeClient = Callable[..., FlaskClient]
 
 
 def write_package(
-    path: Path, model: bytes, *, samples: list[Any] | None = None, baseline: Any = None, **manifest: Any
+    path: Path,
+    model: bytes,
+    *,
+    samples: list[Any] | None = None,
+    baseline: Any = None,
+    schema: Any = None,
+    **manifest: Any,
 ) -> Path:
     """Write a package as `publish` does; return its directory."""
     path.mkdir(parents=True, exist_ok=True)
@@ -28,6 +36,8 @@ def write_package(
         (path / SAMPLES_FILE).write_text(json.dumps(samples))
     if baseline is not None:
         (path / BASELINE_FILE).write_text(json.dumps(baseline))
+    if schema is not None:
+        (path / SCHEMA_FILE).write_text(json.dumps(schema))
     files = {file.name: vars(hash_file(file)) for file in path.iterdir() if file.name != MANIFEST_FILE}
     document = {
         "schema": 1,
@@ -92,18 +102,40 @@ def serve(tmp_path: Path, make_client: MakeClient) -> MakeClient:
     return make
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Refuse to run the template's tests with a team's own files.
+
+    Raises:
+        pytest.UsageError: the clone is a team's, and other tests than its own are asked for.
+    """
+    own = [ROOT / "tests" / name for name in ("own", "training")]
+    paths = [(config.invocation_params.dir / path.partition("::")[0]).resolve() for path in config.args]
+    if (ROOT / "tests/template").is_dir() and not all(
+        any(path.is_relative_to(each) for each in own) for path in paths
+    ):
+        raise pytest.UsageError(
+            "this clone has a model and a name of its own, which the template's tests do not expect: run "
+            "them with ./scripts/test PATH…, and your own with ./scripts/test --own"
+        )
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add `--all`, which makes some tests run all of their cases."""
     parser.addoption(
         "--all",
         action="store_true",
-        help="run all of ONNX's backend test cases, byte sequences and restarts, not a selection",
+        help="run all ONNX backend test cases, byte sequences, generated requests and restarts",
     )
     parser.addoption(
         "--triton",
         metavar="PYTHON",
         help="compare statuses with those of Triton's server, which this Python has from nvidia-pytriton",
     )
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Name binary data by its length: gzip writes the time into it, and test processes must agree."""
+    return f"{len(val)}_bytes" if isinstance(val, bytes) and not val.isascii() else None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

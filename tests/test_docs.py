@@ -63,7 +63,7 @@ def test_outdated_page(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_routes(app: Flask) -> None:
     """The table of routes has every route, and no other."""
-    scoring = app.extensions["scorebox"].routes
+    scoring = app.extensions["service"].routes
     routes = {
         f"`{method} {scoring[rule.rule].rule if rule.rule in scoring else rule.rule}`"
         for rule in app.url_map.iter_rules()
@@ -74,7 +74,7 @@ def test_routes(app: Flask) -> None:
 
 def test_metrics(app: Flask) -> None:
     """The table of metrics has every metric of the model, also one that nothing has been counted in."""
-    names = {metric.name for metric in app.extensions["scorebox"].metrics.registry.collect()}
+    names = {metric.name for metric in app.extensions["service"].metrics.registry.collect()}
     documented = {
         re.split(r"[`{]", row[0])[1].removesuffix("_total") for row in rows("api.md") if row[0][0] == "`"
     }
@@ -101,10 +101,11 @@ def test_faults() -> None:
 def test_dependencies() -> None:
     """Every direct dependency has its reason, and there are no others."""
     files = (
-        ROOT / name for name in ("requirements.in", "model_loader/requirements.in", "requirements-build.in")
+        ROOT / folder / f"requirements{suffix}.in"
+        for folder, suffix in (("", ""), ("", "-tracing"), ("model_loader", ""), ("", "-build"))
     )
-    lines = [line for file in files for line in file.read_text().splitlines()]
-    direct = [line for line in lines if line[0] not in "#-"]
+    lines = [line for file in files if file.exists() for line in file.read_text().splitlines()]
+    direct = [line.partition("#")[0].strip() for line in lines if line[0] not in "#-"]
     assert [row[0] for row in rows("dependencies.md") if row[0] != "package"] == direct
 
 
@@ -112,6 +113,9 @@ def test_dependencies() -> None:
 def test_pinned_with_hashes(path: Path) -> None:
     """Every requirement is pinned to a version, with hashes."""
     entries = re.split(r"\n(?=\S)", path.with_suffix(".txt").read_text().strip())
+    header, entries = entries[:2], entries[2:]
+    assert all(line.startswith("#") for line in header)
+    assert entries
     for entry in entries:
         assert re.match(r"[a-z0-9._-]+(\[[a-z0-9, -]+\])?==[^ ]+ ", entry), entry
         assert "--hash=sha256:" in entry
@@ -127,13 +131,14 @@ def test_links(path: Path) -> None:
         assert not anchor or anchor in anchors(target), link
 
 
-def test_paths_in_readme() -> None:
-    """Every path in the README's tables exists, and every folder of `app` is in one."""
+def test_tree() -> None:
+    """Every folder in the tree of docs/architecture.md exists, and every folder of `app` is in it."""
+    tree = (ROOT / "docs/architecture.md").read_text().split("```")[1]
+    names = set(re.findall(r"^ *([a-z_./]+/)(?: |$)", tree, re.MULTILINE))
     folders = {f"{path.parent.name}/" for path in (ROOT / "app").glob("*/*.py")}
-    names = set(re.findall(r"`([a-z_]+/(?:[a-z_.]+/?)*)`", README))
     assert folders <= names
     for name in names:
-        assert any((ROOT / parent / name).exists() for parent in ("", "app", "model_loader")), name
+        assert any((ROOT / parent / name).exists() for parent in ("", "app", "model_loader", "monitor")), name
 
 
 def test_scripts() -> None:

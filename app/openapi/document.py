@@ -7,11 +7,26 @@ from typing import Any
 
 from app import errors
 from app.model.served_model import ServedModel
-from app.openapi import examples, open_inference, open_inference_extensions, parts, predict, score
+from app.openapi import (
+    examples,
+    feedback,
+    open_inference,  # part: v2
+    open_inference_extensions,  # part: v2
+    parts,
+    predict,
+    recent,
+    score,
+)
 from app.protocols import csv_table, invocations, npy
 from app.protocols import predict as predict_protocol
 from app.protocols import score as score_protocol
-from app.scoring.request_ids import CLIENT_REQUEST_ID, MAX_CHARACTERS, MS_REQUEST_ID, REQUEST_ID
+from app.scoring.request_ids import (
+    CLIENT_REQUEST_ID,
+    MAX_CHARACTERS,
+    MS_REQUEST_ID,
+    PREDICTION_ID,
+    REQUEST_ID,
+)
 from app.settings import Settings
 from app.tensors.io_spec import single_input
 from model_loader.package import TensorSpec
@@ -47,6 +62,7 @@ def build(model: ServedModel, samples: tuple[Sample, ...], settings: Settings) -
         },
         "headers": {
             "x-request-id": parts.header("The request's id, or a generated one.", {"type": "string"}),
+            PREDICTION_ID: parts.header("A unique id, which feedback refers to.", {"type": "string"}),
             MS_REQUEST_ID: parts.header("The id by which the client knows the request.", {"type": "string"}),
             "x-model-version": parts.header("The model's version.", {"const": model.version}),
             "x-model-digest": parts.header("The model's digest.", {"const": digest}),
@@ -60,10 +76,11 @@ def build(model: ServedModel, samples: tuple[Sample, ...], settings: Settings) -
     scoring = {
         **_score(model, samples),
         **predict.paths(model),
-        **open_inference.paths(model),
-        **open_inference_extensions.paths(model),
+        **open_inference.paths(model),  # part: v2
+        **open_inference_extensions.paths(model),  # part: v2
     }
-    paths = {**scoring, **_model(model), **_monitoring(), **_documentation()}
+    reported = feedback.paths(model) if settings.capture_dir else {}
+    paths = {**scoring, **reported, **_model(model), **_monitoring(), **recent.paths(), **_documentation()}
     for path in paths.values():
         for operation in path.values():
             _complete(operation, has_keys=has_keys)
@@ -133,7 +150,9 @@ def _model(model: ServedModel) -> dict[str, Any]:
         "optional": {"const": True},
     }
     specs = {"type": "array", "items": parts.closed_object(spec, ["name", "datatype", "shape"])}
+    text = {"type": "string"}
     about = {
+        "service": parts.closed_object({"name": text, "template_version": text}),
         "name": {"const": model.name},
         "version": {"const": model.version},
         "digest": {"const": model.package.digest},
@@ -141,12 +160,15 @@ def _model(model: ServedModel) -> dict[str, Any]:
         "inputs": specs,
         "features": {"type": ["array", "null"], "items": {"type": "string"}},
         "outputs": specs,
+        "schema": {"type": ["object", "null"], "description": "The package's schema.json."},
         "manifest": {"type": ["object", "null"]},
+        "samples": {"type": "array", "items": {"type": "object"}, "description": "Inputs of some requests."},
+        "feedback": {"type": "object", "description": "Metric → JSON schema of what can be reported."},
     }
     operation = parts.get(
         "model",
         "Get the model's metadata",
-        "The model's version, digest, inputs, outputs and manifest.",
+        "The model's version, digest, inputs, outputs, schema and manifest.",
         parts.json(parts.closed_object(about)),
     )
     return {"/model": {"get": operation | {"x-guarded": True}}}

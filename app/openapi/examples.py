@@ -1,6 +1,6 @@
 """Example requests and responses of the served model."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from model_loader.package.samples import Sample
 MAX_CURL_CHARACTERS = 1500
 # A larger example, such as an image as nested lists, would make up most of the OpenAPI document.
 MAX_EXAMPLE_BYTES = 16 * 1024
+MAX_SAMPLES = 20
 # Member → form.
 FORMS = {"inputs": "columns", "instances": "rows", "dataframe_split": "table"}
 EXAMPLE_ID = "6f1d3a0c5b7e4d2f9a8b1c0d2e3f4a5b"
@@ -34,6 +35,18 @@ def request(model: ServedModel, samples: tuple[Sample, ...]) -> dict[str, Any] |
         (rows,) = inputs.values()
         return {"instances": [dict(zip(features, row, strict=True)) for row in rows[:1]]}
     return {"inputs": inputs}
+
+
+def sample_inputs(model: ServedModel, samples: tuple[Sample, ...]) -> list[Mapping[str, Any]]:
+    """Return the inputs of the samples, or else of the model's example, as far as they are small."""
+    known = [sample.inputs for sample in samples] or ([] if model.example is None else [model.example])
+    found, size = [], 0
+    for inputs in known[:MAX_SAMPLES]:
+        length = len(orjson.dumps(inputs))
+        if size + length <= MAX_EXAMPLE_BYTES:
+            found.append(inputs)
+            size += length
+    return found
 
 
 def curl(model: ServedModel, samples: tuple[Sample, ...], port: int) -> str:

@@ -37,7 +37,7 @@ def paths(model: ServedModel) -> dict[str, Any]:
 
 def _server() -> dict[str, Any]:
     """Return the paths about the server."""
-    server = {"name": {"const": "scorebox"}, "version": {"const": "2"}, "extensions": {"type": "array"}}
+    server = {"name": {"type": "string"}, "version": {"const": "2"}, "extensions": {"type": "array"}}
     live = parts.json(parts.closed_object({"live": {"const": True}}))
     ready = parts.json(parts.closed_object({"ready": {"const": True}}))
     metadata = parts.json(parts.closed_object(server))

@@ -88,7 +88,7 @@ def response(
     description: str, content: Mapping[str, Any], headers: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
     """Return a response with the headers common to all responses, and additional ones."""
-    names = ("x-request-id", "x-ms-request-id", "x-model-version", "x-model-digest")
+    names = ("x-request-id", "x-prediction-id", "x-ms-request-id", "x-model-version", "x-model-digest")
     common = {name: {"$ref": f"#/components/headers/{name}"} for name in names}
     return {"description": description, "headers": {**common, **(headers or {})}, "content": content}
 

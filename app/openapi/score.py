@@ -13,6 +13,7 @@ import numpy as np
 
 from app.model.served_model import ServedModel
 from app.openapi import tables
+from app.openapi.features import described
 from app.openapi.parts import Schema, closed_object, exactly, schema_ref
 from app.protocols.predictions import ReplyForm
 from app.protocols.score import SIGNATURE
@@ -169,14 +170,14 @@ def _items(model: ServedModel, rows: Mapping[str, Schema]) -> list[Schema]:
     features = model.features
     single = single_input(model.inputs)
     if single is None or single.name not in rows:
-        return [_named(rows, model.inputs)]
+        return [_named(described(model, rows), model.inputs)]
     bare = rows[single.name]
     if single.datatype.startswith("seq(map("):
         bare = bare | _not_exactly([single.name])
     if not features:
-        return [_named(rows, model.inputs), bare]
+        return [_named(described(model, rows), model.inputs), bare]
     column = schema_ref(element_name(single.datatype, in_request=True))
-    by_column = closed_object(dict.fromkeys(features, column))
+    by_column = closed_object(described(model, dict.fromkeys(features, column)))
     # If a column has the same name as the input, the object is read by columns.
     by_name = [] if single.name in features else [closed_object({single.name: bare})]
     return [by_column, *by_name, bare]

@@ -7,6 +7,7 @@ columns too, are left out.
 from collections.abc import Mapping
 
 from app.model.served_model import ServedModel
+from app.openapi.features import described
 from app.openapi.parts import Schema, closed_object, exactly, schema_ref
 from app.tensors.io_spec import single_input
 
@@ -50,7 +51,7 @@ def records(model: ServedModel, rows: Mapping[str, Schema], element: str | None,
             {name: schema for name, schema in rows.items() if not model.inputs[name].optional}
         )
     elif model.features:
-        row = closed_object(dict.fromkeys(model.features, schema_ref(element)))
+        row = closed_object(described(model, dict.fromkeys(model.features, schema_ref(element))))
     else:
         size = _size(model)
         count = {} if size is None else {"minProperties": size, "maxProperties": size}

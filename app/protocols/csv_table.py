@@ -79,6 +79,16 @@ def read(
     return inputs_from_json(values, specs, is_rows=True), len(rows)
 
 
+def check_header(line: bytes, specs: Mapping[str, TensorSpec], features: Sequence[str] | None) -> None:
+    """Check the header line of a table without its rows.
+
+    Raises:
+        InvalidRequest: it is not CSV, or its columns do not fit the inputs.
+    """
+    header, _ = _rows(line, len(line))
+    _layout(header, specs, features)
+
+
 def _read_numbers(
     body: Body, specs: Mapping[str, TensorSpec], features: Sequence[str] | None
 ) -> tuple[dict[str, Any], int] | None:

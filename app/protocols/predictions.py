@@ -3,7 +3,7 @@
 https://www.tensorflow.org/tfx/serving/api_rest, "Predict API"; MLflow's responses are the same by row.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -45,6 +45,25 @@ def encode(
         del response
         response = _response(form, rows, outputs, about, finite=False)
     return {}, response
+
+
+def encode_rows(rows: int, outputs: Mapping[str, Any]) -> list[bytes]:
+    """Return what `encode` writes for each instance under `predictions`.
+
+    Args:
+        rows: number of instances.
+
+    Raises:
+        InvalidRequest: an output does not have one element per instance.
+    """
+    lines = _lines(_predictions(rows, outputs, is_bare=False, finite=True))
+    if b"null" in b"".join(lines):  # a number may not be finite: check all of them
+        lines = _lines(_predictions(rows, outputs, is_bare=False, finite=False))
+    return lines
+
+
+def _lines(predictions: Sequence[Any]) -> list[bytes]:
+    return [orjson.dumps(each, option=orjson.OPT_SERIALIZE_NUMPY) for each in predictions]
 
 
 def _response(

@@ -61,7 +61,7 @@ def decode_as(
     if media_type == npy.MEDIA_TYPE:
         spec = single_input(model.inputs)
         if spec is None:
-            raise InvalidRequest(f"{npy.MEDIA_TYPE} requires a model with one input: use JSON or /v2 instead")
+            raise InvalidRequest(f"{npy.MEDIA_TYPE} requires a model with one input: use JSON instead")
         inputs = {spec.name: npy.read(body, spec)}
         check_shapes(inputs, model.inputs)
     elif media_type == csv_table.MEDIA_TYPE:
@@ -106,6 +106,24 @@ def decode_json(
     document = json_document.loads(body, max_values)
     form, data = _form(document, forms)
     return _inputs(form, data, specs, features, all_numeric=_is_all_numeric(body, form, data))
+
+
+def decode_rows(
+    rows: Sequence[Any], specs: Mapping[str, TensorSpec], features: Sequence[str] | None
+) -> Mapping[str, Any]:
+    """Decode rows that are parsed already, as `decode` decodes a request of them.
+
+    Args:
+        rows: an object of columns each, as in `dataframe_records`, or what `instances` has.
+
+    Raises:
+        InvalidRequest: they do not fit the inputs.
+    """
+    single = single_input(specs)
+    is_map = single is not None and "map(" in single.datatype
+    is_table = not is_map and all(type(row) is dict for row in rows)
+    form = "dataframe_records" if is_table else "instances"
+    return _inputs(form, rows, specs, features, all_numeric=False)[0]
 
 
 def _load_large(

@@ -88,7 +88,7 @@ def _positions(columns: Sequence[str], required: Sequence[str], known: Sequence[
         found[column] = position
     for name in required:
         if name not in found:
-            raise InvalidRequest(f"missing column {preview(name)}; {expected}")
+            raise InvalidRequest(f"missing column {preview(name)}; {expected}", name=name, rule="missing")
     return [found[name] for name in required]
 
 
@@ -135,7 +135,8 @@ def pick(rows: Any, names: Sequence[str], row: str, column: str) -> list[Any]:
             raise InvalidRequest(f"{row} {index}: expected an object of {column}s")
         for name in names:
             if name not in values:
-                raise InvalidRequest(f"{row} {index}: missing {column} {preview(name)}")
+                message = f"{row} {index}: missing {column} {preview(name)}"
+                raise InvalidRequest(message, name=name, rule="missing")
         for name in values:
             if name not in known:
                 raise InvalidRequest(f"{row} {index}: unknown {column} {preview(name)}")

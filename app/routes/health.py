@@ -1,4 +1,7 @@
-"""`/healthz` and `/readyz`, Kubernetes' liveness and readiness probes; `/ping`, MLflow's and SageMaker's."""
+"""`/healthz` and `/readyz`, Kubernetes' liveness and readiness probes; `/ping`, MLflow's and SageMaker's.
+
+`/` is the check of Azure ML's inference server; `app.routes.home`, registered before, also answers browsers.
+"""
 
 from flask import Blueprint, Response, jsonify
 
@@ -13,6 +16,10 @@ def blueprint(service: Service) -> Blueprint:
     @routes.get("/healthz")
     def healthz() -> Response:
         return jsonify(status="alive")
+
+    @routes.get("/")
+    def healthy() -> Response:
+        return Response("Healthy", content_type="text/plain; charset=utf-8")
 
     @routes.get("/readyz")
     @routes.get("/ping")

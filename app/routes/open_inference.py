@@ -28,7 +28,7 @@ def blueprint(service: Service) -> Blueprint:
 
     @routes.get("/v2")
     def server() -> Response:
-        return jsonify(name="scorebox", version="2", extensions=EXTENSIONS)
+        return jsonify(name=service.names.name, version="2", extensions=EXTENSIONS)
 
     @routes.get("/v2/health/live")
     def live() -> Response:

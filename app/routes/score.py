@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from time import monotonic
 from typing import Any, NamedTuple, TypeVar, cast
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response, g, request
 from prometheus_flask_exporter import PrometheusMetrics
 from werkzeug.exceptions import NotFound
 
@@ -76,6 +76,7 @@ def blueprint(service: Service, exporter: PrometheusMetrics) -> Blueprint:
         return Response(bytes(response.body), response.status, headers)
 
     def other_model(**_names: str) -> Response:
+        g.record.caller = service.scorer.callers.caller(cast(Mapping[str, str], request.headers))
         raise ModelNotFound(
             f"Request for unknown model: {request.path[:100]}; {service.model.package} is served"
         )

@@ -6,8 +6,8 @@ https://www.rfc-editor.org/rfc/rfc9110, sections 8.3, 8.4, 8.6 and 15.5.16
 from collections.abc import Mapping, Sequence
 
 from app.errors import BodyTooLarge, UnsupportedCoding, UnsupportedMediaType
-from app.protocols.open_inference import MEDIA_TYPES as OPEN_INFERENCE
-from app.protocols.open_inference_outputs import HEADER_LENGTH
+from app.protocols.open_inference import MEDIA_TYPES as OPEN_INFERENCE  # part: v2
+from app.protocols.open_inference_outputs import HEADER_LENGTH  # part: v2
 from app.scoring.compression import CODINGS
 from app.settings import Settings
 from app.tensors.io_spec import preview
@@ -57,11 +57,15 @@ def _check_media_type(headers: Mapping[str, str], media_types: Sequence[str], se
     media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type in media_types:
         return
+    if not media_type and settings.require_content_type == "off":
+        return
+    # part: v2
     # A page of another site can make a browser send a POST without a content type unasked, but not one with a
     # header of its own, and not one without `Origin` (https://fetch.spec.whatwg.org/#origin-header). Triton's
     # client sends no content type, and only with binary data a header of its own.
     is_triton = HEADER_LENGTH in headers or (media_types == OPEN_INFERENCE and "origin" not in headers)
-    if not media_type and (settings.require_content_type == "off" or is_triton):
+    if not media_type and is_triton:
         return
+    # end: v2
     got = preview(media_type) if media_type else "none"
     raise UnsupportedMediaType(f"expected content-type {' or '.join(media_types)}, got {got}")

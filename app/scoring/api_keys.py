@@ -9,7 +9,7 @@ from pathlib import Path
 
 from app.errors import SettingsError, Unauthorized
 
-logger = logging.getLogger("scorebox")
+logger = logging.getLogger("service")
 
 _LINE = re.compile(r"(?P<caller>[A-Za-z0-9._-]{1,64}):(?P<sha256>[0-9a-fA-F]{64})")
 

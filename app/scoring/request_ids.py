@@ -9,6 +9,8 @@ from random import getrandbits
 from app.errors import HeaderTooLarge
 
 REQUEST_ID, CLIENT_REQUEST_ID, MS_REQUEST_ID = "x-request-id", "x-ms-client-request-id", "x-ms-request-id"
+# Made by the service, and so unique, unlike the ids of clients: feedback refers to it.
+PREDICTION_ID = "x-prediction-id"
 MAX_CHARACTERS = 100
 
 
@@ -16,7 +18,8 @@ def read_ids(headers: Mapping[str, str]) -> tuple[dict[str, str], HeaderTooLarge
     """Return the response's ids, and the error if the request has an id that is too long.
 
     `x-request-id` and `x-ms-client-request-id` are echoed if they are printable; the first is generated if it
-    is absent. `x-ms-request-id` is the id by which the client knows the request.
+    is absent. `x-ms-request-id` is the id by which the client knows the request. `x-prediction-id` is always
+    generated.
 
     Args:
         headers: of the request, looked up by lower-case name.
@@ -24,7 +27,8 @@ def read_ids(headers: Mapping[str, str]) -> tuple[dict[str, str], HeaderTooLarge
     given = {
         name: value for name in (REQUEST_ID, CLIENT_REQUEST_ID, MS_REQUEST_ID) if (value := headers.get(name))
     }
-    ids = {REQUEST_ID: f"{getrandbits(128):032x}"}
+    unique = f"{getrandbits(128):032x}"
+    ids = {REQUEST_ID: unique, PREDICTION_ID: unique}
     if not given:
         ids[MS_REQUEST_ID] = ids[REQUEST_ID]
         return ids, None

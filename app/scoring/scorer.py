@@ -11,22 +11,28 @@ from functools import cached_property
 from time import monotonic
 from typing import Any, NamedTuple, Protocol, TypeVar
 
-import numpy as np
 import orjson
 
 from app.errors import BodyTooLarge, InternalError, RequestError
 from app.model.batcher import Batcher
+from app.model.columns import count_rows
+from app.model.data_contract import DataContract
 from app.model.served_model import ServedModel
 from app.model.transform_executor import TransformExecutor
 from app.observability.logging import to_utf8
 from app.observability.request_record import ANONYMOUS, RequestRecord
-from app.protocols import invocations, open_inference, predict, score
+from app.protocols import (
+    invocations,
+    open_inference,  # part: v2
+    predict,
+    score,
+)
 from app.protocols.codec import Body, Codec, DecodedRequest, Encoded
 from app.scoring.admission import admit
 from app.scoring.body_budget import UNCOUNTED_BYTES, BodyBudget, Reservation
 from app.scoring.callers import OTHER, Callers
 from app.scoring.compression import CODINGS, deflate, inflate
-from app.scoring.request_ids import REQUEST_ID, read_ids
+from app.scoring.request_ids import PREDICTION_ID, REQUEST_ID, read_ids
 from app.settings import Settings
 from app.tensors.to_json import NAN, has_nan, is_larger
 
@@ -56,8 +62,6 @@ class Route:
 
 def routes(model: ServedModel) -> Mapping[str, Route]:
     """Return path → route. To add a protocol, add its module here."""
-    base = f"/v2/models/{model.name}"
-    versioned = "/v2/models/<name>/versions/<version>/infer"
     return {
         "/score": Route(score, "/score"),
         "/invocations": Route(invocations, "/invocations"),
@@ -65,8 +69,12 @@ def routes(model: ServedModel) -> Mapping[str, Route]:
         f"/v1/models/{model.name}/versions/{model.version}:predict": Route(
             predict, "/v1/models/<name>/versions/<version>:predict"
         ),
-        f"{base}/infer": Route(open_inference, "/v2/models/<name>/infer"),
-        f"{base}/versions/{model.version}/infer": Route(open_inference, versioned),
+        # part: v2
+        f"/v2/models/{model.name}/infer": Route(open_inference, "/v2/models/<name>/infer"),
+        f"/v2/models/{model.name}/versions/{model.version}/infer": Route(
+            open_inference, "/v2/models/<name>/versions/<version>/infer"
+        ),
+        # end: v2
     }
 
 
@@ -129,6 +137,7 @@ class Scorer:
             inference does not queue behind requests that arrived later, and have one thread each, since the
             JSON parser needs several times the memory of a body.
         notify: gets the record of every finished request; must not raise.
+        contract: every request must fit; None if it is only counted what does not.
     """
 
     model: ServedModel
@@ -140,6 +149,7 @@ class Scorer:
     decoding: Executor
     encoding: Executor
     notify: Callable[[RequestRecord], None]
+    contract: DataContract | None = None
 
     async def answer(self, request: Request) -> Response:
         """Answer a request: admit, decode, pre-process, infer, post-process, encode.
@@ -150,6 +160,7 @@ class Scorer:
         headers = request.headers
         ids, id_error = read_ids(headers)
         record = RequestRecord(ids[REQUEST_ID], monotonic(), request.route.rule)
+        record.prediction_id = ids[PREDICTION_ID]
         record.traceparent = headers.get("traceparent", "")
         reservation = waiting = None
         try:
@@ -184,13 +195,15 @@ class Scorer:
                 record.body_bytes = len(body)
                 decoded = request.route.codec.decode(body, headers, self.model, self.settings.max_json_values)
                 del body
-            inputs = decoded.inputs
+            inputs = record.given = decoded.inputs
+            if self.contract:
+                self.contract.check(inputs)
             if self.model.before:
                 inputs = await request.wait(
                     self.transform_executor.before(self.model.before, inputs, deadline), deadline
                 )
             record.inputs = inputs
-            record.rows = _rows(inputs)
+            record.rows = count_rows(inputs)
             record.decoded = monotonic()
 
             result = self.batcher.run(inputs, record.rows)
@@ -207,6 +220,7 @@ class Scorer:
                 outputs = await request.wait(
                     self.transform_executor.after(self.model.after, outputs), deadline
                 )
+            record.answer = outputs
             # Triton's client accepts one coding; HTTP libraries list every coding they support.
             accepted = headers.get("accept-encoding", "")
             if is_large or is_larger(outputs.values(), LARGE_OUTPUT_ELEMENTS):
@@ -287,11 +301,3 @@ class Scorer:
 
     def _about(self, id_: str) -> dict[str, str]:
         return {"id": id_, "model_name": self.model.name, "model_version": self.model.version}
-
-
-def _rows(inputs: Mapping[str, Any]) -> int:
-    """Return the size of the first dimension of the first array; 1 if there is none."""
-    for value in inputs.values():
-        if isinstance(value, np.ndarray) and value.ndim:
-            return len(value)
-    return 1

@@ -23,9 +23,11 @@ from app.errors import (
     InvalidRequest,
     MalformedHttp,
     NotReady,
+    RequestError,
 )
 from app.observability.request_record import RequestRecord
 from app.protocols.codec import Body
+from app.protocols.feedback import MAX_BODY_BYTES as MAX_FEEDBACK_BYTES
 from app.scoring.request_ids import REQUEST_ID, read_ids
 from app.scoring.scorer import Response, Route
 from app.service import Service
@@ -37,8 +39,11 @@ Send: TypeAlias = Callable[[Message], Awaitable[None]]
 T = TypeVar("T")
 
 # Probes and the metrics have a thread each that no other route can occupy.
-PROBES = {"/healthz", "/readyz", "/ping", "/v2/health/live", "/v2/health/ready"}
+PROBES = {"/healthz", "/readyz", "/ping"}
+PROBES |= {"/v2/health/live", "/v2/health/ready"}  # part: v2
 METRICS = "/metrics"
+# The only route of Flask that has a body.
+FEEDBACK = "/feedback"
 # Threads for the other routes of Flask.
 FLASK_THREADS = 2
 
@@ -138,21 +143,7 @@ class StreamedRequest(_EventLoopRequest):
 
     async def body(self, max_bytes: int, deadline: float, reserve: Callable[[int], None] | None) -> Body:
         """Read the body, or its first bytes; see `app.scoring.scorer.Request`."""
-        parts = bytearray()
-        try:
-            async with asyncio.timeout(deadline - monotonic()):
-                while len(parts) < max_bytes:
-                    message = await self.receive()
-                    if message["type"] == "http.disconnect":
-                        raise InvalidRequest(MALFORMED_BODY)
-                    if reserve:
-                        reserve(len(message["body"]))
-                    parts += message["body"]
-                    if not message.get("more_body"):
-                        break
-        except TimeoutError as exc:
-            raise DeadlineExceeded(LATE_BODY) from exc
-        return parts
+        return await receive_body(self.receive, max_bytes, deadline, reserve)
 
     async def wait(self, future: Future[T], deadline: float) -> T:
         """Wait for a future; see `app.scoring.scorer.Request`. The request is cancelled with its client."""
@@ -171,6 +162,27 @@ class StreamedRequest(_EventLoopRequest):
         task.cancel()
 
 
+async def receive_body(
+    receive: Receive, max_bytes: int, deadline: float, reserve: Callable[[int], None] | None = None
+) -> Body:
+    """Receive a body, or its first bytes; see `app.scoring.scorer.Request.body`."""
+    parts = bytearray()
+    try:
+        async with asyncio.timeout(deadline - monotonic()):
+            while len(parts) < max_bytes:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise InvalidRequest(MALFORMED_BODY)
+                if reserve:
+                    reserve(len(message["body"]))
+                parts += message["body"]
+                if not message.get("more_body"):
+                    break
+    except TimeoutError as exc:
+        raise DeadlineExceeded(LATE_BODY) from exc
+    return parts
+
+
 class AsgiApp:
     """The ASGI application of a service.
 
@@ -187,7 +199,7 @@ class AsgiApp:
         Args:
             buffer: of the service's observers; by default a new one.
         """
-        self.service: Service = flask.extensions["scorebox"]
+        self.service: Service = flask.extensions["service"]
         self.routes_by_url = {path.encode(): route for path, route in self.service.routes.items()}
         self.buffer = buffer or ObserverBuffer(self.service.observers, self.service.needs_tensors)
         self._scorer = replace(self.service.scorer, notify=self.buffer.append)
@@ -214,7 +226,24 @@ class AsgiApp:
                     raise
         else:
             flask = self._own_threads.get(path, self._flask)
-            await flask(scope, _receive_nothing, send)  # type: ignore[arg-type]
+            content: Body = b""
+            if path == FEEDBACK and scope["method"] == "POST":
+                try:
+                    content = await self._receive_feedback(receive)
+                except RequestError as exc:
+                    await self._send(self.refuse(exc.status, str(exc)), send)
+                    return
+            await flask(scope, _receiver(bytes(content)), send)  # type: ignore[arg-type]
+
+    async def _receive_feedback(self, receive: Receive) -> Body:
+        """Return the body of a request to `/feedback`, or the first bytes of one that is too large.
+
+        Raises:
+            InvalidRequest: the body ends early.
+            DeadlineExceeded: the body is late.
+        """
+        deadline = monotonic() + self.service.settings.request_timeout_ms / 1000
+        return await receive_body(receive, MAX_FEEDBACK_BYTES + 1, deadline)
 
     async def _send(self, response: Response, send: Send) -> None:
         headers = {**self._scorer.common_headers, **response.headers}
@@ -276,9 +305,13 @@ def _continue(coroutine: Coroutine[Any, Any, T], awaited: Any) -> Generator[Any,
     return result
 
 
-async def _receive_nothing() -> Message:
-    """Pass no body to Flask: none of its routes has one, and a slow body would occupy a thread."""
-    return {"type": "http.request", "body": b"", "more_body": False}
+def _receiver(content: bytes) -> Receive:
+    """Return a `receive` for Flask that has the whole body: a slow body would occupy a thread."""
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": content, "more_body": False}
+
+    return receive
 
 
 def _closing(send: Send, draining: Event) -> Send:

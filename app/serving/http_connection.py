@@ -22,6 +22,8 @@ if TYPE_CHECKING:  # the master imports this module, and must not import ONNX Ru
 
 # A read of at most this many bytes with only one head in it is parsed at once.
 SMALL_READ_BYTES = 16 * 1024
+# A chunked body is parsed in parts of this size; parsing 256 KiB of chunks of one byte takes 0.1 s.
+MAX_CHUNKED_PART_BYTES = 16 * 1024
 # How long to discard what a client sends after a response that ends the connection. Closing a socket with
 # unread bytes resets it, and the client may lose the response.
 LINGER_S = 5.0
@@ -43,6 +45,7 @@ class HttpConnection(HttpToolsProtocol):
         is_in_head, is_in_body: which part of a message is being received.
         is_responding: whether a request has begun and its response is not complete.
         is_lingering: whether what the client sends is discarded.
+        has_small_chunks: whether the last part that was parsed had more framing than content.
         missing_bytes: of the content that is being received; CHUNKED if its length is unknown.
         head_tail: the last bytes of an incomplete head, which may be the beginning of its end.
         first_head: what was received of the first head, while that is short.
@@ -59,6 +62,7 @@ class HttpConnection(HttpToolsProtocol):
         self.is_surplus = resting.is_surplus
         self.address = resting.address
         self.is_in_head = self.is_in_body = self.is_responding = self.is_lingering = False
+        self.has_small_chunks = False
         self.missing_bytes = 0
         self.head_tail = b""
         self.first_head: bytes | None = b""
@@ -122,8 +126,9 @@ class HttpConnection(HttpToolsProtocol):
                 return
             end = self._end_of_part(data, begin)
             begin += self.feed(data[begin:end] if end - begin < len(data) else data)
-            if begin < len(data) and not (self.is_responding or self.is_in_head or self.is_in_body):
-                # Other connections take their turn before the next pipelined request.
+            is_between = not (self.is_responding or self.is_in_head or self.is_in_body)
+            if begin < len(data) and (is_between or self.has_small_chunks):
+                # Other connections take their turn before the next pipelined request or part of the body.
                 self._store_pending(data, begin)
                 self.loop.call_soon(self._parse_pending)
                 return
@@ -136,9 +141,10 @@ class HttpConnection(HttpToolsProtocol):
             found = (self.head_tail + data[begin : begin + 3]).find(_HEAD_END)
             if found >= 0:
                 return begin + found + len(_HEAD_END) - len(self.head_tail)
-        head_end = data.find(_HEAD_END, begin)
+        limit = min(len(data), begin + MAX_CHUNKED_PART_BYTES) if self.is_in_body else len(data)
+        head_end = data.find(_HEAD_END, begin, limit)
         if head_end < 0:
-            return len(data)
+            return limit
         return head_end + len(_HEAD_END)
 
     def feed(self, part: bytes) -> int:

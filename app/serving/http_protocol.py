@@ -40,8 +40,8 @@ class HttpProtocol(HttpConnection):
         super().__init__(shared, resting)
         self._keep_alive = True
         self._head_bytes = 0
-        # Whether the part that is parsed has content.
-        self._has_content = False
+        # Of the part that is parsed.
+        self._content_bytes = 0
         # A head that asks for another protocol, without that line.
         self._plain_head = b""
         # The response to a malformed message that follows the current request.
@@ -50,7 +50,7 @@ class HttpProtocol(HttpConnection):
     def feed(self, part: bytes) -> int:
         """Parse a part of the data; return how many of its bytes were parsed."""
         tail, self.head_tail = self.head_tail, b""
-        self._has_content = False
+        self._content_bytes, self.has_small_chunks = 0, False
         if self._head_bytes + len(part) > MAX_HEAD_BYTES and not self.is_in_body:
             self._refuse(431, TOO_LARGE_HEAD)
             return len(part)
@@ -71,7 +71,8 @@ class HttpProtocol(HttpConnection):
         else:
             if self.is_in_head or (self.is_in_body and self.missing_bytes == CHUNKED):
                 self.head_tail = (tail + part[-3:])[-3:]
-                self._head_bytes = 0 if self._has_content else self._head_bytes + len(part)
+                self._head_bytes = 0 if self._content_bytes else self._head_bytes + len(part)
+                self.has_small_chunks = self.is_in_body and 2 * self._content_bytes < len(part)
                 if self._head_bytes > MAX_HEAD_BYTES:
                     self._refuse(431, TOO_LARGE_HEAD)
                 elif self.first_head is not None:
@@ -148,7 +149,7 @@ class HttpProtocol(HttpConnection):
         """Count the content of a request."""
         if self.missing_bytes > 0:
             self.missing_bytes -= len(body)
-        self._has_content = True
+        self._content_bytes += len(body)
 
     def on_message_complete(self) -> None:
         """See `httptools.HttpRequestParser`."""

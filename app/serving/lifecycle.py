@@ -21,7 +21,7 @@ from app.serving.asgi import AsgiApp
 from app.settings import Settings
 
 # Directory that all workers share; set by gunicorn.conf.py. Without it there is one process only.
-RUN_DIRECTORY = "SCOREBOX_RUN_DIRECTORY"
+RUN_DIRECTORY = "SERVICE_RUN_DIRECTORY"
 POLL_S = 0.02
 # Maximum age of gauge values in /metrics, in seconds.
 GAUGE_MAX_AGE_S = 1.0
@@ -123,8 +123,8 @@ def flush_observers(worker: Any) -> None:
     worker.asgi.buffer.flush()
     writer.flush()
     worker.asgi.service.metrics.flush()
-    if tracing := worker.asgi.service.tracing:
-        tracing.close()
+    for finish in worker.asgi.service.on_exit:
+        finish()
 
 
 def end(worker: Any) -> NoReturn:
@@ -149,6 +149,8 @@ def announce(service: Service, port: int) -> None:
         logger.warning("%s no version: publish it to serve it under a number that stays", kind)
     elif not service.drift.counter.bins:
         logger.info("%s has no baseline.json: drift is not counted", package)
+    elif service.drift.counter.rows is None:
+        logger.warning("%s: baseline.json has no rows: drift is counted, but there are no alerts", package)
     logger.info("batches: %s", service.scorer.batcher.batching)
     logger.info(
         "serving %s on port %d with %d workers of %d threads; try: %s",

@@ -38,7 +38,7 @@ class ObserverBuffer:
         if self._has_tensors:
             self._bytes += _size(record)
         else:
-            record.inputs = record.outputs = None
+            record.inputs = record.outputs = record.given = record.answer = None
         if len(self._records) == MAX_BATCH or self._bytes >= FLUSH_BYTES:
             self._bytes = 0
             asyncio.get_running_loop().call_soon(self.flush)

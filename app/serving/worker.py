@@ -175,7 +175,8 @@ class Worker(base.Worker):  # type: ignore[misc]
             if exc.errno not in OUT_OF_RESOURCES:
                 raise
             self.loop.remove_reader(listener)
-            if self.connections.close_surplus():
+            # Those that were accepted a moment ago can be closed once they are attached.
+            if self.connections.close_surplus() or self._attaching:
                 self.loop.call_later(SURPLUS_GRACE_S, self._listen, listener)
                 return False
             from app.observability.logging import logger  # the master imports this module, too

@@ -207,7 +207,8 @@ def _first_invalid(array: Array, index: int, spec: TensorSpec, note: str) -> Inv
     if isinstance(element, dict) and element.keys() == {"b64"}:
         note = ": 'b64' is not supported; send text as a string, or BYTES in the Open Inference Protocol"
     position = [int(i) for i in np.unravel_index(index, array.shape)]
-    return invalid_input(spec, f"{preview(element)} at {position}{note}")
+    column = position[1] if len(position) == 2 else None
+    return invalid_input(spec, f"{preview(element)} at {position}{note}", column)
 
 
 def _converter(datatype: str) -> Callable[[Any], Any]:

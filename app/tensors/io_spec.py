@@ -46,7 +46,8 @@ def check_names(given: Set[str], specs: Mapping[str, TensorSpec]) -> None:
         raise unknown_input(unknown[0], specs)
     for spec in specs.values():
         if spec.name not in given and not spec.optional:
-            raise InvalidRequest(f"missing input '{spec.name}': expected {describe(spec)}")
+            message = f"missing input '{spec.name}': expected {describe(spec)}"
+            raise InvalidRequest(message, name=spec.name, rule="missing")
 
 
 def check_shapes(inputs: Mapping[str, Any], specs: Mapping[str, TensorSpec]) -> None:
@@ -89,9 +90,10 @@ def describe(spec: TensorSpec) -> str:
     return f"{spec.datatype} [{', '.join('?' if size is None else str(size) for size in spec.shape)}]"
 
 
-def invalid_input(spec: TensorSpec, got: str) -> InvalidRequest:
+def invalid_input(spec: TensorSpec, got: str, column: int | None = None) -> InvalidRequest:
     """Return the error for an input that does not fit its spec."""
-    return InvalidRequest(f"input '{spec.name}': expected {describe(spec)}, got {got}")
+    message = f"input '{spec.name}': expected {describe(spec)}, got {got}"
+    return InvalidRequest(message, name=spec.name, column=column)
 
 
 def preview(value: Any) -> str:

@@ -12,7 +12,7 @@ from uuid import uuid4
 import pytest
 
 from tests.app.conftest import start_server as start_server
-from tests.e2e.images import PLANTED_SECRET, build, docker
+from tests.e2e.images import PLANTED_SECRET, build, docker, run
 
 ROOT = Path(__file__).parents[2]
 
@@ -39,7 +39,7 @@ def copy_work_tree(path: Path) -> Path:
 @pytest.fixture(scope="session")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The clone that images are built from."""
-    return copy_work_tree(tmp_path_factory.mktemp("clone") / "scorebox")
+    return copy_work_tree(tmp_path_factory.mktemp("clone") / "demo")
 
 
 def missing(reason: str) -> NoReturn:
@@ -59,12 +59,29 @@ def engine() -> None:
 
 
 @pytest.fixture(scope="session")
-def tag(clone: Path, engine: None) -> Iterator[str]:
+def base_image(engine: None) -> None:
+    """Require the image that others are built on: else skip the tests, or fail them in CI."""
+    default = re.search(r"^ARG BASE_IMAGE=(\S+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    assert default
+    image = os.environ.get("BASE_IMAGE") or default[1]
+    if run("docker", "image", "inspect", image).returncode == 0:
+        return
+    try:
+        pulled = run("docker", "pull", "--quiet", image)
+    except subprocess.TimeoutExpired as error:
+        missing(f"the Docker engine does not pull the base image {image} within {error.timeout:.0f} s")
+    if pulled.returncode != 0:
+        missing(f"the Docker engine cannot pull the base image {image}: {pulled.stderr.strip()}")
+
+
+@pytest.fixture(scope="session")
+def tag(clone: Path, base_image: None) -> Iterator[str]:
     """The tag of an image that is built with secrets in files and environment variables.
 
-    All images of the tests are removed at the end.
+    All tags of the tests are removed at the end. By tag, not by id: with the classic builder, an image that
+    another process of the tests has built on top of a step of this one keeps that step.
     """
-    name = f"scorebox-{uuid4().hex[:8]}"
+    name = f"demo-{uuid4().hex[:8]}"
     (clone / ".env").write_text(f"SECRET={PLANTED_SECRET}\n")
     (clone / "app/keys.pem").write_text(PLANTED_SECRET)
     (clone / "app/routes/static/keys.pem").write_text(PLANTED_SECRET)
@@ -76,5 +93,5 @@ def tag(clone: Path, engine: None) -> Iterator[str]:
         rf"built {name}:good: image sha256:[0-9a-f]{{64}}, \d+ MB, model wine/2@sha256:", done.stdout
     )
     yield f"{name}:good"
-    images = docker("images", "--quiet", "--filter", f"reference={name}*").split()
-    docker("rmi", "--force", *dict.fromkeys(images))
+    tags = docker("images", "--format", "{{.Repository}}:{{.Tag}}", "--filter", f"reference={name}*").split()
+    docker("rmi", "--force", *tags)

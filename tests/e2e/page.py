@@ -2,13 +2,14 @@
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
 from playwright.sync_api import Browser, Locator, Page, Route, expect, sync_playwright
+from sklearn.datasets import load_wine
 
 from tests.app.conftest import ROOT, Server
 from tests.e2e.conftest import missing
@@ -118,4 +119,15 @@ def score_drifted(server: Server) -> None:
     for i, row in enumerate(rows):
         row[1] = 5.5
         row[2] = row[2] if i >= 10 else None
-    assert server.request("POST", "/score", {"inputs": rows})[0] == 200
+    send_rows(server, rows)
+
+
+def score_usual(server: Server) -> None:
+    """Score the data that the sample model was trained on and evaluated with, four times."""
+    send_rows(server, load_wine().data.tolist() * 4)
+
+
+def send_rows(server: Server, rows: Sequence[Sequence[float | None]]) -> None:
+    """Score rows in requests of 45 rows."""
+    for start in range(0, len(rows), 45):
+        assert server.request("POST", "/score", {"inputs": rows[start : start + 45]})[0] == 200

@@ -9,7 +9,7 @@ import pytest
 from tests.conftest import write_package
 from tests.e2e.images import build, docker, run
 
-pytestmark = pytest.mark.usefixtures("engine")
+pytestmark = pytest.mark.usefixtures("base_image")
 
 
 def break_pull(clone: Path) -> dict[str, str]:
@@ -72,7 +72,7 @@ def break_smoke(clone: Path) -> dict[str, str]:
 def test_nothing_is_tagged(clone: Path, tmp_path: Path, tag: str, damage: object, words: str) -> None:
     """A model or image that fails a check is not tagged, and the message names the check."""
     assert callable(damage)
-    copy = tmp_path / "scorebox"
+    copy = tmp_path / "demo"
     shutil.copytree(clone, copy, symlinks=True)
     bad = tag.replace(":good", ":bad")
     locked = ["--locked"] if damage is break_gate_of_lock else []

@@ -51,7 +51,7 @@ class Service:
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A clone in which nothing has been built."""
-    return copy_work_tree(tmp_path_factory.mktemp("clone") / "scorebox")
+    return copy_work_tree(tmp_path_factory.mktemp("clone") / "demo")
 
 
 @pytest.fixture

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.app.conftest import ROOT
 from tests.e2e.conftest import missing
 from tests.e2e.images import HARDENED, PLANTED_SECRET, build, docker, run
 
-pytestmark = pytest.mark.usefixtures("engine")
+pytestmark = pytest.mark.usefixtures("base_image")
 
 MAX_BYTES_BEYOND_BASE = 175_000_000
 
@@ -32,9 +33,9 @@ def test_labels(clone: Path, tag: str) -> None:
     """The image's labels contain the commit and the model."""
     labels = json.loads(docker("inspect", "--format", "{{json .Config.Labels}}", tag))
     lock = json.loads((clone / "model.lock").read_text())
-    assert labels["scorebox.model.name"] == lock["name"]
-    assert labels["scorebox.model.version"] == str(lock["version"])
-    assert labels["scorebox.model.digest"] == lock["digest"]
+    assert labels["scoring.model.name"] == lock["name"]
+    assert labels["scoring.model.version"] == str(lock["version"])
+    assert labels["scoring.model.digest"] == lock["digest"]
     assert (
         labels["org.opencontainers.image.revision"]
         == run("git", "rev-parse", "HEAD", cwd=clone).stdout.strip()
@@ -46,7 +47,7 @@ def test_labels(clone: Path, tag: str) -> None:
 
 def test_labels_of_work_in_progress(clone: Path, tmp_path: Path, tag: str) -> None:
     """An image of uncommitted files is labeled dirty, and no label has credentials of the remote."""
-    copy = tmp_path / "scorebox"
+    copy = tmp_path / "demo"
     shutil.copytree(clone, copy, symlinks=True)
     (copy / "app/extra.py").touch()
     run("git", "remote", "add", "origin", "https://me:s3cret@w0rd@git.example.com/x.git?token=abc", cwd=copy)
@@ -71,14 +72,10 @@ def test_content(tag: str) -> None:
     assert printed.splitlines() == ["10001", "/usr/local/bin/python: No module named pip"]
     find = "find / -xdev -type f \\( -path '*/tests/*' -o -path '*/.cache/*' -o -path '*/pip/*' \\)"
     assert docker("run", "--rm", "--user", "0", tag, "sh", "-c", find) == ""
-    others = docker("run", "--rm", tag, "find", "/opt/scorebox/app", "-type", "f", "!", "-name", "*.py*")
-    assert {Path(path).name for path in others.split()} == {
-        "docs.html",
-        "home.html",
-        "docs.js",
-        "rapidoc-min.js",
-        "rapidoc-LICENSE.txt",
-    }
+    others = docker("run", "--rm", tag, "find", "/opt/service/app", "-type", "f", "!", "-name", "*.py*")
+    static = ROOT / "app/routes/static"
+    expected = {path.relative_to(ROOT / "app") for path in static.rglob("*") if path.is_file()}
+    assert {Path(path).relative_to("/opt/service/app") for path in others.split()} == expected
     size = int(docker("run", "--rm", tag, "du", "--bytes", "--summarize", "/opt").split()[0])
     assert size <= MAX_BYTES_BEYOND_BASE
 
@@ -114,7 +111,7 @@ def test_smoke(clone: Path, address: str, tag: str) -> None:
 
 def test_corrupted(tag: str, tmp_path: Path) -> None:
     """An image with one changed byte in the model does not start."""
-    change = "f=/opt/scorebox/model/model.onnx; printf X | dd of=$f bs=1 seek=100 conv=notrunc"
+    change = "f=/opt/service/model/model.onnx; printf X | dd of=$f bs=1 seek=100 conv=notrunc"
     (tmp_path / "Dockerfile").write_text(f"FROM {tag}\nUSER 0\nRUN {change}\nUSER 10001\n")
     corrupted = tag.replace(":good", ":corrupted")
     done = run("docker", "build", "--quiet", "--tag", corrupted, str(tmp_path), DOCKER_BUILDKIT="0")
@@ -140,7 +137,7 @@ def test_reproducible(clone: Path, tag: str) -> None:
 
 def test_signed(clone: Path, tmp_path: Path, tag: str) -> None:
     """With a verification key, a signed model is built and reported as signed; an unsigned one is refused."""
-    copy = tmp_path / "scorebox"
+    copy = tmp_path / "demo"
     shutil.copytree(clone, copy, symlinks=True)
     key, public = tmp_path / "model.key", tmp_path / "model.pub"
     run("openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", str(key))
@@ -200,7 +197,8 @@ def test_bill_of_materials(clone: Path, tag: str) -> None:
     """The bill of materials lists every installed package, and the model with its files' hashes."""
     bill = json.loads((clone / "build/sbom.cdx.json").read_text())
     names = {component["name"].lower().replace("_", "-") for component in bill["components"]}
-    requirements = (clone / "requirements.txt").read_text()
+    files = [clone / f"requirements{suffix}.txt" for suffix in ("", "-tracing", "-own")]
+    requirements = "".join(file.read_text() for file in files if file.exists())
     pinned = set(re.findall(r"^([a-z0-9-]+)(?:\[.+\])?==", requirements, re.MULTILINE))
     assert pinned <= names
     assert names - pinned == {"wine"}

@@ -21,7 +21,7 @@ BLOCK = re.compile(r"^```(python)?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A clone in which nothing has been built."""
-    clone = copy_work_tree(tmp_path_factory.mktemp("clone") / "scorebox")
+    clone = copy_work_tree(tmp_path_factory.mktemp("clone") / "demo")
     (clone / "build").mkdir()
     return clone
 

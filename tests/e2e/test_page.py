@@ -79,12 +79,12 @@ def test_curl(start_server: StartServer, open_page: OpenPage) -> None:
     page = open_page(server.port)
     field(page, "ash").fill("2.5")
     field(page, "proline").fill("")
-    command = page.locator("#curl").text_content() or ""
+    command = page.locator("#code").text_content() or ""
     assert command.startswith(f"curl -s http://127.0.0.1:{server.port}/score ")
     (instance,) = json.loads(command.partition("-d '")[2].removesuffix("'"))["instances"]
     assert (instance["ash"], instance["proline"], instance["alcohol"]) == (2.5, None, 13.24)
-    page.get_by_role("button", name="Reset").click()
-    expect(page.locator("#curl")).to_contain_text('"ash": 2.29')
+    page.get_by_role("button", name="Start over").click()
+    expect(page.locator("#code")).to_contain_text('"ash": 2.29')
 
 
 def rejected_line(server: Server) -> Any:
@@ -146,7 +146,7 @@ def test_prefix(start_server: StartServer, open_page: OpenPage) -> None:
         page = open_page(server.port, path)
         score(page)
         expect(result(page)).to_contain_text("class_0")
-        expect(page.locator("#totals")).to_contain_text("since start")
+        expect(page.locator("#state")).to_have_text("Ready")
         href = page.get_by_role("link", name="API").evaluate("(link) => link.href")
         assert urlsplit(href).path == "/models/wine/docs"
 

@@ -74,7 +74,7 @@ def test_found(serve: MakeClient, model: bytes, expected: Any) -> None:
 def test_none(serve: MakeClient) -> None:
     """A model that refuses all values that are tried has no example, and still answers what it can."""
     client = serve(fourth_word())
-    service = client.application.extensions["scorebox"]
+    service = client.application.extensions["service"]
     request = client.get("/openapi.json").get_json()["paths"]["/score"]["post"]["requestBody"]
     assert "examples" not in request["content"]["application/json"]
     assert curl(service.model, service.samples, 8080) == "curl -s localhost:8080/model"

@@ -10,6 +10,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from app.model.self_test import load_and_verify
+from app.model.transform import Transform
 from app.settings import Settings
 from tests import models
 from tests.conftest import MakeClient, write_package
@@ -70,7 +71,7 @@ def test_description(tmp_path: Path, model: bytes, expected: Any) -> None:
     """A dimension is fixed only if it was the same for different sizes of the inputs; correct ones stay."""
     path = tmp_path / "bare.onnx"
     path.write_bytes(model)
-    verified = load_and_verify(Settings(model_path=path).resolved(1))
+    verified = load_and_verify(Settings(model_path=path).resolved(1), Transform)
     assert list(verified.model.outputs.values())[-1].shape == expected
 
 
@@ -78,7 +79,7 @@ def test_samples(tmp_path: Path) -> None:
     """The samples' inputs are observed, and their rows are repeated: one sample of one row is enough."""
     sample = {"inputs": {"x": [[1, 2, 3, 4]]}, "outputs": {"y": [10]}}
     path = write_package(tmp_path / "package", declared(ROW_SUM, [None, 4], [1]), samples=[sample])
-    verified = load_and_verify(Settings(model_path=path).resolved(1))
+    verified = load_and_verify(Settings(model_path=path).resolved(1), Transform)
     assert verified.model.outputs["y"].shape == (None,)
     assert verified.model.model.has_batched_outputs
 
@@ -89,18 +90,18 @@ def test_served(serve: MakeClient, rows: int) -> None:
     client = serve(declared(ROW_SUM, [None, 4], [1]))
     values: Sequence[Any] = [[1, 2, 3, 4]] * rows
     assert client.get("/model").get_json()["outputs"][0]["shape"] == [None]
-    assert client.get("/v2/models/bare").get_json()["outputs"][0]["shape"] == [-1]
+    assert client.get("/v2/models/bare").get_json()["outputs"][0]["shape"] == [-1]  # part: v2
     reply = client.post("/score", json={"instances": values})
     assert reply.get_json()["predictions"] == [{"y": 10}] * rows
     document = client.get("/openapi.json").get_json()
     schema = document["components"]["schemas"]["ScoreReply"]["oneOf"]
     assert [form["title"] for form in schema] == ["By columns", "By rows"]
-    assert client.application.extensions["scorebox"].scorer.batcher.batching.startswith("up to ")
+    assert client.application.extensions["service"].scorer.batcher.batching.startswith("up to ")
 
 
 def test_total_of_the_batch(serve: MakeClient) -> None:
     """An output of one row that is declared with a row each is not batched."""
     client = serve(declared(TOTAL, ["n", 4], ["n", 1]))
-    assert client.application.extensions["scorebox"].scorer.batcher.batching.endswith(
+    assert client.application.extensions["service"].scorer.batcher.batching.endswith(
         "the outputs have no batch dimension"
     )

@@ -16,6 +16,7 @@ from app.errors import ModelError
 from app.model import file_hashes, onnx_model
 from app.model.file_hashes import FileHashes
 from app.model.self_test import VerifiedModel, load_and_verify
+from app.model.transform import Transform
 from app.settings import Settings
 from model_loader.optimize import optimize
 from model_loader.package import verify_package
@@ -38,7 +39,7 @@ def optimized(tmp_path: Path) -> Path:
 
 def load(path: Path, **settings: Any) -> VerifiedModel:
     """Load a package as the service does."""
-    return load_and_verify(Settings(model_path=path, **settings).resolved(1))
+    return load_and_verify(Settings(model_path=path, **settings).resolved(1), Transform)
 
 
 def change(path: Path, **values: Any) -> None:
@@ -64,7 +65,8 @@ def test_weights_are_mapped(optimized: Path) -> None:
     code = (
         "import sys; from pathlib import Path\n"
         "from app.model.self_test import load_and_verify; from app.settings import Settings\n"
-        "verified = load_and_verify(Settings(model_path=Path(sys.argv[1])).resolved(1))\n"
+        "from app.model.transform import Transform\n"
+        "verified = load_and_verify(Settings(model_path=Path(sys.argv[1])).resolved(1), Transform)\n"
         "print(Path('/proc/self/maps').read_text())"
     )
     maps = subprocess.run([sys.executable, "-c", code, optimized], capture_output=True, text=True, check=True)
@@ -83,8 +85,9 @@ import sys
 from pathlib import Path
 import numpy as np
 from app.model.self_test import load_and_verify
+from app.model.transform import Transform
 from app.settings import Settings
-verified = load_and_verify(Settings(model_path=Path(sys.argv[1])).resolved(1))
+verified = load_and_verify(Settings(model_path=Path(sys.argv[1])).resolved(1), Transform)
 for rows in (1, 2, 8):
     verified.model.infer({"x": np.ones((rows, int(sys.argv[2])), np.float32)})
 print(verified.is_optimized)

@@ -17,9 +17,9 @@ from flask.testing import FlaskClient
 
 from app import create_app
 from app.errors import InvalidRequest, ModelError, QueueFull
-from app.model import served_model, transform_executor
+from app.model import transform_executor
+from app.model.transform import NamedValues, Transform
 from app.settings import Settings
-from app.transform import NamedValues, Transform
 from model_loader.package import Package, TensorSpec
 from tests import models
 from tests.app.conftest import ReadLog
@@ -58,15 +58,12 @@ class Text(Transform):
 
 
 @pytest.fixture
-def make(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_client: MakeClient
-) -> Callable[..., FlaskClient]:
+def make(tmp_path: Path, make_client: MakeClient) -> Callable[..., FlaskClient]:
     """Return a function that makes a client of a service with a transform."""
 
     def client(transform: type[Transform] = Text, samples: Any = (SAMPLE,), **manifest: Any) -> FlaskClient:
-        monkeypatch.setattr(served_model, "Transform", transform)
         path = write_package(tmp_path / "m", models.affine(), samples=list(samples), **manifest)
-        return make_client(create_app(Settings(model_path=path, web_concurrency=1)))
+        return make_client(create_app(Settings(model_path=path, web_concurrency=1), transform))
 
     return client
 
@@ -85,6 +82,7 @@ def test_score(make: Callable[..., FlaskClient]) -> None:
     assert (reply.status_code, reply.get_json()["error"]) == (400, "unknown input 'x'; the model has 'text'")
 
 
+# part: v2
 def test_open_inference(make: Callable[..., FlaskClient]) -> None:
     """The Open Inference Protocol uses the transform's inputs and outputs, too."""
     client = make()
@@ -96,6 +94,9 @@ def test_open_inference(make: Callable[..., FlaskClient]) -> None:
     assert reply.get_json()["outputs"] == [
         {"name": "letters", "datatype": "FP32", "shape": [2], "data": [7.0, 3.0]}
     ]
+
+
+# end: v2
 
 
 def test_description(make: Callable[..., FlaskClient]) -> None:
@@ -145,12 +146,12 @@ def test_wrong_names(make: Callable[..., FlaskClient]) -> None:
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        (None, "the transform failed"),
-        ({"z": [[1, 2]]}, "unknown input 'z'"),
-        ({}, "missing input 'x'"),
-        ({"x": [1, 2]}, "expected FP32 [batch, 2], got shape [2]"),
+        (None, "NoneType: expected a mapping from names to arrays"),
+        ({"z": [[1, 2]]}, "'z', which is no input of the model: expected 'x'"),
+        ({}, "no 'x': expected FP32 [batch, 2]"),
+        ({"x": [1, 2]}, "'x': expected FP32 [batch, 2], got shape [2]"),
         ({"x": [["a", "b"]]}, "'x': expected FP32, got <U1 values that do not fit"),
-        ({"x": [[1], [2, 3]]}, "the transform failed"),
+        ({"x": [[1], [2, 3]]}, "'x': expected FP32 [batch, 2], got rows of different lengths"),
     ],
 )
 def test_wrong_inputs(make: Callable[..., FlaskClient], log: ReadLog, given: Any, words: str) -> None:
@@ -164,7 +165,8 @@ def test_wrong_inputs(make: Callable[..., FlaskClient], log: ReadLog, given: Any
 
     client = make(Wrong, samples=[])
     reply = client.post("/score", json={"inputs": ["a"]})
-    assert (reply.status_code, words in reply.get_json()["error"]) == (500, True), reply.get_json()
+    assert reply.status_code == 500
+    assert reply.get_json()["error"] == f"the transform failed: before returned {words}"
     (line,) = log()
     assert "traceback" in line
 
@@ -203,7 +205,7 @@ def test_outputs_are_not_cast(
     assert reply.status_code == (500 if expected is None else 200)
 
 
-def test_deadline_and_queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_deadline_and_queue(tmp_path: Path) -> None:
     """A request that waits too long for `before` gets 504; one beyond the queue's limit gets 503."""
 
     class Slow(Transform):
@@ -211,10 +213,9 @@ def test_deadline_and_queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
             time.sleep(0.2)
             return inputs
 
-    monkeypatch.setattr(served_model, "Transform", Slow)
     path = write_package(tmp_path / "m", models.affine())
     settings = Settings(model_path=path, web_concurrency=1, inference_concurrency=1)
-    app = create_app(replace(settings, request_timeout_ms=300, max_queue_rows=4))
+    app = create_app(replace(settings, request_timeout_ms=300, max_queue_rows=4), Slow)
 
     def score(_number: int) -> int:
         return app.test_client().post("/score", json={"inputs": [[1, 2]]}).status_code
@@ -263,16 +264,66 @@ def test_samples(make: Callable[..., FlaskClient]) -> None:
         make(samples=[wrong])
 
 
-def test_missing_hooks(make: Callable[..., FlaskClient]) -> None:
-    """The service does not start if samples need a transform and there is none, or if a hook is missing."""
-    with pytest.raises(ModelError, match="its samples need a transform; app/transform"):
-        make(Transform, transformed=True)
+class InputsOnly(Transform):
+    """Inputs without a hook."""
 
-    class InputsOnly(Transform):
-        inputs = Text.inputs
+    inputs = Text.inputs
 
-    with pytest.raises(ModelError, match="inputs require before"):
-        make(InputsOnly)
+
+class OutputsOnly(Transform):
+    """Outputs without a hook."""
+
+    outputs = Text.outputs
+
+
+class NoSpec(Text):
+    """An input that is a name only."""
+
+    inputs = ("text",)  # type: ignore[assignment]
+
+
+class Broken(Transform):
+    """A transform whose file is missing from the package."""
+
+    def __init__(self, package: Package) -> None:
+        self.words = (package.path / "words.json").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("transform", "manifest", "words"),
+    [
+        (Transform, {"transformed": True}, "its samples need a transform; app/transform.py has none"),
+        (InputsOnly, {}, "the transform InputsOnly has inputs and no method before"),
+        (OutputsOnly, {}, "the transform OutputsOnly has outputs and no method after"),
+        (NoSpec, {}, "the transform NoSpec: inputs: expected a TensorSpec, got 'text'"),
+        (Broken, {}, "the transform Broken does not start: FileNotFoundError: .*words.json"),
+    ],
+)
+def test_refused_at_start(
+    make: Callable[..., FlaskClient], transform: type[Transform], manifest: Any, words: str
+) -> None:
+    """The service does not start with a transform that is incomplete, broken or missing."""
+    with pytest.raises(ModelError, match=words):
+        make(transform, **manifest)
+
+
+@pytest.mark.parametrize(
+    ("sample", "words"),
+    [
+        (
+            {"inputs": {"x": [[1, 2]]}, "outputs": SAMPLE["outputs"]},
+            r"sample 0 does not fit the transform's inputs \(app/transform.py\): unknown input 'x'",
+        ),
+        (
+            {"inputs": SAMPLE["inputs"], "outputs": {"y": [[1, 2]]}},
+            r"sample 0: the transform \(app/transform.py\) has no output 'y'; it has letters, kind",
+        ),
+    ],
+)
+def test_samples_of_the_graph(make: Callable[..., FlaskClient], sample: Any, words: str) -> None:
+    """If samples are the graph's and not the transform's, the message names the transform."""
+    with pytest.raises(ModelError, match=words):
+        make(samples=[sample])
 
 
 def test_concurrent_requests(make: Callable[..., FlaskClient]) -> None:

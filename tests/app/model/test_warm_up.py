@@ -11,6 +11,7 @@ from app.model.batching import batching_obstacle
 from app.model.onnx_model import Model
 from app.model.self_test import load_and_verify
 from app.model.served_model import ServedModel
+from app.model.transform import Transform
 from app.model.warm_up import measure, warm_up
 from app.settings import Settings
 from model_loader.package.samples import Sample
@@ -77,11 +78,11 @@ def test_equal_rows(model: Model) -> None:
 def test_warm_up(tmp_path: Path) -> None:
     """Requests to a fast model run in the caller's thread, requests to a slow one do not."""
     settings = Settings().resolved(1)
-    fast = warm_up(ServedModel(load_bytes(tmp_path, models.affine())), (), settings)
+    fast = warm_up(ServedModel(load_bytes(tmp_path, models.affine()), Transform), (), settings)
     assert fast.inline_rows > 0
-    slow = warm_up(ServedModel(load_bytes(tmp_path, models.slow())), (), settings)
+    slow = warm_up(ServedModel(load_bytes(tmp_path, models.slow()), Transform), (), settings)
     assert slow.inline_rows == 0
-    gather = warm_up(ServedModel(load_bytes(tmp_path, models.gather())), (), settings)
+    gather = warm_up(ServedModel(load_bytes(tmp_path, models.gather()), Transform), (), settings)
     assert gather.inline_rows > 0
     assert fast.batching.startswith("up to ")
     assert gather.batching.startswith("every request runs by itself: the samples have no two different rows")
@@ -93,7 +94,7 @@ def test_no_values(tmp_path: Path, shape: list[int | None]) -> None:
     path = tmp_path / "empty.onnx"
     path.write_bytes(models.identity(TensorProto.INT64, shape))
     settings = Settings(model_path=path).resolved(1)
-    verified = load_and_verify(settings)
+    verified = load_and_verify(settings, Transform)
     assert warm_up(verified.model, (), settings).inline_rows > 0
 
 
@@ -102,7 +103,7 @@ def test_tolerance_of_samples(tmp_path: Path) -> None:
     rows = [[0.5] * 8, [4.0] * 8]
     outputs = [[0.0] * 8] * 2
     samples = [Sample({"x": rows}, {"y": outputs}, rtol=0.0, atol=100.0)]
-    served = ServedModel(load_bytes(tmp_path, models.quantized()))
+    served = ServedModel(load_bytes(tmp_path, models.quantized()), Transform)
     assert "depends on the other rows" in warm_up(served, samples, Settings().resolved(1)).batching
 
 

@@ -13,9 +13,8 @@ from sklearn.datasets import load_wine
 from sklearn.linear_model import LogisticRegression
 
 from app import create_app
-from app.model import served_model
+from app.model.transform import NamedValues, Transform
 from app.settings import Settings
-from app.transform import NamedValues, Transform
 from model_loader.package import TensorSpec
 from tests import models
 from tests.app.openapi.documents import get_document
@@ -112,12 +111,11 @@ class Maps(Transform):
         return {"maps": [{int(row[0]): 1.0} for row in outputs["y"]]}
 
 
-def test_other_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_client: MakeClient) -> None:
+def test_other_classes(tmp_path: Path, make_client: MakeClient) -> None:
     """A row with other classes than the sample's is an error of the model, and names them."""
-    monkeypatch.setattr(served_model, "Transform", Maps)
     sample = {"inputs": {"x": [[1, 2]]}, "outputs": {"maps": [{"3": 1.0}]}}
     package = write_package(tmp_path / "package", models.affine(), samples=[sample])
-    client = make_client(create_app(Settings(model_path=package, web_concurrency=1)))
+    client = make_client(create_app(Settings(model_path=package, web_concurrency=1), Maps))
     assert infer(client, INFER, inputs=[X | {"data": [1, 2, 1, 2]}])["outputs"][0]["data"] == [1, 1]
     reply = client.post(INFER, json={"inputs": [X | {"data": [1, 2, 2, 2]}]})
     assert reply.status_code == 500

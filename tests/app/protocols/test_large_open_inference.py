@@ -28,7 +28,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> ServedModel:
     path = tmp_path_factory.mktemp("model") / "total.onnx"
     path.write_bytes(models.total())
     served: ServedModel = (
-        create_app(Settings(model_path=Path(path), web_concurrency=1)).extensions["scorebox"].model
+        create_app(Settings(model_path=Path(path), web_concurrency=1)).extensions["service"].model
     )
     return served
 

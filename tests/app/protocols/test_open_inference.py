@@ -163,7 +163,7 @@ def test_metadata(client: FlaskClient) -> None:
 
 def test_draining(client: FlaskClient) -> None:
     """A process that is shutting down is not ready, and neither is its model."""
-    client.application.extensions["scorebox"].draining.set()
+    client.application.extensions["service"].draining.set()
     for path in ("/v2/health/ready", "/v2/models/tiny/ready"):
         assert client.get(path).status_code == 503
     assert client.get("/v2/health/live").status_code == 200

@@ -104,7 +104,7 @@ def test_status(client: FlaskClient, app: Flask, path: str) -> None:
         ],
     }
     assert client.get(path.replace("tiny", "other")).status_code == 404
-    app.extensions["scorebox"].draining.set()
+    app.extensions["service"].draining.set()
     assert client.get(path).status_code == 503
 
 
@@ -138,7 +138,7 @@ def test_invocations(client: FlaskClient) -> None:
 def test_ping(client: FlaskClient, app: Flask) -> None:
     """The service answers pings until it drains."""
     assert client.get("/ping").status_code == 200
-    app.extensions["scorebox"].draining.set()
+    app.extensions["service"].draining.set()
     assert client.get("/ping").status_code == 503
 
 

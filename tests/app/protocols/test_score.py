@@ -44,7 +44,7 @@ def test_reply_headers(client: FlaskClient, app: Flask) -> None:
     """The request's id and the model are in the body and in the headers."""
     reply = client.post("/score", json={"inputs": [[1, 2]]}, headers={"x-request-id": "abc-1"})
     body = reply.get_json()
-    digest = app.extensions["scorebox"].model.package.digest
+    digest = app.extensions["service"].model.package.digest
     assert (body["id"], body["model_name"], body["model_version"]) == ("abc-1", "tiny", "3")
     assert reply.headers["x-request-id"] == "abc-1"
     assert reply.headers["x-model-version"] == "3"

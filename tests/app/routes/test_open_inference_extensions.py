@@ -110,7 +110,7 @@ def test_index(client: FlaskClient, body: bytes) -> None:
     """The index has the served model and its state."""
     entry = {"name": "tiny", "version": "3", "state": "READY", "reason": ""}
     assert client.post("/v2/repository/index", data=body).get_json() == [entry]
-    client.application.extensions["scorebox"].draining.set()
+    client.application.extensions["service"].draining.set()
     drained = entry | {"state": "UNAVAILABLE", "reason": "draining"}
     assert client.post("/v2/repository/index", data=body).get_json() == [drained]
 

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from flask.testing import FlaskClient
 from app import create_app
 from app.settings import Settings
 from model_loader.package import digest_of
-from tests.app.conftest import ReadLog
+from tests.app.conftest import ROOT, ReadLog
 
 BODY = {"inputs": [[1, 2]]}
 
@@ -23,25 +24,34 @@ def test_home(client: FlaskClient) -> None:
     assert (client.get("/").text, client.get("/").content_type) == ("Healthy", "text/plain; charset=utf-8")
 
 
+# part: page
 def test_home_page(client: FlaskClient) -> None:
     """A browser gets the page; its policy allows only its own script, style and host."""
     page = client.get("/", headers={"accept": "text/html,*/*;q=0.8"})
     assert (page.status_code, page.content_type) == (200, "text/html; charset=utf-8")
     assert page.headers["vary"] == client.get("/").headers["vary"] == "accept"
     sources = dict(part.split(maxsplit=1) for part in page.headers["content-security-policy"].split("; "))
-    for tag in ("script", "style"):
-        inside = page.text.partition(f"<{tag}>")[2].partition(f"</{tag}>")[0]
-        expected = base64.b64encode(hashlib.sha256(inside.encode()).digest()).decode()
-        assert sources[f"{tag}-src"] == f"'sha256-{expected}'"
+    files = sorted(re.findall(r'(?:src|href)="page/(\w+\.js)"', page.text))
+    assert files == sorted(path.name for path in (ROOT / "app/routes/static/page").glob("*.js"))
+    replies = {name: client.get(f"/page/{name}") for name in files}
+    assert {reply.content_type for reply in replies.values()} == {"text/javascript; charset=utf-8"}
+    for tag, contents in (("script", [reply.data for reply in replies.values()]), ("style", [])):
+        inside = page.text.partition(f"<{tag}>")[2].partition(f"</{tag}>")[0].encode()
+        hashes = [base64.b64encode(hashlib.sha256(each).digest()).decode() for each in (inside, *contents)]
+        assert set(sources[f"{tag}-src"].split()) == {f"'sha256-{each}'" for each in hashes}
+    assert client.get("/page/nothing.js").status_code == client.get("/page/home.html").status_code == 404
     assert (sources["default-src"], sources["connect-src"]) == ("'none'", "'self'")
     headers = {"accept": "text/html", "if-none-match": page.headers["etag"]}
     assert client.get("/", headers=headers).status_code == 304
 
 
+# end: page
+
+
 def test_ready_until_draining(client: FlaskClient, app: Flask) -> None:
     """Ready while the model is loaded and the process does not drain; alive all the time."""
     assert client.get("/readyz").status_code == 200
-    app.extensions["scorebox"].draining.set()
+    app.extensions["service"].draining.set()
     reply = client.get("/readyz")
     assert (reply.status_code, reply.headers["retry-after"]) == (503, "1")
     assert "draining" in reply.get_json()["error"]
@@ -55,6 +65,7 @@ def test_model(client: FlaskClient, package: Path) -> None:
     manifest = (package / "manifest.json").read_bytes()
     assert reply["digest"] == digest_of(manifest)
     assert reply["manifest"] == json.loads(manifest)
+    assert reply["schema"] is None
     assert reply["outputs"] == [{"name": "y", "datatype": "FP32", "shape": ["batch", 2]}]
 
 
@@ -121,8 +132,10 @@ def test_security_headers(client: FlaskClient, path: str) -> None:
     for reply in (client.get(path), client.post(path, json=BODY)):
         assert reply.headers["x-content-type-options"] == "nosniff"
         assert reply.headers["cache-control"] == "no-store"
+    # part: page
     page = client.get("/", headers={"accept": "text/html"})
     assert page.headers["cache-control"] == "no-cache"
+    # end: page
 
 
 def test_unexpected_scoring_error(client: FlaskClient, app: Flask, log: ReadLog) -> None:
@@ -131,7 +144,7 @@ def test_unexpected_scoring_error(client: FlaskClient, app: Flask, log: ReadLog)
     def fail(*args: Any) -> None:
         raise ZeroDivisionError("secret inside")
 
-    app.extensions["scorebox"].scorer.callers.caller = fail
+    app.extensions["service"].scorer.callers.caller = fail
     reply = client.post("/score", json=BODY, headers={"x-request-id": "abc"})
     assert reply.status_code == 500
     assert reply.get_json()["error"] == "internal error; see the log for details"
@@ -148,7 +161,7 @@ def test_unexpected_error(client: FlaskClient, app: Flask, caplog: pytest.LogCap
     def fail(*args: Any) -> None:
         raise ZeroDivisionError("secret inside")
 
-    app.extensions["scorebox"].scorer.callers.caller = fail
+    app.extensions["service"].scorer.callers.caller = fail
     reply = client.get("/model")
     assert reply.status_code == 500
     assert reply.get_json()["error"] == "internal error; see the log for details"

@@ -78,6 +78,14 @@ def test_unknown_key(client: FlaskClient, path: str, headers: dict[str, str]) ->
     assert "API key" in response.get_json()["error"]
 
 
+@pytest.mark.parametrize("path", ["/v2/models/other/infer", "/v1/models/other:predict"])
+def test_unknown_key_of_another_model(client: FlaskClient, path: str) -> None:
+    """Without a key, nobody learns which models are served."""
+    response = client.post(path, json={})
+    assert response.status_code == 401
+    assert client.post(path, json={}, headers={"x-api-key": "key-1"}).status_code == 404
+
+
 @pytest.mark.parametrize("path", ["/", "/healthz", "/readyz", "/metrics"])
 def test_routes_without_key(client: FlaskClient, path: str) -> None:
     """The start page, probes and metrics require no key."""

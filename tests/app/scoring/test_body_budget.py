@@ -46,7 +46,7 @@ class Request:
 def scorer(serve: MakeClient) -> Scorer:
     """Return the scorer of a service with memory for 100,000 bytes."""
     client = serve(models.affine(), max_body_bytes=60_000, max_in_flight_bytes=100_000)
-    result: Scorer = client.application.extensions["scorebox"].scorer
+    result: Scorer = client.application.extensions["service"].scorer
     return result
 
 
@@ -130,7 +130,7 @@ def test_threads() -> None:
 def test_refusal_is_counted(scorer: Scorer, serve: MakeClient) -> None:
     """The refusal has a reason of its own in the metrics."""
     client: FlaskClient = serve(models.affine(), max_body_bytes=50_000, max_in_flight_bytes=50_000)
-    client.application.extensions["scorebox"].scorer.body_budget.reserve(1)
+    client.application.extensions["service"].scorer.body_budget.reserve(1)
     assert client.post("/score", data=LARGE[:50_000], headers=JSON).status_code == 503
     assert 'model_rejected_total{reason="memory"} 1.0' in client.get("/metrics").text
 

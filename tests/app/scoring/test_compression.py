@@ -93,14 +93,20 @@ def test_refused_body_is_freed(serve: MakeClient) -> None:
     try:
         assert client.post("/score", data=gzip.compress(b" " * 10**6), headers=GZIP).status_code == 413
         # Its thread has returned from that call when it runs the next one.
-        client.application.extensions["scorebox"].scorer.decoding.submit(gc.isenabled).result()
+        client.application.extensions["service"].scorer.decoding.submit(gc.isenabled).result()
         assert not [each for each in gc.get_objects() if type(each) is BodyTooLarge]
     finally:
         gc.enable()
 
 
 @pytest.mark.parametrize("coding", ["gzip", "deflate"])
-@pytest.mark.parametrize("path", ["/score", "/v2/models/tiny/infer"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/score",
+        "/v2/models/tiny/infer",  # part: v2
+    ],
+)
 def test_compressed_response(client: FlaskClient, path: str, coding: str) -> None:
     """A request that accepts exactly one coding gets its response in it; errors are not compressed."""
     tensor = {"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [1, 2]}

@@ -21,15 +21,15 @@ from werkzeug.serving import make_server
 
 from app import create_app
 from app.errors import ModelError
-from app.protocols.binary_tensors import from_bytes, to_bytes
-from app.protocols.open_inference_outputs import HEADER_LENGTH
-from app.protocols.open_inference_types import NAMES
+from app.protocols.binary_tensors import from_bytes, to_bytes  # part: v2
+from app.protocols.open_inference_outputs import HEADER_LENGTH  # part: v2
+from app.protocols.open_inference_types import NAMES  # part: v2
 from app.service import Service
 from app.settings import Settings
 from model_loader.package import TensorSpec
 from model_loader.package.ort_errors import ORT_ERRORS
 
-STRIDE = 12
+STRIDE = 24
 NON_FINITE = {"NaN": np.nan, "Infinity": np.inf, "-Infinity": -np.inf}
 
 # From an output's name to its value, as in JSON.
@@ -192,6 +192,7 @@ def call_score(server: LoopbackServer, service: Service, inputs: dict[str, Any])
     return lambda name: outputs[name]
 
 
+# part: v2
 def call_open_inference(server: LoopbackServer, service: Service, inputs: dict[str, Any]) -> Outputs:
     """Call `/v2` in binary."""
     model = service.model
@@ -229,7 +230,13 @@ def call_open_inference(server: LoopbackServer, service: Service, inputs: dict[s
     return lambda name: found[name]
 
 
-PROTOCOLS = {"/score, JSON": call_score, "/v2, binary": call_open_inference}
+# end: v2
+
+
+PROTOCOLS: dict[str, Callable[..., Outputs]] = {
+    "/score, JSON": call_score,
+    "/v2, binary": call_open_inference,  # part: v2
+}
 
 
 def compare(
@@ -273,7 +280,7 @@ def test_node_cases(
             outcome = dict.fromkeys(PROTOCOLS, f"no way to feed or fetch {reason} in Python")
         for protocol, call in PROTOCOLS.items():
             if protocol not in outcome:
-                service: Service = server.app.extensions["scorebox"]
+                service: Service = server.app.extensions["service"]
                 try:
                     detail = compare(server, call, service, case, inputs)
                     outcome[protocol] = "passed" if not detail else "failed"

@@ -24,8 +24,8 @@ from tests.asgi_client import AsgiClient
 from tests.conftest import MakeClient
 
 JSON = {"content-type": "application/json"}
-V2 = b'{"inputs":[{"name":"x","datatype":"FP32","shape":[1,2],"data":'
-INFER = "/v2/models/tiny/infer"
+V2 = b'{"inputs":[{"name":"x","datatype":"FP32","shape":[1,2],"data":'  # part: v2
+INFER = "/v2/models/tiny/infer"  # part: v2
 MANY = 50_000
 
 
@@ -46,10 +46,10 @@ def many(before: bytes, unit: bytes, after: bytes) -> bytes:
         ("/score", many(b'{"a":[', b"1", b"]}")),
         ("/score", b'{"inputs":[' + b"[" * MANY),
         ("/score", b"{" + b",".join(b'"%d":1' % number for number in range(MANY)) + b"}"),
-        (INFER, many(V2 + b'[[1,2]]}],"outputs":[', b'{"name":"y"}', b"]}")),
-        (INFER, many(V2 + b"[", b'"1"', b"]}]}")),
-        (INFER, many(b'{"inputs":[', b"{}", b"]}")),
-        (INFER, many(V2[:-24] + b"[", b"1", b'],"data":[1,2]}]}')),
+        (INFER, many(V2 + b'[[1,2]]}],"outputs":[', b'{"name":"y"}', b"]}")),  # part: v2
+        (INFER, many(V2 + b"[", b'"1"', b"]}]}")),  # part: v2
+        (INFER, many(b'{"inputs":[', b"{}", b"]}")),  # part: v2
+        (INFER, many(V2[:-24] + b"[", b"1", b'],"data":[1,2]}]}')),  # part: v2
     ],
 )
 @pytest.mark.parametrize("coding", ["identity", "gzip", "x-gzip", "deflate"])
@@ -108,7 +108,9 @@ def test_many_arrays(serve: MakeClient) -> None:
 )
 def test_long_values(client: FlaskClient, body: bytes) -> None:
     """Long numbers, strings and names, deep nesting and white space get an answer, and a short message."""
-    for path in ("/score", INFER):
+    paths = ["/score"]
+    paths.append(INFER)  # part: v2
+    for path in paths:
         response = client.post(path, data=gzip.compress(body), headers=JSON | {"content-encoding": "gzip"})
         assert response.status_code in (200, 400), response.text
         assert len(response.data) < 100_000 + 1000 * (response.status_code == 200)
@@ -141,7 +143,7 @@ def test_answered_on_threads(client: AsgiClient, monkeypatch: pytest.MonkeyPatch
 def test_deadline_in_thread(serve: MakeClient) -> None:
     """A large body that waits for its thread at the deadline is 504, and the thread never sees it."""
     client = serve(models.affine(), request_timeout_ms=50)
-    scorer: Scorer = client.application.extensions["scorebox"].scorer
+    scorer: Scorer = client.application.extensions["service"].scorer
     release = threading.Event()
     running = scorer.decoding.submit(release.wait)
     try:
@@ -179,7 +181,7 @@ class Late:
 
 def test_body_is_released_at_the_deadline(client: AsgiClient) -> None:
     """The queue of a thread does not keep the body of a request that has been answered."""
-    scorer: Scorer = client.application.extensions["scorebox"].scorer
+    scorer: Scorer = client.application.extensions["service"].scorer
     release, request = threading.Event(), Late()
     scorer.decoding.submit(release.wait)
     try:

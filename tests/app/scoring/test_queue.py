@@ -13,7 +13,7 @@ def test_refused_and_late(serve: MakeClient) -> None:
     """A full queue is 503, a caller's own full share of it 429, and a request past its deadline 504."""
     model = models.slow(size=200)
     client = serve(model, max_queue_rows=4, request_timeout_ms=500, batching="off", caller_header="x-caller")
-    batcher = client.application.extensions["scorebox"].scorer.batcher
+    batcher = client.application.extensions["service"].scorer.batcher
     row = [[0.5] * 200]
     inputs = {"x": np.array(row, np.float32)}
 

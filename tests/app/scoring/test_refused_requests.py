@@ -73,7 +73,7 @@ async def announce(client: FlaskClient, length: str) -> Response:
     """Return the response to a request whose body must not be read."""
 
     class Unread:
-        route = client.application.extensions["scorebox"].routes["/score"]
+        route = client.application.extensions["service"].routes["/score"]
         headers = {"content-type": "application/json", "content-length": length}  # noqa: RUF012
         address = ""
 
@@ -83,7 +83,7 @@ async def announce(client: FlaskClient, length: str) -> Response:
         async def wait(self, *future: Any) -> Any:
             raise AssertionError("nothing to wait for")
 
-    scorer: Scorer = client.application.extensions["scorebox"].scorer
+    scorer: Scorer = client.application.extensions["service"].scorer
     return await scorer.answer(Unread())
 
 

@@ -29,7 +29,7 @@ VALID = (
     (_SCORE + b"Content-Type: text/plain\r\n" + _HIDDEN, 415),
     (_SCORE + b"Expect: 100-continue\r\n" + _LENGTH, 200),
     (_SCORE.replace(b"/score", b"http://b/score?a") + _LENGTH, 200),
-    (_SCORE.replace(b"/score", b"/v2/models/tiny/infer") + _LENGTH, 400),
+    (_SCORE.replace(b"/score", b"/v2/models/tiny/infer") + _LENGTH, 400),  # part: v2
     (_OTHER + _HIDDEN, 404),
     (_OTHER + _CHUNKS, 404),
     (b"GET /healthz" + _GET + b"\r\n", 200),

@@ -88,6 +88,11 @@ CONTENT: Cases = {
     "te_tab": (post(b"Transfer-Encoding:\tchunked", body=CHUNKS), (200, 200)),
     "te_case": (post(b"tRANSFER-eNCODING: ChUnKeD", body=CHUNKS), (200, 200)),
     "chunk_two": (chunked(b"a\r\n" + BODY[:10] + b"\r\nA\r\n" + BODY[10:] + b"\r\n0\r\n\r\n"), (200, 200)),
+    "chunks_of_one": (
+        chunked(b"".join([b"1\r\n%c\r\n" % byte for byte in BODY]) + b"0\r\n\r\n"),
+        (200, 200),
+    ),
+    "chunk_extension_70k": (chunked(b"14;a=" + b"b" * 70_000 + b"\r\n" + BODY + b"\r\n0\r\n\r\n"), (400,)),
     "chunk_zeros": (chunked(b"0014\r\n" + BODY + b"\r\n000\r\n\r\n"), (200, 200)),
     "chunk_extension": (chunked(b"14;a=b;c\r\n" + BODY + b"\r\n0;d\r\n\r\n"), (200, 200)),
     "chunk_extension_quoted": (chunked(b'14;a="b;c"\r\n' + BODY + b"\r\n0\r\n\r\n"), (200, 200)),

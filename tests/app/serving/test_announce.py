@@ -13,8 +13,8 @@ from tests.conftest import MakeClient
 
 def test_announce(app: Flask, caplog: pytest.LogCaptureFixture) -> None:
     """The model, the number of workers and threads, and a command that scores."""
-    caplog.set_level(logging.INFO, "scorebox")
-    announce(app.extensions["scorebox"], port=8080)
+    caplog.set_level(logging.INFO, "service")
+    announce(app.extensions["service"], port=8080)
     missing, batches, line = caplog.messages
     assert "has no baseline.json: drift is not counted" in missing
     assert batches.startswith("batches: up to ")
@@ -35,8 +35,8 @@ def test_without_samples(
     serve: MakeClient, model: bytes, words: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Without samples the command is made from the model's inputs, and the log says what is missing."""
-    caplog.set_level(logging.INFO, "scorebox")
-    announce(serve(model).application.extensions["scorebox"], port=8080)
+    caplog.set_level(logging.INFO, "service")
+    announce(serve(model).application.extensions["service"], port=8080)
     *missing, line = caplog.messages
     assert "has no samples.json" in missing[0]
     assert "a single file has no version" in missing[1]

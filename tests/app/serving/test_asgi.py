@@ -37,9 +37,9 @@ HEADERS = {"content-type": "application/json"}
         "/score/",
         "/./score",
         "/score/..",
-        "//v2/models/tiny/infer",
-        "/v2//models/tiny/infer",
-        "/v2/models/tiny/infer/",
+        "//v2/models/tiny/infer",  # part: v2
+        "/v2//models/tiny/infer",  # part: v2
+        "/v2/models/tiny/infer/",  # part: v2
         "//healthz",
     ],
 )
@@ -66,7 +66,14 @@ def test_path_that_is_not_canonical(app: Flask, method: str, path: str) -> None:
     assert "model_requests_total{" not in text
 
 
-@pytest.mark.parametrize("path", ["/score", "/v2/models/tiny/infer", "/v2/models/tiny/versions/3/infer"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/score",
+        "/v2/models/tiny/infer",  # part: v2
+        "/v2/models/tiny/versions/3/infer",  # part: v2
+    ],
+)
 def test_flask_scores_nothing(
     app: Flask, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
@@ -78,7 +85,7 @@ def test_flask_scores_nothing(
     monkeypatch.setitem(app.view_functions, "score.score", fail)
     client = make_client(app)
     assert client.post(path, data=b"{", headers=HEADERS).status_code == 400
-    assert client.post("/v2/models/other/infer", data=b"{").status_code == 404
+    assert client.post("/v2/models/other/infer", data=b"{").status_code == 404  # part: v2
     for method in ("GET", "HEAD", "PUT", "OPTIONS", "MADEUP"):
         assert client.open(path, method=method).status_code == 405
 
@@ -157,7 +164,7 @@ def test_answer_at_once(app: Flask) -> None:
 
 def test_body_is_released(app: Flask) -> None:
     """A request does not keep its body: it may wait for the model long after it is decoded."""
-    request = PushedRequest(app.extensions["scorebox"].routes["/score"], {}, "", BODY, is_complete=True)
+    request = PushedRequest(app.extensions["service"].routes["/score"], {}, "", BODY, is_complete=True)
     assert uvloop.run(request.body(100, 0.0, None)) == BODY
     assert request.content == b""
 
@@ -173,7 +180,7 @@ def test_late_counts(app: Flask) -> None:
         flush_observers(SimpleNamespace(asgi=asgi))
 
     uvloop.run(run())
-    value = app.extensions["scorebox"].metrics.registry.get_sample_value
+    value = app.extensions["service"].metrics.registry.get_sample_value
     assert value("model_requests_total", {"status": "200", "caller": "anonymous"}) == MAX_BATCH + 1
 
 

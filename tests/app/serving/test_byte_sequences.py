@@ -18,7 +18,7 @@ from tests.app.serving.byte_sequences import ByteSequence, sequences
 from tests.app.serving.http_cases import MAX_BODY_BYTES
 from tests.app.serving.nginx import nginx
 
-CHOSEN = 1500
+CHOSEN = 750
 SETTINGS = {
     "WEB_CONCURRENCY": "1",
     "REQUIRE_CONTENT_TYPE": "off",

@@ -168,7 +168,8 @@ def slow_server(tmp_path: Path, start_server: StartServer) -> Server:
     """Return one worker with a model that is too slow to run in the event loop."""
     path = tmp_path / "slow.onnx"
     path.write_bytes(models.slow())
-    return start_server(path, WEB_CONCURRENCY="1").wait_until_ready()
+    # On a busy machine the default would refuse what waits for a large request.
+    return start_server(path, WEB_CONCURRENCY="1", REQUEST_TIMEOUT_MS="60000").wait_until_ready()
 
 
 def slow_request(rows: int, id_: str) -> bytes:

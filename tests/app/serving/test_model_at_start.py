@@ -28,7 +28,7 @@ def reload(server: Server) -> None:
 def test_reload(package: Path, tmp_path: Path, start_server: StartServer) -> None:
     """Unchanged files are not hashed again by a reload; a changed one is, and ends the service."""
     time.sleep(2 * CLOCK_NS / 1e9)
-    variables = {"SCOREBOX_RUN_DIRECTORY": str(tmp_path / "run"), "WEB_CONCURRENCY": "2"}
+    variables = {"SERVICE_RUN_DIRECTORY": str(tmp_path / "run"), "WEB_CONCURRENCY": "2"}
     server = start_server(package, **variables).wait_until_ready()
     records = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").glob("hash-*")}
     assert len(records) == 2  # model.onnx and samples.json

@@ -82,7 +82,7 @@ def test_given_run_directory(package: Path, tmp_path: Path, start_server: StartS
     """A directory that is given is created; the notes of an earlier start in it are ignored."""
     directory = tmp_path / "run"
     for _ in range(2):
-        server = start_server(package, SCOREBOX_RUN_DIRECTORY=str(directory), WEB_CONCURRENCY="2")
+        server = start_server(package, SERVICE_RUN_DIRECTORY=str(directory), WEB_CONCURRENCY="2")
         server.wait_until_ready()
         assert server.stop() == 0
         (directory / "serving").write_text("other/1@sha256:0")

@@ -64,7 +64,7 @@ def test_nothing_lost_at_sigterm(package: Path, start_server: StartServer) -> No
     total = sum((poster.outcomes for poster in posters), Counter[str]())
     assert (total["lost"], total["wrong"], total["closed"]) == (0, 0, 8)
     assert total["correct"] > 100
-    assert list(server.log.parent.glob("scorebox-*")) == []
+    assert list(server.log.parent.glob("demo-*")) == []
 
 
 @pytest.mark.usefixtures("fast_http")

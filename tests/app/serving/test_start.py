@@ -170,9 +170,7 @@ def test_lone_file(tmp_path: Path) -> None:
 
 def test_session_options(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The session has the configured threads, and ONNX Runtime's fallback and telemetry are disabled."""
-    model = (
-        create_app(Settings(model_path=package, intra_op_num_threads=3)).extensions["scorebox"].model.model
-    )
+    model = create_app(Settings(model_path=package, intra_op_num_threads=3)).extensions["service"].model.model
     assert model.session.get_session_options().intra_op_num_threads == 3
     assert model.session._enable_fallback is False
     assert os.environ["ORT_DISABLE_TELEMETRY"] == "1"

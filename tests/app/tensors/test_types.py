@@ -128,14 +128,14 @@ def test_weights_are_no_inputs(serve: MakeClient) -> None:
     """A weight that the graph lists as an input is no input, and a request that sends it is refused."""
     client = serve(models.with_default())
     assert [spec["name"] for spec in client.get("/model").get_json()["inputs"]] == ["x"]
-    assert [spec["name"] for spec in client.get("/v2/models/bare").get_json()["inputs"]] == ["x"]
+    assert [spec["name"] for spec in client.get("/v2/models/bare").get_json()["inputs"]] == ["x"]  # part: v2
     assert '"b"' not in client.get("/openapi.json").text
     assert score(client, instances=[{"x": [1, 2]}])["predictions"] == [{"y": [11, 22]}]
-    weight = {"name": "b", "datatype": "FP32", "shape": [2], "data": [0, 0]}
+    weight = {"name": "b", "datatype": "FP32", "shape": [2], "data": [0, 0]}  # part: v2
     for path, body in (
         ("/score", {"inputs": {"x": [[1, 2]], "b": [0, 0]}}),
         ("/score", {"instances": [{"x": [1, 2], "b": 0}]}),
-        ("/v2/models/bare/infer", {"inputs": [weight]}),
+        ("/v2/models/bare/infer", {"inputs": [weight]}),  # part: v2
     ):
         reply = client.post(path, json=body)
         assert reply.status_code == 400

@@ -1,0 +1,65 @@
+// Images for image inputs: a file becomes the tensor of its pixels, or its bytes in base64.
+
+import { make } from "./dom.js";
+
+const MIN_BASE64_CHARACTERS = 60;
+const SCALES = { "0 to 255": (value) => value, "0 to 1": (value) => Number((value / 255).toFixed(4)), "-1 to 1": (value) => Number((value / 127.5 - 1).toFixed(4)) };
+
+export const isBase64 = (text) => text.length >= MIN_BASE64_CHARACTERS && /^[A-Za-z0-9+/]+={0,2}$/.test(text);
+
+// Returns the layout of an input of one image a row, with 1 or 3 channels; null for other inputs.
+export function imageSpecOf({ datatype, shape }) {
+  if (shape?.length !== 4 || !/^(FP|BF|U?INT8)/.test(datatype)) return null;
+  const isChannels = (size) => size === 1 || size === 3;
+  const [, a, b, c] = shape;
+  const isLarge = (...sizes) => sizes.every((size) => typeof size !== "number" || size >= 8);
+  if (isChannels(a) && isLarge(b, c)) return { isFirst: true, channels: a, height: b, width: c, datatype };
+  if (isChannels(c) && isLarge(a, b)) return { isFirst: false, channels: c, height: a, width: b, datatype };
+  return null;
+}
+
+// A file chooser; with `image` it passes the pixels on, as JSON, without it the file in base64.
+export function makeImageChooser(name, image, use) {
+  const file = make("input", { type: "file", accept: "image/*", "aria-label": `Image for ${name}` });
+  const scale = make("select", { "aria-label": `Values of the pixels of ${name}` }, ...Object.keys(SCALES).map((one) => make("option", {}, one)));
+  const problem = make("small", { class: "warning", role: "status" });
+  const load = async () => {
+    problem.textContent = "";
+    if (!file.files.length) return;
+    try {
+      use(image ? JSON.stringify([await pixels(file.files[0], image, SCALES[scale.value])]) : await base64(file.files[0]));
+    } catch (error) {
+      problem.textContent = `Not read: ${error.message}`;
+    }
+  };
+  file.addEventListener("change", load);
+  scale.addEventListener("change", load);
+  const hasScale = image && !image.datatype.includes("INT");
+  return make("div", { class: "row image" }, file, ...(hasScale ? [scale] : []), problem);
+}
+
+async function pixels(file, { isFirst, channels, height, width }, scale) {
+  const bitmap = await createImageBitmap(file);
+  const canvas = make("canvas");
+  canvas.width = typeof width === "number" ? width : bitmap.width;
+  canvas.height = typeof height === "number" ? height : bitmap.height;
+  const context = canvas.getContext("2d");
+  context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
+  const { data } = context.getImageData(0, 0, canvas.width, canvas.height);
+  const at = (y, x, channel) => {
+    const i = 4 * (y * canvas.width + x);
+    return scale(channels === 1 ? Math.round(0.299 * data[i] + 0.587 * data[i + 1] + 0.114 * data[i + 2]) : data[i + channel]);
+  };
+  const range = (size, of) => Array.from({ length: size }, (_, i) => of(i));
+  const [h, w] = [canvas.height, canvas.width];
+  if (isFirst) return range(channels, (channel) => range(h, (y) => range(w, (x) => at(y, x, channel))));
+  return range(h, (y) => range(w, (x) => range(channels, (channel) => at(y, x, channel))));
+}
+
+const base64 = (file) =>
+  new Promise((resolve, reject) => {
+    const reader = new FileReader();
+    reader.onload = () => resolve(reader.result.split(",")[1]);
+    reader.onerror = () => reject(reader.error);
+    reader.readAsDataURL(file);
+  });
