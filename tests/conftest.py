@@ -138,10 +138,13 @@ def pytest_make_parametrize_id(val: object) -> str | None:
     return f"{len(val)}_bytes" if isinstance(val, bytes) and not val.isascii() else None
 
 
+# Fixtures of tests that run only with an option.
+OPTIONAL = {"triton_port": "--triton", "alone": "--all"}
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect what needs Triton's server, unless `--triton` is given."""
-    if config.getoption("--triton"):
-        return
-    others = [item for item in items if "triton_port" in getattr(item, "fixturenames", ())]
+    """Deselect the tests whose option is not given."""
+    off = {name for name, option in OPTIONAL.items() if not config.getoption(option)}
+    others = [item for item in items if off.intersection(getattr(item, "fixturenames", ()))]
     config.hook.pytest_deselected(items=others)
     items[:] = [item for item in items if item not in others]

@@ -142,11 +142,12 @@ def test_image(
     """A file becomes the pixels of an input that looks like an image, in its size and layout."""
     package = write_package(tmp_path / "package", identities(image=(datatype, shape)))
     page = open_page(start_server(package).wait_until_ready().port)
+    example = field(page, "image").input_value()
     if scale:
         page.get_by_label("Values of the pixels of image").select_option(scale)
     file: Any = {"name": "a.png", "mimeType": "image/png", "buffer": png(20, (200, 100, 50))}
     page.get_by_label("Image for image").set_input_files(file)
-    expect(field(page, "image")).to_have_value(re.compile(r"^\[\[\[\["))
+    expect(field(page, "image")).not_to_have_value(example)
     (image,) = json.loads(field(page, "image").input_value())
     channels = [image[0][0][k] if shape[-1] == 3 else image[k][0][0] for k in range(3)]
     assert channels == pytest.approx(expected, abs=0.01)

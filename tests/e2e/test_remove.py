@@ -79,12 +79,6 @@ def check(path: Path) -> None:
         assert done.returncode == 0, (command, done.stdout[-4000:], done.stderr[-2000:])
 
 
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Give `alone` every part with `--all`, and none otherwise."""
-    if "alone" in metafunc.fixturenames:
-        metafunc.parametrize("alone", PARTS if metafunc.config.getoption("--all") else [])
-
-
 def test_all_together(tmp_path: Path) -> None:
     """Without every part, everything is green, and a second removal finds nothing to do."""
     path = clone(tmp_path / "demo")
@@ -114,6 +108,7 @@ def test_all_together(tmp_path: Path) -> None:
     assert run(path, "git", "status", "--porcelain").stdout == ""
 
 
+@pytest.mark.parametrize("alone", PARTS)
 def test_alone(tmp_path: Path, alone: str) -> None:
     """Without one part, and what needs it, everything is green."""
     path = clone(tmp_path / "demo")

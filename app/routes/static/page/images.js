@@ -23,11 +23,14 @@ export function makeImageChooser(name, image, use) {
   const file = make("input", { type: "file", accept: "image/*", "aria-label": `Image for ${name}` });
   const scale = make("select", { "aria-label": `Values of the pixels of ${name}` }, ...Object.keys(SCALES).map((one) => make("option", {}, one)));
   const problem = make("small", { class: "warning", role: "status" });
+  let newest = 0;
   const load = async () => {
+    const turn = ++newest;
     problem.textContent = "";
     if (!file.files.length) return;
     try {
-      use(image ? JSON.stringify([await pixels(file.files[0], image, SCALES[scale.value])]) : await base64(file.files[0]));
+      const text = image ? JSON.stringify([await pixels(file.files[0], image, SCALES[scale.value])]) : await base64(file.files[0]);
+      if (turn === newest) use(text);
     } catch (error) {
       problem.textContent = `Not read: ${error.message}`;
     }
