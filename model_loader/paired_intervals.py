@@ -7,14 +7,13 @@ be alike: an interval by requests is used if it is wider.
 """
 
 import math
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-LEVEL = 0.95
-Z = NormalDist().inv_cdf((1 + LEVEL) / 2)
+from model_loader.mean_intervals import Z, student
+
 # Rows that Agresti and Min add: half a row in each cell of the table of right and wrong.
 ADDED = 2.0
 
@@ -58,24 +57,3 @@ def _by_rows(differences: NDArray[np.float64]) -> tuple[float, float, float]:
         return mean, -math.inf, math.inf
     half = student(count - 1) * math.sqrt(float(differences.var(ddof=1)) / count)
     return mean, mean - half, mean + half
-
-
-def student(degrees: int) -> float:
-    """Return the 97.5 % quantile of Student's distribution.
-
-    One and two degrees have a closed form; from three on, the expansion in 1 / degrees is right to 1e-3:
-    https://dlmf.nist.gov, and Abramowitz and Stegun, 26.7.5.
-    """
-    if degrees == 1:
-        return math.tan(math.pi * LEVEL / 2)
-    if degrees == 2:
-        return LEVEL * math.sqrt(2 / (1 - LEVEL**2))
-    z, n = Z, degrees
-    terms = (
-        z,
-        (z**3 + z) / 4,
-        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
-        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
-        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
-    )
-    return float(sum(term / n**power for power, term in enumerate(terms)))

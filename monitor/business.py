@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Sequence
 
-from monitor import intervals
+from model_loader import mean_intervals
 from monitor.config import BusinessMetric
 from monitor.database import Connection, quote, rows
 from monitor.measures import Measure
@@ -37,12 +37,12 @@ def business_measures(
             if not count:
                 continue
             if metric.aggregate == "rate":
-                bounds = intervals.wilson(ones, count) if 0 <= ones <= count else intervals.UNKNOWN
+                bounds = mean_intervals.wilson(ones, count) if 0 <= ones <= count else mean_intervals.UNKNOWN
                 measure = Measure(metric.name, ones / count, *bounds, count)
             elif metric.aggregate == "mean":
-                measure = Measure(metric.name, mean, *intervals.of_mean(mean, variance, total), total)
+                measure = Measure(metric.name, mean, *mean_intervals.of_mean(mean, variance, total), total)
             else:
-                low, high = intervals.of_mean(scaled / total, scaled_variance, total)
+                low, high = mean_intervals.of_mean(scaled / total, scaled_variance, total)
                 bounds = (None if low is None else low * total, None if high is None else high * total)
                 measure = Measure(metric.name, scaled, *bounds, total)
             found[version].append(measure)

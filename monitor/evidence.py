@@ -6,7 +6,7 @@ from datetime import datetime
 from functools import cached_property
 from statistics import NormalDist
 
-from model_loader.paired_intervals import Z
+from model_loader.mean_intervals import Z
 from model_loader.registry.ledger import Entry, Ledger
 from model_loader.store import Store
 from model_loader.text_tables import number

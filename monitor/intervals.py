@@ -1,50 +1,23 @@
-"""Intervals of 95 %: of a rate, of a mean, of what is derived from means, and by resampling counts.
+"""Intervals of 95 % by resampling counts.
 
-Rates have Wilson's interval, means Student's. A figure that is a function of a table of counts, such as macro
-F1, is calculated again for tables that are drawn from the one that was counted. That is the bootstrap over
-rows, at a cost that does not grow with their number.
+A figure that is a function of a table of counts, such as macro F1, is calculated again for tables that are
+drawn from the one that was counted. That is the bootstrap over rows, at a cost that does not grow with their
+number. Rates and means have the intervals of `model_loader.mean_intervals`.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from model_loader.paired_intervals import LEVEL, Z, student
+from model_loader.mean_intervals import LEVEL, Interval
 
 RESAMPLES = 1000
 MULTIPLES = np.linspace(0, 2, 41)
 DISTANCE_LEVEL = 0.96
 SEED = 0
 Floats = NDArray[np.float64]
-Interval = tuple[float | None, float | None]
-UNKNOWN: Interval = (None, None)
-
-
-def wilson(successes: float, count: int) -> Interval:
-    """Return Wilson's interval of a rate: https://doi.org/10.1214/ss/1009213286, equation 4."""
-    if not count:
-        return UNKNOWN
-    share, ratio = successes / count, Z**2 / count
-    middle = (share + ratio / 2) / (1 + ratio)
-    half = Z * math.sqrt(share * (1 - share) / count + ratio / count / 4) / (1 + ratio)
-    # Exactly 0 and 1 without rounding, since limits are compared with them.
-    low = max(0.0, middle - half) if successes else 0.0
-    return low, min(1.0, middle + half) if successes < count else 1.0
-
-
-def of_mean(mean: float, variance: float | None, count: int) -> Interval:
-    """Return Student's interval of a mean.
-
-    Args:
-        variance: of the values, with count - 1 degrees of freedom; None: of fewer than two values.
-    """
-    if variance is None or count < 2:
-        return UNKNOWN
-    half = student(count - 1) * math.sqrt(variance / count)
-    return mean - half, mean + half
 
 
 def generator(*key: Any) -> np.random.Generator:

@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from model_loader import mean_intervals
+from model_loader.mean_intervals import UNKNOWN, Interval
 from monitor import intervals
 from monitor.database import Connection, rows
-from monitor.intervals import UNKNOWN, Floats, Interval
+from monitor.intervals import Floats
 
 # Version, and the value of what the rows are grouped by, such as a slice or a day.
 Key = tuple[int, Any]
@@ -132,7 +134,7 @@ def _confusion(key: Key, cells: Sequence[tuple[int, int, int]], names: Sequence[
     truth, predicted, counts = (np.array(column, np.int64) for column in zip(*cells, strict=True))
     total = int(counts.sum())
     right = int(counts[truth == predicted].sum())
-    yield Measure("accuracy", right / total, *intervals.wilson(right, total), total)
+    yield Measure("accuracy", right / total, *mean_intervals.wilson(right, total), total)
     figures = averages(truth, predicted)
     table = counts[np.newaxis].astype(np.float64)
     labels = np.array([counts[truth == each].sum() for each in np.unique(truth[truth >= 0])])
@@ -148,7 +150,7 @@ def _confusion(key: Key, cells: Sequence[tuple[int, int, int]], names: Sequence[
         hits = int(counts[(truth == index) & (predicted == index)].sum())
         for metric, of in (("precision", predicted), ("recall", truth)):
             if found := int(counts[of == index].sum()):
-                yield Measure(f"{metric} of {name}", hits / found, *intervals.wilson(hits, found), found)
+                yield Measure(f"{metric} of {name}", hits / found, *mean_intervals.wilson(hits, found), found)
 
 
 def averages(truth: NDArray[np.int64], predicted: NDArray[np.int64]) -> dict[str, Callable[[Floats], Floats]]:
@@ -210,7 +212,7 @@ def _reliability(
         own = [cell for cell in cells if cell[0] == index]
         count = sum(cell[2] for cell in own)
         right = sum(cell[2] for cell in own if cell[1])
-        low, high = intervals.wilson(right, count)
+        low, high = mean_intervals.wilson(right, count)
         confidence = sum(cell[3] for cell in own) / count
         found.append(ReliabilityBin(confidence, right / count, low or 0.0, high or 0.0, count))
     return tuple(found)
@@ -235,7 +237,7 @@ def _number_groups(connection: Connection, where: str, by: str) -> dict[Key, Gro
         mae, mae_variance, bias, bias_variance, squares, squares_variance, spread, d_variance, both = (
             aggregates
         )
-        low, high = intervals.of_mean(squares, squares_variance, count)
+        low, high = mean_intervals.of_mean(squares, squares_variance, count)
         rmse = Measure("rmse", squares**0.5, _root(low), _root(high), count)
         figures = [
             _mean("mae", mae, mae_variance, count, least=0), rmse, _mean("bias", bias, bias_variance, count)
@@ -249,14 +251,14 @@ def _number_groups(connection: Connection, where: str, by: str) -> dict[Key, Gro
                     + squares**2 * d_variance / spread**4
                     - 2 * squares * both / spread**3
                 )
-                bounds = intervals.of_mean(value, max(variance, 0.0), count)
+                bounds = mean_intervals.of_mean(value, max(variance, 0.0), count)
             figures.append(Measure("r2", value, *bounds, count))
         groups[version, key] = Group(tuple(figures))
     return groups
 
 
 def _mean(name: str, mean: float, variance: float | None, count: int, least: float | None = None) -> Measure:
-    low, high = intervals.of_mean(mean, variance, count)
+    low, high = mean_intervals.of_mean(mean, variance, count)
     if least is not None and low is not None:
         low = max(least, low)
     return Measure(name, mean, low, high, count)

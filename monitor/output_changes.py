@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from monitor import intervals
+from model_loader import mean_intervals
 
 # Two numbers are the same answer if they differ by no more than |then| * RTOL + ATOL, the rounding of FP32.
 RTOL = 1e-5
@@ -119,7 +119,7 @@ class OutputChanges:
         """Yield what differs, `any` output first."""
         for name, found in self._outputs.items():
             share = found.differing / found.rows if found.rows else 0.0
-            low, high = intervals.wilson(found.differing, found.rows)
+            low, high = mean_intervals.wilson(found.differing, found.rows)
             median, p95, largest = _sizes(found.sizes)
             distributions = tuple(
                 Distribution(leaf, _distribution(found.then[leaf]), _distribution(found.now[leaf]))

@@ -7,7 +7,7 @@ because both models find the same rows difficult.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from monitor import intervals
+from model_loader import mean_intervals
 from monitor.config import Config
 from monitor.database import Connection, identifier, rows
 from monitor.quality import MAX_SLICE_VALUES
@@ -85,6 +85,6 @@ def _measured(
     FROM pairs WHERE isfinite(difference) {"AND key IS NOT NULL" if slice_ else ""}
     GROUP BY ALL HAVING count(difference) >= {least} ORDER BY 2 DESC, 1 LIMIT {MAX_SLICE_VALUES}"""
     for key, count, old, new, difference, variance in rows(connection, sql):
-        low, high = intervals.of_mean(difference, variance, count)
+        low, high = mean_intervals.of_mean(difference, variance, count)
         name = f"{slice_}={key}" if slice_ else None
         yield PairedMetric(metric, name, count, old, new, difference, low, high)

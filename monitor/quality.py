@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from model_loader import mean_intervals
 from model_loader.store import Store
-from monitor import intervals
 from monitor.business import business_measures
 from monitor.config import BusinessMetric, Config
 from monitor.database import Connection, identifier, rows
@@ -48,7 +48,7 @@ class LabelCounts:
     def coverage(self) -> Measure:
         """The share of predictions that have a label."""
         share = self.labelled / self.predictions if self.predictions else 0.0
-        low, high = intervals.wilson(self.labelled, self.predictions)
+        low, high = mean_intervals.wilson(self.labelled, self.predictions)
         return Measure("label_coverage", share, low, high, self.predictions)
 
 

@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Any, Protocol
 
-from monitor import intervals
+from model_loader import mean_intervals
 from monitor.config import Config
 from monitor.database import Connection, quote, read_segments, rows, run
 from monitor.errors import QueryError
@@ -252,7 +252,7 @@ def _slices(connection: Connection, name: str, output: str, config: Config) -> I
     except QueryError as exc:
         raise QueryError(f"monitor.toml: slices.{name}: {exc}") from exc
     for value, count, differing in found:
-        low, high = intervals.wilson(differing, count)
+        low, high = mean_intervals.wilson(differing, count)
         yield SliceChange(name, value, output, count, differing, differing / count, low, high)
 
 

@@ -1,14 +1,18 @@
 """The trainer's fields of the manifest; `publish` adds the others."""
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from model_loader.drafting.metrics import classification_intervals
 from model_loader.source_commit import source_commit
-from training.data import Data
+from training.data import Data, slices
 
 FRAMEWORKS = ("numpy", "onnx", "scikit-learn", "skl2onnx")
 
@@ -42,6 +46,35 @@ def make_manifest(
         },
     }
     return manifest if parent is None else manifest | {"parent": parent}
+
+
+def describe_certainty(
+    held_out: Data, label: NDArray[Any], probabilities: NDArray[Any], classes: Sequence[int]
+) -> dict[str, Any]:
+    """Return the metrics' intervals, and the accuracy in each slice of the data.
+
+    Args:
+        label: predicted of each row, shape (rows,).
+        probabilities: shape (rows, classes).
+        classes: the label of each column of `probabilities`.
+    """
+    intervals = classification_intervals(held_out.y, label, probabilities, classes)
+    parts = [
+        (f"{name}={value}", values == value)
+        for name, values in slices(held_out).items()
+        for value in np.unique(values).tolist()
+    ]
+    return {
+        "intervals": {name: [round(end, 6) for end in ends] for name, ends in intervals.items()},
+        "slices": [
+            {
+                "name": name,
+                "rows": int(chosen.sum()),
+                "metrics": {"accuracy": round(float((held_out.y == label)[chosen].mean()), 6)},
+            }
+            for name, chosen in parts
+        ],
+    }
 
 
 def now() -> str:

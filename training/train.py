@@ -40,7 +40,7 @@ from model_loader.text_tables import printable
 from training.data import Data, describe, load, oldest_first, split
 from training.errors import TrainingError
 from training.evaluation import compare_models, describe_champion
-from training.manifest import make_manifest, now
+from training.manifest import describe_certainty, make_manifest, now
 from training.prepare import SCHEMA_PATH, checked
 from training.report import EVALUATION_FILE, report_directory
 from training.snapshots import read_snapshot
@@ -104,6 +104,8 @@ def train(
     data = describe(training, found)
     manifest = make_manifest(
         NAME, SEED, training, data=data, metrics=metrics, started=started, c=c, parent=parent
+    ) | describe_certainty(
+        held_out, model.predict(held_out.x), model.predict_proba(held_out.x), model.classes_.tolist()
     )
     if champion and found:
         requests = oldest_first(found)[-1].test["id"]

@@ -164,4 +164,6 @@ def _manifest(
     if evaluation.classes:
         manifest["classes"] = list(evaluation.names or evaluation.classes)
     metrics = {**source.fields.get("metrics", {}), **(evaluation.metrics or {})}
-    return manifest | ({"metrics": metrics} if metrics else {}) | {"data": dict(data)}
+    intervals = {name: list(ends) for name, ends in evaluation.intervals.items()}
+    found = {"metrics": metrics, "intervals": intervals}
+    return manifest | {key: value for key, value in found.items() if value} | {"data": dict(data)}

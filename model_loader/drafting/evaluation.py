@@ -1,7 +1,7 @@
 """The evaluation of a model on the target: its classes and metrics."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,12 @@ from numpy.typing import NDArray
 
 from model_loader.drafting.casts import cast
 from model_loader.drafting.labels import find_classes, label_datatype, predicted_labels, true_labels
-from model_loader.drafting.metrics import classification_metrics, regression_metrics
+from model_loader.drafting.metrics import (
+    classification_intervals,
+    classification_metrics,
+    regression_intervals,
+    regression_metrics,
+)
 from model_loader.drafting.session import Output, rows_of
 from model_loader.drafting.tables import Table
 from model_loader.drafting.task import Task, find_task, probabilities_of
@@ -26,6 +31,7 @@ class Evaluation:
         classes: the label of each column of the probabilities, or else every label; empty: not known.
         names: what the target has for each of the `classes`, if the model has only indices.
         metrics: name → value; None: not calculated.
+        intervals: metric → the ends of its interval of 95 %, of those that have one.
         notes: what was assumed, or why there are no metrics, a sentence each.
     """
 
@@ -33,6 +39,7 @@ class Evaluation:
     classes: tuple[Any, ...] = ()
     names: tuple[str, ...] = ()
     metrics: Mapping[str, float] | None = None
+    intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 
@@ -132,8 +139,9 @@ def _evaluate_labels(
     unknown = sorted({*truth.tolist()} - {*classes}, key=str) if probabilities is not None else []
     if unknown:
         notes.append(f"the target has the label {unknown[0]!r}, which the model does not have: no log loss")
-    metrics = classification_metrics(truth, predicted, probabilities, classes)
-    return Evaluation(task, classes, names, metrics, tuple(notes))
+    rows = truth, predicted, probabilities, classes
+    metrics, intervals = classification_metrics(*rows), classification_intervals(*rows)
+    return Evaluation(task, classes, names, metrics, intervals, tuple(notes))
 
 
 def _check_labels(truth: Array, names: tuple[str, ...], predicted: Array | None, width: int | None) -> None:
@@ -159,9 +167,15 @@ def _check_labels(truth: Array, names: tuple[str, ...], predicted: Array | None,
 def _evaluate_probability(output: str, truth: Array, outputs: Mapping[str, Output]) -> Evaluation:
     positive = np.asarray(outputs[output], np.float64).reshape(-1)
     probabilities = np.stack([1 - positive, positive], axis=1)
-    metrics = classification_metrics(truth, (positive > 0.5).astype(np.int64), probabilities, (0, 1))
+    rows = truth, (positive > 0.5).astype(np.int64), probabilities, (0, 1)
     note = f"output '{output}' is taken as the probability that the target is 1"
-    return Evaluation(Task(probabilities=output), (0, 1), metrics=metrics, notes=(note,))
+    return Evaluation(
+        Task(probabilities=output),
+        (0, 1),
+        metrics=classification_metrics(*rows),
+        intervals=classification_intervals(*rows),
+        notes=(note,),
+    )
 
 
 def _evaluate_numbers(
@@ -176,9 +190,13 @@ def _evaluate_numbers(
     if not np.isfinite(predicted).all():
         count = np.count_nonzero(~np.isfinite(predicted))
         return Evaluation(task, notes=(f"no metrics: {count} predictions of '{output}' are not finite",))
-    metrics = regression_metrics(truth.astype(np.float64), predicted)
+    numbers = truth.astype(np.float64)
     # Feedback is one number: it cannot be the truth of several.
-    return Evaluation(Task(number=output) if truth.ndim == 1 else Task(), metrics=metrics)
+    return Evaluation(
+        Task(number=output) if truth.ndim == 1 else Task(),
+        metrics=regression_metrics(numbers, predicted),
+        intervals=regression_intervals(numbers, predicted),
+    )
 
 
 def _truth(table: Table, target: str) -> tuple[Array, NDArray[np.bool_]]:

@@ -3,11 +3,13 @@
 https://scikit-learn.org/stable/modules/model_evaluation.html
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from model_loader.mean_intervals import Interval, of_mean, wilson
 
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
@@ -33,6 +35,37 @@ def classification_metrics(
             metrics["log_loss"] = log_loss(columns, probabilities)
         metrics["calibration_error"] = calibration_error(columns, probabilities)
     return metrics
+
+
+def classification_intervals(
+    truth: Array, predicted: Array, probabilities: Floats | None, classes: Sequence[Any]
+) -> dict[str, tuple[float, float]]:
+    """Return the intervals of 95 % of accuracy and log loss, which are means over the rows.
+
+    The arguments are those of `classification_metrics`.
+    """
+    intervals = {"accuracy": wilson(int((truth == predicted).sum()), len(truth))}
+    if probabilities is not None:
+        columns = column_indices(truth, classes)
+        if (columns >= 0).all():
+            intervals["log_loss"] = _of_mean(log_losses(columns, probabilities))
+    return _known(intervals)
+
+
+def regression_intervals(truth: Floats, predicted: Floats) -> dict[str, tuple[float, float]]:
+    """Return the intervals of 95 % of the mean absolute error, and of the root of the mean squared error.
+
+    Args:
+        truth: shape (rows,), or (rows, targets), which have an interval of the first metric only.
+        predicted: of the same shape.
+    """
+    error = (predicted - truth).reshape(len(truth), -1)
+    intervals = {"mae": _of_mean(np.abs(error).mean(axis=1))}
+    if error.shape[1] == 1:
+        low, high = _of_mean(error[:, 0] ** 2)
+        if low is not None and high is not None:
+            intervals["rmse"] = max(low, 0.0) ** 0.5, high**0.5
+    return _known(intervals)
 
 
 def regression_metrics(truth: Floats, predicted: Floats) -> dict[str, float]:
@@ -66,7 +99,12 @@ def macro_f1(truth: Array, predicted: Array) -> float:
 
 
 def log_loss(columns: NDArray[np.intp], probabilities: Floats) -> float:
-    """Return the mean of -ln p of the true class; p is at least the smallest float64 above 1, less 1.
+    """Return the mean of `log_losses`."""
+    return float(log_losses(columns, probabilities).mean())
+
+
+def log_losses(columns: NDArray[np.intp], probabilities: Floats) -> Floats:
+    """Return -ln p of the true class, shape (rows,); p is at least the smallest float64 above 1, less 1.
 
     Args:
         columns: the column of the true class, shape (rows,).
@@ -74,7 +112,8 @@ def log_loss(columns: NDArray[np.intp], probabilities: Floats) -> float:
     """
     limit = np.finfo(np.float64).eps
     of_truth = probabilities[np.arange(len(columns)), columns]
-    return float(-np.log(np.clip(of_truth, limit, 1 - limit)).mean())
+    losses: Floats = -np.log(np.clip(of_truth, limit, 1 - limit))
+    return losses
 
 
 def calibration_error(columns: NDArray[np.intp], probabilities: Floats) -> float:
@@ -108,3 +147,14 @@ def column_indices(labels: Array, classes: Sequence[Any]) -> NDArray[np.intp]:
     """Return the index of each label in `classes`, -1 if it is not there."""
     index = {label: position for position, label in enumerate(classes)}
     return np.array([index.get(label, -1) for label in labels.tolist()], np.intp)
+
+
+def _of_mean(values: Floats) -> Interval:
+    variance = float(values.var(ddof=1)) if len(values) > 1 else None
+    return of_mean(float(values.mean()), variance, len(values))
+
+
+def _known(intervals: Mapping[str, Interval]) -> dict[str, tuple[float, float]]:
+    return {
+        name: (low, high) for name, (low, high) in intervals.items() if low is not None and high is not None
+    }

@@ -83,8 +83,12 @@ class DraftReport:
             count = int(item.different.sum())
             lines.append(f"  {item.output}: {f'{count} rows differ, ' if count else ''}{largest}")
         if metrics := self.manifest.get("metrics"):
-            rows = [(name, number(value)) for name, value in metrics.items()]
-            lines += ["", table(("METRIC", "VALUE"), rows)]
+            intervals = self.manifest.get("intervals", {})
+            rows = [
+                (name, number(value), " to ".join(map(number, intervals.get(name, ()))))
+                for name, value in metrics.items()
+            ]
+            lines += ["", table(("METRIC", "VALUE", "INTERVAL OF 95 %"), rows)]
         lines += ["", *(f"note: {note}" for note in self.notes)] if self.notes else []
         lines += ["", *(f"warning: {warning}" for warning in self.warnings)] if self.warnings else []
         commands = (

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from model_loader.paired_intervals import mean_difference, student
+from model_loader.mean_intervals import student
+from model_loader.paired_intervals import mean_difference
 
 
 def test_student_is_scipys() -> None:

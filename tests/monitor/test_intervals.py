@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from model_loader.paired_intervals import student
-from monitor import intervals
+from model_loader import mean_intervals
+from model_loader.mean_intervals import student
 from monitor.database import connect, run
 from monitor.measures import Measure, measure
 from tests.monitor.simulated import softmax
@@ -26,19 +26,19 @@ def test_student(degrees: int) -> None:
 def test_wilson(successes: int, count: int) -> None:
     """The interval of a rate is Wilson's."""
     expected = stats.binomtest(successes, count).proportion_ci(method="wilson")
-    assert intervals.wilson(successes, count) == pytest.approx((expected.low, expected.high), abs=1e-9)
+    assert mean_intervals.wilson(successes, count) == pytest.approx((expected.low, expected.high), abs=1e-9)
 
 
 def test_wilson_of_none_and_all() -> None:
     """The bounds of no row and of all rows are exactly 0 and 1, which limits are compared with."""
     for count in range(1, 200):
-        assert (intervals.wilson(0, count)[0], intervals.wilson(count, count)[1]) == (0, 1)
+        assert (mean_intervals.wilson(0, count)[0], mean_intervals.wilson(count, count)[1]) == (0, 1)
 
 
 def test_too_few_rows() -> None:
     """What has no interval has none."""
-    assert intervals.wilson(0, 0) == (None, None)
-    assert intervals.of_mean(1.0, None, 1) == (None, None)
+    assert mean_intervals.wilson(0, 0) == (None, None)
+    assert mean_intervals.of_mean(1.0, None, 1) == (None, None)
 
 
 def covered(

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from model_loader.mean_intervals import wilson
 from model_loader.registry.ledger import Entry, Ledger, append, read_ledger
 from model_loader.registry.stages import promote, rollback
 from model_loader.store import Store, open_store
@@ -18,7 +19,6 @@ from monitor.__main__ import main
 from monitor.config import parse_config
 from monitor.errors import ConfigError
 from monitor.evidence import is_beyond
-from monitor.intervals import wilson
 from monitor.lake import Lake
 from monitor.limits import Limit
 from monitor.measures import Measure

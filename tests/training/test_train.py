@@ -78,6 +78,19 @@ def test_published_package_is_complete(package: Path, tmp_path: Path) -> None:
     assert manifest.document["training"]["hyperparameters"]["c"] == 1.0
 
 
+def test_certainty(package: Path, held_out: Data) -> None:
+    """The metrics are in their intervals, and the slices of a kind have all rows and the same accuracy."""
+    manifest = read(package / "manifest.json")
+    assert set(manifest["intervals"]) == {"accuracy", "log_loss"}
+    for name, (low, high) in manifest["intervals"].items():
+        assert low < manifest["metrics"][name] < high
+    for kind in ("grower", "strength"):
+        parts = [each for each in manifest["slices"] if each["name"].startswith(f"{kind}=")]
+        assert sum(each["rows"] for each in parts) == len(held_out.x)
+        right = sum(each["rows"] * each["metrics"]["accuracy"] for each in parts)
+        assert right / len(held_out.x) == pytest.approx(manifest["metrics"]["accuracy"], abs=1e-5)
+
+
 def test_model_io(package: Path) -> None:
     """The model has one input of columns, a label and probabilities, with the same batch symbol."""
     session = onnxruntime.InferenceSession(package / "model.onnx", providers=["CPUExecutionProvider"])

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.stats
 import sklearn.calibration
 import sklearn.metrics
 from numpy.typing import NDArray
@@ -12,8 +13,10 @@ from numpy.typing import NDArray
 from model_loader.drafting.metrics import (
     CALIBRATION_BINS,
     calibration_error,
+    classification_intervals,
     classification_metrics,
     column_indices,
+    regression_intervals,
     regression_metrics,
 )
 
@@ -80,6 +83,33 @@ def test_regression() -> None:
                 "r2": sklearn.metrics.r2_score(actual, predicted),
             }
             assert regression_metrics(actual, predicted) == pytest.approx(expected, rel=1e-9, abs=1e-9)
+
+
+def test_intervals_of_classification() -> None:
+    """Accuracy has Wilson's interval and log loss Student's, as SciPy calculates them."""
+    rng = np.random.default_rng(2)
+    probabilities = rng.dirichlet([1.0, 1.0, 1.0], 150)
+    truth, predicted = rng.integers(0, 3, 150), probabilities.argmax(axis=1)
+    losses = -np.log(probabilities[np.arange(150), truth])
+    rate = scipy.stats.binomtest(int((truth == predicted).sum()), 150).proportion_ci(method="wilson")
+    mean = scipy.stats.t.interval(0.95, 149, losses.mean(), scipy.stats.sem(losses))
+    intervals = classification_intervals(truth, predicted, probabilities, [0, 1, 2])
+    assert intervals["accuracy"] == pytest.approx((rate.low, rate.high), abs=1e-9)
+    assert intervals["log_loss"] == pytest.approx(mean, rel=1e-4)
+    assert classification_intervals(truth, predicted, probabilities, [0, 1, 7]).keys() == {"accuracy"}
+
+
+def test_intervals_of_regression() -> None:
+    """The mean error has Student's interval, and so has the squared one before its root; one row has none."""
+    rng = np.random.default_rng(3)
+    truth, predicted = rng.normal(size=(2, 80))
+    errors = np.abs(predicted - truth)
+    intervals = regression_intervals(truth, predicted)
+    for name, values, root in (("mae", errors, 1.0), ("rmse", errors**2, 0.5)):
+        low, high = scipy.stats.t.interval(0.95, 79, values.mean(), scipy.stats.sem(values))
+        assert intervals[name] == pytest.approx((low**root, high**root), rel=1e-4)
+    assert regression_intervals(rng.normal(size=(80, 2)), rng.normal(size=(80, 2))).keys() == {"mae"}
+    assert regression_intervals(truth[:1], predicted[:1]) == {}
 
 
 def test_calibration_of_two_bins() -> None:
