@@ -55,8 +55,9 @@ TRAINING = """\
 # Training
 
 Your training goes here: `./scripts/train` runs `python -m training.train --output DIR`, which writes a draft
-of a package. `tests/template/training/` has the template's example. `requirements.in` has its packages;
-`./scripts/lock` pins them.
+of a package, with `--snapshot DIR --champion DIR` where production has labelled rows; then it writes
+`DIR-report/evaluation.json` too, which the gate compares both models by. `tests/template/training/` has the
+template's example. `requirements.in` has its packages; `./scripts/lock` pins them.
 """
 NEXT = """
 Next, as docs/clone.md explains:
@@ -107,7 +108,8 @@ def own(name: str, *, keep_sample: bool = False, root: Path = ROOT) -> None:
             print(f"own: this clone is {name} already: checking it")
             return
         raise TemplateError(
-            f"this clone is {old} already: to rename it, change service.toml and {VARIABLES_FILE}"
+            f"this clone is {old} already: to rename it, change service.toml, {VARIABLES_FILE} and the lines "
+            f"`connection:` of {' and '.join(NAMED_PIPELINES)}"
         )
     if name == old:
         raise TemplateError(f"NAME: {name!r} is the template's own: expected another one")

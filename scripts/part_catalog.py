@@ -4,6 +4,7 @@ import tomllib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 FILE = "parts.toml"
 
@@ -30,15 +31,27 @@ class Part:
     needs_any: tuple[str, ...] = ()
 
 
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a file in TOML.
+
+    Raises:
+        PartError: it cannot be read, or is not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text())
+    except (OSError, ValueError) as exc:
+        raise PartError(f"cannot read {path.name}: {exc}") from exc
+
+
 def read_parts(root: Path) -> dict[str, Part]:
     """Read parts.toml.
 
     Returns: name → part, in the file's order.
 
     Raises:
-        PartError: an entry has an unknown key, or names an unknown part.
+        PartError: the file is not TOML, an entry has an unknown key, or names an unknown part.
     """
-    document = tomllib.loads((root / FILE).read_text())
+    document = read_toml(root / FILE)
     parts = {name: _part(name, entry) for name, entry in document.items()}
     for part in parts.values():
         if unknown := {*part.needs, *part.needs_any} - parts.keys():

@@ -2,22 +2,27 @@
 
 import re
 import subprocess
-import tomllib
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from scripts.part_catalog import PartError
+from scripts.part_catalog import PartError, read_toml
 
 SERVICE_FILE = "service.toml"
 REMOVED = re.compile(r"^removed = \[[^\]]*\]", re.MULTILINE)
 
 
 def tracked(root: Path) -> list[str]:
-    """Return the files of the clone that git knows and that exist."""
+    """Return the files of the clone that git knows and that exist.
+
+    Raises:
+        PartError: git fails, as where there is no repository.
+    """
     command = ["git", "ls-files", "-z", "--cached"]
-    names = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout  # noqa: S603
-    return [name for name in dict.fromkeys(names.split("\0")) if name and (root / name).is_file()]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)  # noqa: S603
+    if done.returncode:
+        raise PartError(f"git ls-files failed: {done.stderr.strip()}")
+    return [name for name in dict.fromkeys(done.stdout.split("\0")) if name and (root / name).is_file()]
 
 
 def matching(files: Iterable[str], paths: Sequence[str]) -> list[str]:
@@ -50,22 +55,22 @@ def read_removed(root: Path) -> list[str]:
     """Return the parts that were removed, from service.toml.
 
     Raises:
-        PartError: the file does not exist, or lacks the list.
+        PartError: the file does not exist, is not TOML, or lacks the list.
     """
-    path = root / SERVICE_FILE
-    if not path.exists():
-        raise PartError(f"{SERVICE_FILE} does not exist: it lists the removed parts")
-    removed = tomllib.loads(path.read_text()).get("removed")
+    removed = read_toml(root / SERVICE_FILE).get("removed")
     if not isinstance(removed, list):
         raise PartError(f"{SERVICE_FILE}: removed is {removed!r}: expected a list of parts")
     return [str(name) for name in removed]
 
 
-def write_removed(root: Path, names: Sequence[str]) -> None:
-    """Write the list of removed parts; every other line stays as it is."""
-    path = root / SERVICE_FILE
+def with_removed(service_file: str, names: Sequence[str]) -> str:
+    """Return the text of service.toml with a list of removed parts; every other line stays as it is.
+
+    Raises:
+        PartError: it has no such list.
+    """
     items = ", ".join(f'"{name}"' for name in names)
-    text, count = REMOVED.subn(f"removed = [{items}]", path.read_text())
+    text, count = REMOVED.subn(f"removed = [{items}]", service_file)
     if count != 1:
-        raise PartError(f"{SERVICE_FILE}: no line begins with `removed = [`")
-    path.write_text(text)
+        raise PartError(f"{SERVICE_FILE}: expected one line that begins with `removed = [`, got {count}")
+    return text

@@ -8,15 +8,16 @@ import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from scripts.own import TRAINING
 from scripts.part_catalog import PartError, read_parts, with_dependents
 from scripts.part_costs import table
 from scripts.part_locks import listed, pruned
 from scripts.part_markers import MarkerError, anchors, without_parts, without_paths
-from scripts.part_tree import SERVICE_FILE, contents, matching, read_removed, tracked, write_removed
+from scripts.part_tree import SERVICE_FILE, contents, matching, read_removed, tracked, with_removed
+from scripts.team_files import RING, is_team_file
 
 ROOT = Path(__file__).parents[1]
-# The template's own state of the files that a team owns, at the same paths; see scripts/own.
-TEMPLATE = "tests/template/"
+UNDO = "`git restore --staged --worktree .` undoes a removal"
 
 
 def remove(root: Path, names: Sequence[str], removed: Sequence[str]) -> list[str]:
@@ -27,25 +28,29 @@ def remove(root: Path, names: Sequence[str], removed: Sequence[str]) -> list[str
         removed: all parts that are gone then, for service.toml.
 
     Raises:
-        PartError: a marker has no counterpart; nothing is changed then.
+        PartError: a marker has no counterpart, or service.toml lacks its list: nothing is changed then; or a
+            table of the documents cannot be generated afterwards.
     """
     parts = read_parts(root)
     files = tracked(root)
-    paths = [f"{prefix}{path}" for name in names for path in parts[name].paths for prefix in ("", TEMPLATE)]
-    doomed = set(matching(files, paths))
+    paths = [f"{prefix}{path}" for name in names for path in parts[name].paths for prefix in ("", RING)]
+    of_parts = matching(files, paths)
+    own = [file for file in of_parts if _is_own(root, file)]
+    doomed = set(of_parts) - {*own}
     kept = [file for file in files if file not in doomed]
     texts = contents(root, kept)
     changed = {file: _without_parts(file, text, names) for file, text in texts.items()}
+    service_file = with_removed(changed[SERVICE_FILE], removed)
     pages = {file: text for file, text in changed.items() if file.endswith(".md")}
     lost = {
-        f"{file.removeprefix(TEMPLATE)}#{anchor}"
+        f"{file.removeprefix(RING)}#{anchor}"
         for file, text in pages.items()
         for anchor in anchors(texts[file]) - anchors(text)
     }
     folders = {f"{folder}/" for file in doomed for folder in Path(file).parents}
     gone = {path for path in {*paths, *doomed, *folders} if not matching(kept, [path])}
     for file, text in pages.items():
-        changed[file] = without_paths(text, file.removeprefix(TEMPLATE), gone, lost)
+        changed[file] = without_paths(text, file.removeprefix(RING), gone, lost)
     changed = {file: text for file, text in changed.items() if text != texts[file]}
     locks = _pruned_locks(root, texts, changed)
 
@@ -54,15 +59,24 @@ def remove(root: Path, names: Sequence[str], removed: Sequence[str]) -> list[str
     _remove_empty(root, {Path(file).parent for file in doomed})
     for file, text in (changed | locks).items():
         (root / file).write_text(text)
-    write_removed(root, removed)
+    (root / SERVICE_FILE).write_text(service_file)
     _tidy(root, [file for file in changed if file.endswith(".py")])
     return [
         f"removed {', '.join(names)}: {len(doomed)} files, lines of {len(changed)} others",
+        *([f"left, as they are yours: {', '.join(own)}"] if own else []),
         *(
             f"{file}: {len(_entries(texts[file])) - len(_entries(text))} fewer"
             for file, text in locks.items()
         ),
     ]
+
+
+def _is_own(root: Path, file: str) -> bool:
+    """Return whether a team has written a file itself: it is not as `scripts/own` has left it."""
+    if not (root / RING).is_dir() or not is_team_file(file):
+        return False
+    template, content = root / RING / file, (root / file).read_bytes()
+    return content != TRAINING.encode() and not (template.is_file() and template.read_bytes() == content)
 
 
 def _without_parts(file: str, text: str, names: Collection[str]) -> str:
@@ -110,7 +124,10 @@ def _tidy(root: Path, files: Sequence[str]) -> None:
 def _run(root: Path, *command: str) -> None:
     done = subprocess.run(command, cwd=root, capture_output=True, text=True)  # noqa: S603  (constants)
     if done.returncode:
-        raise PartError(f"{' '.join(command[:4])} failed: {(done.stderr or done.stdout).strip()}")
+        raise PartError(
+            f"{' '.join(command[:4])} failed: {(done.stderr or done.stdout).strip()}. "
+            f"The files are removed: {UNDO}"
+        )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -127,7 +144,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(table(ROOT))
         else:
             print("\n".join(_remove(args.parts, is_again=args.again)))
-    except PartError as exc:
+    except (PartError, MarkerError) as exc:
         print(f"remove: {exc}", file=sys.stderr)
         return 1
     return 0
@@ -144,8 +161,7 @@ def _remove(names: Sequence[str], *, is_again: bool) -> list[str]:
     if status.stdout:
         changes = status.stdout.splitlines()
         raise PartError(
-            f"the clone has uncommitted changes, such as {changes[0][3:]}: commit them first, so that "
-            "`git restore --staged --worktree .` undoes a removal"
+            f"the clone has uncommitted changes, such as {changes[0][3:]}: commit them first, so that {UNDO}"
         )
     found = with_dependents(parts, names, before)
     said = [f"{name} is removed too: it needs {reason}" for name, reason in found.items() if reason]

@@ -33,8 +33,11 @@ TEAM_FILES = (
 RING = "tests/template/"
 # Trigger a pipeline by the name of a connection, which Azure Pipelines allows no expression in.
 NAMED_PIPELINES = ("azure-pipelines.yml", "azure-pipelines-train.yml")
-# The author of commits that nobody sees.
-IDENTITY = ("-c", "user.name=template", "-c", "user.email=template@example.com")
+# Options of git for commits in temporary trees: they need no person's name, key or hooks.
+IDENTITY = (
+    "-c", "user.name=template", "-c", "user.email=template@example.com",
+    "-c", "commit.gpgSign=false", "-c", "core.hooksPath=/dev/null",
+)  # fmt: skip
 
 
 class TemplateError(Exception):

@@ -12,7 +12,16 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from scripts.team_files import IDENTITY, RING, ROOT, copy_files, git, is_team_file, listed_files
+from scripts.team_files import (
+    IDENTITY,
+    RING,
+    ROOT,
+    TemplateError,
+    copy_files,
+    git,
+    is_team_file,
+    listed_files,
+)
 
 # Options of pytest with the path of a report.
 REPORTS = re.compile(r"(--junit-?xml=|--cov-report=[a-z-]+:|--report-log=)(.+)", re.DOTALL)
@@ -25,7 +34,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     program, *arguments = sys.argv[1:] if argv is None else argv
     with tempfile.TemporaryDirectory(prefix="template-") as directory:
         tree = Path(directory) / "template"
-        make_tree(tree)
+        try:
+            make_tree(tree)
+        except TemplateError as exc:
+            print(f"template_tree: {exc}", file=sys.stderr)
+            return 1
         command = [str(tree / program), *map(in_clone, arguments)]
         print(f"in {tree}, with the template's own model and name", file=sys.stderr, flush=True)
         code = subprocess.run(command, cwd=tree, check=False).returncode  # noqa: S603

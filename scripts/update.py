@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -69,6 +70,8 @@ def update(reference: str, root: Path = ROOT) -> int:
         text=True,
         check=False,
     )
+    if merged.returncode not in (0, 1):
+        raise TemplateError(f"git cannot merge, and has changed nothing: {merged.stderr.strip()}")
     # With this, `git commit` makes a merge, also after a person has resolved conflicts.
     git_path = Path(git("rev-parse", "--git-dir", cwd=root).strip())
     title = f"Update the template to {_version(new, root)}"
@@ -79,7 +82,7 @@ def update(reference: str, root: Path = ROOT) -> int:
     conflicts = git("diff", "--name-only", "--diff-filter=U", cwd=root).split()
     if conflicts or merged.returncode:
         raise TemplateError(
-            f"{len(conflicts)} files have conflicts: {', '.join(conflicts) or merged.stderr.strip()}. "
+            f"{len(conflicts)} files have conflicts: {', '.join(conflicts)}. "
             "Resolve them, `git add` and `git commit`, then run ./scripts/lint and ./scripts/test; or go "
             f"back with `git merge --abort`. {REPORT} says what else the update needs"
         )
@@ -93,9 +96,11 @@ def like_clone(commit: str, tree: Path, root: Path) -> str:
     git("worktree", "prune", cwd=root)
     git("worktree", "add", "--quiet", "--detach", str(tree), commit, cwd=root)
     try:
-        template, clone = (read_service_file(path / SERVICE_FILE) for path in (tree, root))
+        clone = read_service_file(root / SERVICE_FILE)
+        # Only the name: a newer template may have keys that this version does not know.
+        name = str(tomllib.loads((tree / SERVICE_FILE).read_text())["name"])
         copy_to_ring(tree)
-        rename_connections(tree, template.name, clone.name)
+        rename_connections(tree, name, clone.name)
         for path in TEAM_FILES:
             remove(tree / path)
         copy_files(root, tree, filter(is_team_file, listed_files(root)))
@@ -120,7 +125,7 @@ def _fetch(reference: str, root: Path) -> str:
     if changed := git("status", "--porcelain", "--untracked-files=no", cwd=root).splitlines():
         raise TemplateError(
             f"expected a clean clone, got {len(changed)} changed files, {changed[0][3:]!r} first: commit or "
-            "stash them; after an interrupted run, `git merge --abort` does"
+            "stash them; after an interrupted update, `git reset --hard` removes what it has changed"
         )
     if REMOTE not in git("remote", cwd=root).split():
         raise TemplateError(f"there is no remote {REMOTE!r}: git remote add {REMOTE} <the template's URL>")
@@ -141,8 +146,11 @@ def _fetch(reference: str, root: Path) -> str:
 def _remove_parts(tree: Path, root: Path) -> None:
     """Remove the parts that the clone has removed, as the tree's own version of scripts/remove does it."""
     (tree / ".venv").symlink_to((root / ".venv").resolve())
-    command = [str(tree / ".venv/bin/python"), "-m", "scripts.remove", "--again"]
-    done = subprocess.run(command, cwd=tree, capture_output=True, text=True, check=False)  # noqa: S603
+    # The script first installs what this version of the template needs and the clone's may not have.
+    done = subprocess.run(
+        ["scripts/remove", "--again"],  # noqa: S607
+        cwd=tree, capture_output=True, text=True, check=False,
+    )  # fmt: skip
     (tree / ".venv").unlink()
     if done.returncode:
         raise TemplateError(f"the removed parts cannot be removed again: {done.stderr.strip()}")

@@ -156,10 +156,11 @@ _NAMESPACE_RULE = (
     "a Kubernetes namespace of the service's own: lower-case letters, digits and hyphens, first a letter"
 )
 _TEXT_RULE = "1 to 200 characters in one line, without quotes and \\ ` $ < > { }"
-# Key → what is expected, and whether a value is valid.
+# Key → what is expected, and whether a value is valid. A key that is added needs a default in `_parse`, as
+# `removed` has: updates leave the service.toml of teams as it is.
 RULES: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
     "name": (
-        "3 to 20 lower-case letters, digits and hyphens, first a letter, last no hyphen",
+        _NAME_RULE,
         _matches(NAME),
     ),
     "organization": (_TEXT_RULE, _matches(TEXT)),

@@ -190,9 +190,22 @@ def test_conflict(template: Path, team: Path, tmp_path: Path) -> None:
     for clone, text in ((newer, "Their service"), (team, "Our service")):
         path = clone / "app/__init__.py"
         path.write_text(path.read_text().replace("The scoring service", text))
+        # A key that the team's version of the parser does not know.
+        if clone == newer:
+            (newer / "service.toml").write_text((newer / "service.toml").read_text() + "\n[newer]\nkey = 1\n")
+            (newer / "app/newer.py").write_text("")
         commit(clone, text)
     succeed(team, "git", "remote", "set-url", "template", str(newer))
+    succeed(team, "git", "config", "commit.gpgSign", "true")
+    succeed(team, "git", "config", "gpg.program", "/bin/false")
     before = succeed(team, "git", "rev-parse", "HEAD")
+    (team / "app/newer.py").write_text("ours, not committed")
+    done = run(team, "scripts/update")
+    assert done.returncode == 1
+    assert "git cannot merge, and has changed nothing: " in done.stderr
+    assert "app/newer.py" in done.stderr
+    assert succeed(team, "git", "status", "--porcelain") == "?? app/newer.py\n"
+    (team / "app/newer.py").unlink()
     done = run(team, "scripts/update")
     assert done.returncode == 1
     assert "1 files have conflicts: app/__init__.py. Resolve them" in done.stderr

@@ -7,6 +7,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from scripts import remove
+from scripts.own import TRAINING
 from scripts.part_catalog import PartError, read_parts, with_dependents
 from scripts.part_locks import listed, packages, pruned
 from scripts.part_tree import read_removed
@@ -104,6 +105,56 @@ def test_again(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert not (root / "b.txt").exists()
         assert (root / "main.py").read_text() == "import os\n"
     assert read_removed(root) == ["a", "b"]
+
+
+def test_own_files(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What a team has written itself stays; what `scripts/own` has left as the template's goes."""
+    text = PARTS.replace('["b.txt"]', '["training/"]')
+    files = {
+        "parts.toml": text,
+        "training/train.py": "print('ours')\n",
+        "training/README.md": TRAINING,
+        "training/requirements.in": "numpy\n",
+        "tests/template/training/train.py": "print('theirs')\n",
+        "tests/template/training/requirements.in": "numpy\n",
+    }
+    for name, content in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(content)
+    commit(root)
+    assert remove.main(["a"]) == 0
+    assert "left, as they are yours: training/train.py\n" in capsys.readouterr().out
+    assert [path.name for path in (root / "training").iterdir()] == ["train.py"]
+    assert not (root / "tests").exists()
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "message"),
+    [
+        (
+            "service.toml",
+            "removed=[]\n",
+            "service.toml: expected one line that begins with `removed = [`, got 0",
+        ),
+        ("service.toml", "removed = [\n", "cannot read service.toml: "),
+        ("parts.toml", "[a\n", "cannot read parts.toml: "),
+        ("main.py", "import os\n# part: a\n", "main.py: no end of 'a'"),
+    ],
+)
+@pytest.mark.parametrize("arguments", [["a"], ["--list"]])
+def test_invalid_files(
+    root: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], file: str, text: str, message: str
+) -> None:
+    """A file that cannot be read, or lacks what it needs, is named, and nothing is changed."""
+    (root / file).write_text(text)
+    commit(root)
+    code, err = remove.main(arguments), capsys.readouterr().err
+    if arguments == ["--list"] and text == "removed=[]\n":
+        assert code == 0  # read as any TOML
+        return
+    assert code == 1
+    assert message.rpartition(": ")[2] in err
+    assert subprocess.run(["git", "status", "--short"], cwd=root, capture_output=True).stdout == b""
 
 
 def test_refused(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
