@@ -141,7 +141,8 @@ def run_gate(args: argparse.Namespace) -> int:
             replay(gate, args.namespace, args.samples)
         result = gate.result
     except NotEnoughData as exc:
-        reason = f": {exc}"
+        # What was seen before may be enough to reject.
+        result, reason = gate.result if gate.result == REJECT else NOT_YET, f": {exc}"
     print(gate.report())
     print(f"canary in {args.namespace}, watched for {args.watch}: {result}{reason}")
     return EXIT_CODES[result]

@@ -10,6 +10,8 @@ from release.prometheus import Prometheus
 from release.promql import BASELINE_ROWS, CANARY, CONTROL, EXPECTED_SHARES, STABLE, models, targets
 
 INTERVAL_S = 5.0
+# How much longer the last look is repeated if Prometheus does not answer it.
+GRACE_S = 60.0
 # A baseline whose size is unknown is trusted as little as one of this many rows.
 ASSUMED_ROWS = 100.0
 
@@ -35,16 +37,18 @@ class CanaryWatch:
         """
         end = time.monotonic() + seconds
         while True:
-            is_last = time.monotonic() >= end
+            is_over = time.monotonic() >= end
             try:
                 self.look()
             except NotEnoughData:
                 # Nothing is lost: a look includes what happened since the last one that succeeded.
-                if is_last:
+                if time.monotonic() >= end + (GRACE_S if self.gate.has_outputs else 0.0):
                     raise
-            if is_last or self.gate.result == REJECT:
-                return
-            time.sleep(max(0.0, min(INTERVAL_S, end - time.monotonic())))
+            else:
+                if is_over or self.gate.result == REJECT:
+                    return
+            left = end - time.monotonic()
+            time.sleep(min(INTERVAL_S, left) if left > 0 else INTERVAL_S)
 
     def look(self) -> None:
         """Add what was counted since the last look.

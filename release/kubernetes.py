@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections import deque
@@ -26,6 +27,8 @@ STABLE, CANARY, CONTROL = "stable", "canary", "control"
 DEPLOYMENTS = {STABLE: NAME, CANARY: f"{NAME}-{CANARY}", CONTROL: f"{NAME}-{CONTROL}"}
 ENDED = ("Succeeded", "Failed")
 TIMEOUT_S = 10
+READY_S = 300
+INTERVAL_S = 3.0
 
 
 @dataclass(frozen=True)
@@ -77,20 +80,34 @@ def read_pods(namespace: str, *, may_be_empty: bool = False) -> list[Pod]:
     return sorted(pods, key=lambda pod: pod.name)
 
 
-def verify_pods(pods: Sequence[Pod], image: str, model: str) -> None:
-    """Verify that all pods are ready and run an image with a model.
+def verify_pods(namespace: str, image: str, model: str) -> None:
+    """Verify that all pods of a namespace are ready and run an image with a model.
+
+    Pods that an autoscaler or a node has just started have READY_S to become ready.
 
     Raises:
-        ReleaseError: a pod is not ready, or runs something else; the message names the pod.
+        ReleaseError: a pod is not ready in time, or runs something else; the message names the pod.
+    """
+    deadline = time.monotonic() + READY_S
+    while starting := _find_starting(read_pods(namespace), image, model):
+        if time.monotonic() >= deadline:
+            raise ReleaseError(f"pod {starting[0].name} is not ready")
+        time.sleep(max(0.0, min(INTERVAL_S, deadline - time.monotonic())))
+
+
+def _find_starting(pods: Sequence[Pod], image: str, model: str) -> list[Pod]:
+    """Return the pods that are not ready yet.
+
+    Raises:
+        ReleaseError: a pod runs another image, or is labelled with another model.
     """
     digest = image.rpartition("@")[2]
     for pod in pods:
-        if pod.image_digest != digest:
-            raise ReleaseError(f"pod {pod.name} runs {pod.image_digest or 'no image yet'}, expected {digest}")
+        if pod.image_digest not in ("", digest):
+            raise ReleaseError(f"pod {pod.name} runs {pod.image_digest}, expected {digest}")
         if pod.model != model:
             raise ReleaseError(f"pod {pod.name} is labelled with {pod.model or 'no model'}, expected {model}")
-        if not pod.ready:
-            raise ReleaseError(f"pod {pod.name} is not ready")
+    return [pod for pod in pods if not (pod.ready and pod.image_digest)]
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from model_loader.store import Store, open_store
 from release import git_branch
 from release.errors import ReleaseError
 from release.image_labels import read_labels
-from release.kubernetes import namespace_of, read_pods, verify_pods
+from release.kubernetes import namespace_of, verify_pods
 from release.release_log import LOG_FILE, Release, parse
 
 PRODUCTION = "production"
@@ -36,7 +36,7 @@ def record(image: str, stage: str) -> str:
         LoaderError: the store does not have the model, or rejects the change.
     """
     model, commit = read_labels(image)
-    verify_pods(read_pods(namespace_of(stage)), image, model)
+    verify_pods(namespace_of(stage), image, model)
     release = Release(now(), commit, image, model, author())
     return write_record(release, stage)
 

@@ -32,7 +32,12 @@ def choose_release(to: str | None) -> Release:
     releases = parse(git_branch.read(git_branch.fetch(), LOG_FILE) or "")
     if to:
         return find(releases, to)
-    return default_target(releases, {pod.image_digest for pod in read_pods(NAMESPACE) if pod.image_digest})
+    running = {pod.image_digest for pod in read_pods(NAMESPACE, may_be_empty=True) if pod.image_digest}
+    if not running:
+        raise ReleaseError(
+            f"no pod runs an image in {NAMESPACE}: choose a release, scripts/rollback --to RELEASE"
+        )
+    return default_target(releases, running)
 
 
 def roll_back(release: Release, reason: str | None) -> str:
@@ -50,7 +55,7 @@ def roll_back(release: Release, reason: str | None) -> str:
     again = f"scripts/rollback --to {release.image.rpartition('@')[2]}"
     try:
         _deploy(render(tip, release, lock))
-        verify_pods(read_pods(NAMESPACE), release.image, release.model)
+        verify_pods(NAMESPACE, release.image, release.model)
     except (ReleaseError, KeyboardInterrupt) as exc:
         raise ReleaseError(
             f"{_problem(exc)}. Ledger, {LOCK_FILE} and {LOG_FILE} are unchanged; scripts/which shows what "
@@ -65,7 +70,7 @@ def roll_back(release: Release, reason: str | None) -> str:
             f"To continue: {again}"
         ) from exc
     try:
-        verify_pods(read_pods(NAMESPACE), release.image, release.model)
+        verify_pods(NAMESPACE, release.image, release.model)
     except ReleaseError as exc:
         raise ReleaseError(
             f"{done}, but the pods have changed since: {exc}. Another rollback or a rollout is at work; "
@@ -99,10 +104,12 @@ def render(tip: str, release: Release, lock: Lock) -> list[Object]:
     """
     with git_branch.checkout(tip) as tree:
         (tree / LOCK_FILE).write_text(lock_text(lock))
-        # Share the environment, so that scripts/render does not install it again.
+        # Share the environment as it is: a rollback must not depend on a package index.
         (tree / ".venv").symlink_to(Path(".venv").resolve())
         command = ("scripts/render", PRODUCTION, release.image, "--commit", release.commit)
-        return parse_manifests(run(*command, cwd=tree), "scripts/render", NAMESPACE)
+        return parse_manifests(
+            run(*command, cwd=tree, environ={"VENV_AS_IT_IS": "1"}), "scripts/render", NAMESPACE
+        )
 
 
 def objects_to_apply(cluster: Cluster, manifests: Sequence[Object]) -> list[Object]:

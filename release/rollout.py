@@ -255,7 +255,9 @@ def _undo(cluster: Cluster, state: RolloutState | None) -> None:
         return  # another run has started meanwhile, and holds the autoscaler
     attempt(lambda: autoscaler.release(cluster, state.select_policy if state else None))
     if problems:
-        raise ReleaseError(f"{'; '.join(problems)}. Run scripts/rollout reject again")
+        raise ReleaseError(
+            f"{'; '.join(problems)}. Run scripts/rollout reject --namespace {cluster.namespace} again"
+        )
     if state:
         owned_state(cluster, state.run)
         forget(cluster)

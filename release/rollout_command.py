@@ -93,7 +93,9 @@ def run_reject(args: argparse.Namespace) -> None:
         reject(Cluster(args.namespace), run_id())
     except LostRolloutError as exc:
         if exc.owner and not runs_in_pipeline():
-            advice = f"to reject it: ROLLOUT_RUN={exc.owner} scripts/rollout reject"
+            advice = (
+                f"to reject it: ROLLOUT_RUN={exc.owner} scripts/rollout reject --namespace {args.namespace}"
+            )
             raise ReleaseError(f"{exc}; {advice}") from exc
         print(f"rollout: {exc}: nothing to reject")
 
@@ -137,7 +139,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"rollout: {exc}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("rollout: interrupted; scripts/rollout reject restores the release before", file=sys.stderr)
+        command = f"scripts/rollout reject --namespace {args.namespace}"
+        print(f"rollout: interrupted; {command} restores the release before", file=sys.stderr)
         return INTERRUPTED
     return 0
 

@@ -99,7 +99,8 @@ def read_state(cluster: Cluster) -> RolloutState | None:
     except (LookupError, TypeError, ValueError) as exc:
         raise ReleaseError(
             f"the ConfigMap {STATE_NAME} in {cluster.namespace} is not a rollout's state: {exc!r}; run "
-            f"kubectl -n {cluster.namespace} delete configmap {STATE_NAME}, then scripts/rollout reject"
+            f"kubectl -n {cluster.namespace} delete configmap {STATE_NAME}, then scripts/rollout reject "
+            f"--namespace {cluster.namespace}"
         ) from exc
 
 

@@ -260,7 +260,7 @@ def retrain(tour: Tour) -> None:
     """Retrain: a snapshot is frozen, a challenger is trained, and has to be better by more than chance."""
     tour.run("scripts/train")
     tour.run("python", "-m", "model_loader", "list")
-    look("build/wine-report/data.html: the checks of the data; evaluation.json: the comparison")
+    look("build/model-report/data.html: the checks of the data; evaluation.json: the comparison")
 
 
 def promote(tour: Tour) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from model_loader.store import Store, open_store
 from monitor.database import MEMORY
-from monitor.errors import MonitorError
+from monitor.errors import MonitorError, NoRows
 from monitor.lake import Lake
 from monitor.ship import log_pass, ship_once
 
@@ -98,13 +98,14 @@ def chosen_model(args: Namespace, lake: Lake) -> str:
     """Return the name of the model.
 
     Raises:
-        MonitorError: none was given, and the store has data of none or of several.
+        NoRows: none was given, and the store has no data.
+        MonitorError: none was given, and the store has data of several.
     """
     if name := args.name or os.environ.get("MODEL_NAME"):
         return str(name)
     names = known_models(lake)
     if not names:
-        raise MonitorError(
+        raise NoRows(
             f"the store {lake.store.url} has no data: set CAPTURE_DIR for the service, and ship its spool"
         )
     if len(names) > 1:

@@ -92,9 +92,9 @@ def run_snapshot(args: Namespace) -> int:
 def _taken(args: Namespace) -> Snapshot:
     lake = opened_lake(args)
     since, until = window(args)
-    if args.optional and args.name and args.name not in lake.models():
-        raise NoRows(f"the store {lake.store.url} has no data of {args.name}")
     name = chosen_model(args, lake)
+    if args.optional and name not in lake.models():
+        raise NoRows(f"the store {lake.store.url} has no data of {name}")
     selection = Selection(name, since, until, args.metric, args.version, args.test_share, args.min_rows)
     return take(lake, opened_models(args), read_config(args.config), selection, args.out, args.memory)
 

@@ -221,6 +221,9 @@ def test_optional(models: Path, file_lake: Lake, spool: Path, monitor: Monitor) 
     optional = (*COMMAND, "--out", "snapshot", "--optional", "--name", "wine")
     code, out, err = monitor(*optional)
     assert (code, out, err) == (0, f"no snapshot: the store {file_lake.store.url} has no data of wine\n", "")
+    code, out, err = monitor(*optional[:-2])
+    assert (code, err) == (0, "")
+    assert out.startswith(f"no snapshot: the store {file_lake.store.url} has no data: set CAPTURE_DIR")
     ship_rows(file_lake, spool, "prediction", [row(0)])
     for window in (
         ["--since", "9000-01-01", "--until", "9999-12-31"],

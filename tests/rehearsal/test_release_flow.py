@@ -30,7 +30,7 @@ IMAGE = "registry/demo@sha256:1"
 SCRIPTS = {
     "plan": "scripts/output run \"$RUN\"; scripts/output model '--version 3'",
     "retrain": 'scripts/output train "$RUN"',
-    "train": "mkdir -p build/{wine,wine-report,snapshot}; touch build/{wine,wine-report,snapshot}/file",
+    "train": "mkdir -p build/{model,model-report,snapshot}; touch build/{model,model-report,snapshot}/file",
     "test": "mkdir -p build; touch build/coverage.xml build/tests.xml",
     "assemble": f"mkdir -p build/release; touch build/release/image; scripts/output image {IMAGE}",
     "in_repository": '"$@"',

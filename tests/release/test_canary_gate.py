@@ -200,6 +200,33 @@ def test_command(prometheus: str, watched: dict[str, Watched]) -> None:
     assert slow.out.endswith("canary in slow, watched for 10s: reject\n")
 
 
+@pytest.mark.parametrize("grace_s", [30.0, 0.0])
+def test_last_look_fails(
+    prometheus: str, watched: dict[str, Watched], monkeypatch: pytest.MonkeyPatch, grace_s: float
+) -> None:
+    """If Prometheus does not answer in the last look, it is asked again before there is no decision."""
+    watch = CanaryWatch(
+        CanaryGate(read_thresholds(ROOT / "monitoring/canary.toml")), Prometheus(prometheus), "good"
+    )
+    look, end, failed = watch.look, time.monotonic() + 0.5, list[float]()
+
+    def fail_twice() -> None:
+        if time.monotonic() >= end and len(failed) < 2:
+            failed.append(time.monotonic())
+            raise NotEnoughData("no answer")
+        look()
+
+    monkeypatch.setattr(watch, "look", fail_twice)
+    monkeypatch.setattr(canary_watch, "INTERVAL_S", 0.1)
+    monkeypatch.setattr(canary_watch, "GRACE_S", grace_s)
+    if grace_s:
+        watch.run(0.5)
+        assert len(failed) == 2
+    else:
+        with pytest.raises(NotEnoughData, match="no answer"):
+            watch.run(0.5)
+
+
 def test_nothing_to_replay(prometheus: str, watched: dict[str, Watched], tmp_path: Path) -> None:
     """Without traffic and without samples there is no decision, and the reason is given."""
     options = ["--prometheus", prometheus, "--watch", "1s", "--samples", str(tmp_path / "nowhere")]

@@ -154,7 +154,7 @@ def test_train_parts(tmp_path: Path, part: str, failing: str, told: list[str]) -
         (tmp_path / name).chmod(0o755)
     done = subprocess.run(
         [tmp_path / "scripts/train", "--only", part],
-        env={"PATH": os.environ["PATH"], "FAILING": failing, "MODEL_SIGN_KEY": "key"},
+        env={"PATH": os.environ["PATH"], "FAILING": failing, "MODEL_SIGN_KEY": "key", "MODEL_NAME": "wine"},
         capture_output=True,
         text=True,
     )
@@ -162,6 +162,29 @@ def test_train_parts(tmp_path: Path, part: str, failing: str, told: list[str]) -
     assert (WHY in done.stderr) is bool(failing)
     lines = (tmp_path / "told").read_text().splitlines() if (tmp_path / "told").exists() else []
     assert lines == told
+
+
+@pytest.mark.parametrize(
+    ("lock", "environment", "name"),
+    [
+        ('{\n  "name": "risk",\n  "version": 2\n}\n', {}, "risk"),
+        ('{\n  "name": "risk",\n  "version": 2\n}\n', {"MODEL_NAME": "other"}, "other"),
+        ("", {}, ""),
+    ],
+)
+def test_train_name(tmp_path: Path, lock: str, environment: dict[str, str], name: str) -> None:
+    """Every part is about MODEL_NAME, or the model in the lock; the commands choose without both."""
+    (tmp_path / "scripts").mkdir()
+    (tmp_path / "scripts/train").symlink_to(ROOT / "scripts/train")
+    (tmp_path / ".venv/bin").mkdir(parents=True)
+    if lock:
+        (tmp_path / "model.lock").write_text(lock)
+    programs = {"scripts/venv": "", "scripts/notify": "", ".venv/bin/python": 'echo "${MODEL_NAME-}" >>names'}
+    for program, text in programs.items():
+        (tmp_path / program).write_text(f"#!/usr/bin/env bash\n{text}\n")
+        (tmp_path / program).chmod(0o755)
+    subprocess.run([tmp_path / "scripts/train"], env={"PATH": os.environ["PATH"], **environment}, check=True)
+    assert (tmp_path / "names").read_text().splitlines() == [name] * 4
 
 
 def test_train_says_why(tmp_path: Path) -> None:
@@ -179,7 +202,7 @@ def test_train_says_why(tmp_path: Path) -> None:
             [tmp_path / "scripts/train", "--only", part], env={"PATH": os.environ["PATH"]}, check=True
         )
     ran = (tmp_path / "ran").read_text().splitlines()
-    assert ran == ["-m", "model_loader", "publish", "build/wine", "--reason", "better than wine/2"]
+    assert ran == ["-m", "model_loader", "publish", "build/model", "--reason", "better than wine/2"]
 
 
 def test_traced_key(tmp_path: Path) -> None:

@@ -3,12 +3,14 @@
 import json
 import subprocess
 import sys
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from release import git_branch
+from release import git_branch, kubernetes
 from release.errors import ReleaseError
 from tests.release.conftest import release
 from tests.release.environment import ReleaseEnvironment
@@ -112,8 +114,11 @@ def test_staging(deployed: ReleaseEnvironment) -> None:
         ("other model", "the lock names tiny/3@sha256:"),
     ],
 )
-def test_not_deployed(deployed: ReleaseEnvironment, case: str, message: str) -> None:
+def test_not_deployed(
+    deployed: ReleaseEnvironment, monkeypatch: pytest.MonkeyPatch, case: str, message: str
+) -> None:
     """Nothing is recorded unless all pods run the image and the store has its model."""
+    monkeypatch.setattr(kubernetes, "READY_S", 0.2)
     pods = deployed.cluster_state()["pods"]
     match case:
         case "one differs":
@@ -141,6 +146,22 @@ def test_not_deployed(deployed: ReleaseEnvironment, case: str, message: str) -> 
     assert done.code == 1
     assert message in done.err
     assert (deployed.git("rev-parse", "main"), deployed.ledger_model()) == (tip, deployed.images[1].model)
+
+
+def test_starting_pod(deployed: ReleaseEnvironment, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pod that an autoscaler has just started delays the record, and does not fail it."""
+    monkeypatch.setattr(kubernetes, "INTERVAL_S", 0.1)
+    pods = deployed.cluster_state()["pods"]
+    pods[2]["status"]["conditions"][0]["status"] = "False"
+    deployed.update_cluster(pods=pods)
+    ready = json.loads(json.dumps(pods).replace('"False"', '"True"'))
+    timer = threading.Timer(0.7, lambda: deployed.update_cluster(pods=ready))
+    timer.start()
+    start = time.monotonic()
+    assert release("record", "--image", deployed.images[2].reference).code == 0
+    timer.join()
+    assert time.monotonic() - start > 0.7
+    assert deployed.ledger_model() == deployed.images[2].model
 
 
 def test_push_refused(deployed: ReleaseEnvironment) -> None:

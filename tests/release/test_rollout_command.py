@@ -110,7 +110,10 @@ def test_not_the_owner(
     assert "belongs to azure-2, not to azure-3: nothing to reject" in capsys.readouterr().out
     monkeypatch.delenv("BUILD_BUILDID")
     assert main(["reject"]) == 1
-    assert "to reject it: ROLLOUT_RUN=azure-2 scripts/rollout reject" in capsys.readouterr().err
+    assert (
+        "to reject it: ROLLOUT_RUN=azure-2 scripts/rollout reject --namespace demo-production"
+        in capsys.readouterr().err
+    )
     monkeypatch.setenv("ROLLOUT_RUN", "azure-2")
     assert main(["reject"]) == 0
     assert released.simulated.images() == [OLD] * 10
@@ -131,6 +134,7 @@ def test_interrupted(tmp_path: Path, number: signal.Signals) -> None:
         process.send_signal(number)
         _, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert err == "rollout: interrupted; scripts/rollout reject restores the release before\n"
+    advice = "scripts/rollout reject --namespace demo-production"
+    assert err == f"rollout: interrupted; {advice} restores the release before\n"
     status = Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}/status")
     assert not status.exists() or "State:\tZ" in status.read_text()
