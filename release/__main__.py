@@ -41,7 +41,7 @@ environment:
   MODEL_PUBLISHER    name for entries in releases.jsonl and the ledger; default: user@host
 
 exit codes: 0 done, 1 failed or rejected (the message gives the reason), 2 wrong usage, 3 undecided, or a
-source could not be asked, 130 interrupted
+source is unavailable, 130 interrupted
 """
 
 
@@ -104,7 +104,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     text = (
         "show which model is in production; exit code 1: ledger, model.lock, image and pods differ, 3: one "
-        "of them could not be asked, the others agree"
+        "of them is unavailable, the others agree"
     )
     which = subparsers.add_parser("which", help=text, description=text, allow_abbrev=False)
     which.set_defaults(run=run_which)
@@ -162,7 +162,7 @@ def run_which(args: argparse.Namespace) -> int:  # noqa: ARG001  (it has no opti
     print(status_table(statuses))
     errors = unavailable(statuses)
     for error in errors:
-        print(f"could not be asked: {error}")
+        print(f"unavailable: {error}")
     if found := difference(statuses):
         print(f"differs: {found}")
         return 1

@@ -29,8 +29,8 @@ class CheckResult:
         canary: what was measured at the canary.
         other: the same at the pods, or in the baseline, with which it is compared.
         limit: what is allowed.
-        chance: a bound on how often a canary within its limits would look this bad at any time in any check;
-            None if nothing is tested.
+        chance: upper bound of the probability that a canary within its limits looks this bad, over all looks
+            and checks; None if nothing is tested.
         result: `pass`; `reject`; `-` if there is nothing to test.
     """
 

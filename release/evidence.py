@@ -1,6 +1,6 @@
 """What the registry and the cluster know of an image, as JSON for other programs.
 
-Each part is an object: what was found; or `error`, if it could not be asked; or `problem`, if it is wrong.
+Each part is an object: what was found; or `error`, if it is unavailable; or `problem`, if it is wrong.
 """
 
 import json

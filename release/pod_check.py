@@ -1,7 +1,7 @@
 """`python -m release.pod_check`: check which image and model every pod runs.
 
 A pod's manifest declares its image and model; the pod itself reports its model at `/model`. Autoscalers and
-nodes add and remove pods at any time, so a check looks again until nothing is wrong or its time is over.
+nodes add and remove pods at any time, so a check is repeated until it passes or its time is over.
 """
 
 import subprocess
@@ -22,7 +22,7 @@ HEADER = ("POD", "TRACK", "READY", "MODEL", "IMAGE")
 
 
 class SmokeTestError(ReleaseError):
-    """A pod of the release gives a wrong answer, or none: looking again only prolongs that for callers."""
+    """A pod of the release gives a wrong answer, or none: repeating the check would only prolong that."""
 
 
 def find_problems(pods: Sequence[Pod], reported: Sequence[str], image: str, expected: str) -> list[str]:
@@ -78,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         type=int,
         default=WAIT_S,
         metavar="SECONDS",
-        help=f"look again for this long while something is wrong; default: {WAIT_S}",
+        help=f"repeat the check for at most this many seconds; default: {WAIT_S}",
     )
     args = parser.parse_args(argv)
     if args.wait < 0:
@@ -98,7 +98,7 @@ def check(namespace: str, expected: str, image: str, *, smoke: bool, wait_s: flo
     Args:
         expected: see `find_problems`.
         smoke: whether to smoke-test the pods that run `image`, too.
-        wait_s: how long to look again while something is wrong, in seconds.
+        wait_s: how long to repeat the check, in seconds.
 
     Raises:
         SmokeTestError: a pod of the release gives a wrong answer, or none in time.

@@ -19,7 +19,8 @@ BASELINE_ROWS = "model_baseline_rows"
 
 # An empty alternative selects the metrics that do not have the label.
 SCORING = 'method=~"|POST",url_rule=~"|/score|/invocations|/v1/.+:predict|/v2/.+/infer"'
-# If there was no stable pod for this long, there is no stable release yet; if for less, it is down.
+# Without a stable pod for this long, the deployment is the first one. After a shorter gap, the stable release
+# is down.
 HISTORY = "1d"
 # A pod that was not scraped for this long is a new one.
 MEMORY = "1h"

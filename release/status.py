@@ -28,7 +28,7 @@ class Status:
         image: the image's digest, `sha256:…`; empty if unknown, or if the source knows no images.
         remark: additional information for the user.
         problem: what is wrong with the source's answer, if it names no model or no image.
-        error: why the source could not be asked; empty if it answered.
+        error: why the source is unavailable; empty if it answered.
     """
 
     source: str
@@ -42,7 +42,7 @@ class Status:
 def collect() -> list[Status]:
     """Return the status of the ledger, the lock, the last released image and every pod.
 
-    A source that cannot be asked has a status too, with the error.
+    An unavailable source has a status too, with the error.
     """
     tip, error = "", ""
     try:
@@ -84,7 +84,7 @@ def status_table(statuses: Sequence[Status]) -> str:
 
 
 def unavailable(statuses: Sequence[Status]) -> list[str]:
-    """Return one sentence per reason for which sources could not be asked."""
+    """Return one sentence per reason for which sources are unavailable."""
     sources: dict[str, list[str]] = defaultdict(list)
     for status in statuses:
         if status.error:

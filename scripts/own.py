@@ -28,7 +28,7 @@ from scripts.team_files import (
 
 SERVICE_FILE = "service.toml"
 VARIABLES_FILE = "azure-pipelines-variables.yml"
-# Of the sample: its model, the limits for it, what trains it, and their tests.
+# Files of the sample model: the model, its gate, its training, and their tests.
 SAMPLE = ("model_store/", "model.lock", "gate.toml", "releases.jsonl", "training/", "tests/training/")
 README = """\
 # {name}

@@ -36,33 +36,33 @@ def remove(root: Path, names: Sequence[str], removed: Sequence[str]) -> list[str
     paths = [f"{prefix}{path}" for name in names for path in parts[name].paths for prefix in ("", RING)]
     of_parts = matching(files, paths)
     own = [file for file in of_parts if _is_own(root, file)]
-    doomed = set(of_parts) - {*own}
-    kept = [file for file in files if file not in doomed]
+    removed_files = set(of_parts) - {*own}
+    kept = [file for file in files if file not in removed_files]
     texts = contents(root, kept)
     changed = {file: _without_parts(file, text, names) for file, text in texts.items()}
     service_file = with_removed(changed[SERVICE_FILE], removed)
     pages = {file: text for file, text in changed.items() if file.endswith(".md")}
-    lost = {
+    removed_anchors = {
         f"{file.removeprefix(RING)}#{anchor}"
         for file, text in pages.items()
         for anchor in anchors(texts[file]) - anchors(text)
     }
-    folders = {f"{folder}/" for file in doomed for folder in Path(file).parents}
-    gone = {path for path in {*paths, *doomed, *folders} if not matching(kept, [path])}
+    folders = {f"{folder}/" for file in removed_files for folder in Path(file).parents}
+    gone = {path for path in {*paths, *removed_files, *folders} if not matching(kept, [path])}
     for file, text in pages.items():
-        changed[file] = without_paths(text, file.removeprefix(RING), gone, lost)
+        changed[file] = without_paths(text, file.removeprefix(RING), gone, removed_anchors)
     changed = {file: text for file, text in changed.items() if text != texts[file]}
     locks = _pruned_locks(root, texts, changed)
 
-    for file in doomed:
+    for file in removed_files:
         (root / file).unlink()
-    _remove_empty(root, {Path(file).parent for file in doomed})
+    _remove_empty(root, {Path(file).parent for file in removed_files})
     for file, text in (changed | locks).items():
         (root / file).write_text(text)
     (root / SERVICE_FILE).write_text(service_file)
     _tidy(root, [file for file in changed if file.endswith(".py")])
     return [
-        f"removed {', '.join(names)}: {len(doomed)} files, lines of {len(changed)} others",
+        f"removed {', '.join(names)}: {len(removed_files)} files, lines of {len(changed)} others",
         *([f"left, as they are yours: {', '.join(own)}"] if own else []),
         *(
             f"{file}: {len(_entries(texts[file])) - len(_entries(text))} fewer"

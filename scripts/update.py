@@ -167,7 +167,7 @@ def _report(old: str, new: str, root: Path) -> str:
     """Return, in Markdown, what a person should look at after an update."""
     lines = [f"# From the template's {_version(old, root)} to {_version(new, root)}", ""]
     todo = [item for item in _what_to_do(new, root) if item not in _what_to_do(old, root)]
-    lines += ["## What to do, of CHANGELOG.md", "", *(todo or ["Nothing."]), ""]
+    lines += ["## Required changes, from CHANGELOG.md", "", *(todo or ["Nothing."]), ""]
     changed = git("diff", "--name-only", old, new, "--", *TEAM_FILES, cwd=root).split()
     lines += ["## Files of yours that have changed in the template", ""]
     lines += [f"- `{path}`: `git diff {old[:10]} {new[:10]} -- {path}`" for path in changed]

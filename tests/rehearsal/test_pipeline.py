@@ -32,7 +32,7 @@ def test_release() -> None:
         "Reject the canary",
         "Record the release",
         "Compare ledger, lock, image and pods",
-        "Tell people",
+        "Send a notification",
     ]
     assert clean_up.depends_on == (release.name,)
     assert clean_up.steps[-1].title == "Reject the canary"

@@ -30,7 +30,7 @@ def test_image(environment: ReleaseEnvironment) -> None:
 
 
 def test_not_asked(environment: ReleaseEnvironment) -> None:
-    """A registry and a cluster that cannot be asked have an error each."""
+    """A registry and a cluster that are unavailable have an error each."""
     environment.update_cluster(fail="get")
     found = evidence("--image", f"127.0.0.1:1/demo@sha256:{1:064x}")
     assert found["image"]["error"].startswith("docker pull failed")

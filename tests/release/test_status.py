@@ -87,20 +87,20 @@ def test_ledger_differs(environment: ReleaseEnvironment, monkeypatch: pytest.Mon
         ("starting", "differs: pod demo-0: no image is running yet"),
         ("unlabelled", "differs: pod demo-0: has no model labels"),
         ("ledger", r"differs: ledger \(production\): tiny has no version in production"),
-        ("get", "could not be asked: pods: kubectl get failed: error: Unable to connect"),
-        ("not JSON", "could not be asked: pods: kubectl get pods did not print a list"),
+        ("get", "unavailable: pods: kubectl get failed: error: Unable to connect"),
+        ("not JSON", "unavailable: pods: kubectl get pods did not print a list"),
         (
             "origin",
-            r"could not be asked: ledger \(production\), model.lock, last released image: git ls-remote",
+            r"unavailable: ledger \(production\), model.lock, last released image: git ls-remote",
         ),
-        ("image", "could not be asked: last released image: docker pull failed: "),
-        ("releases", "could not be asked: last released image: releases.jsonl: line 3 is not JSON"),
+        ("image", "unavailable: last released image: docker pull failed: "),
+        ("releases", "unavailable: last released image: releases.jsonl: line 3 is not JSON"),
     ],
 )
 def test_no_model(
     environment: ReleaseEnvironment, failure: str, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A source without a model differs; one that could not be asked has a line with the reason, once."""
+    """A source without a model differs; one that is unavailable has a line with the reason, once."""
     pods = environment.cluster_state()["pods"]
     match failure:
         case "no pods":
@@ -148,16 +148,14 @@ def test_no_model(
 
 
 def test_differs_and_not_asked(environment: ReleaseEnvironment) -> None:
-    """If sources differ and another one could not be asked, both are said, and the exit code is 1."""
+    """If sources differ and another one is unavailable, both are said, and the exit code is 1."""
     old, new, _ = environment.images
     environment.run_images(new, old, new)
     shutil.rmtree(environment.path / "origin.git")
     done = release("which")
     assert done.code == 1
     *_, unasked, different = done.out.splitlines()
-    assert unasked.startswith(
-        "could not be asked: ledger (production), model.lock, last released image: git "
-    )
+    assert unasked.startswith("unavailable: ledger (production), model.lock, last released image: git ")
     assert different.startswith("differs: pod demo-1 reports tiny/1@")
 
 
@@ -167,7 +165,7 @@ def test_nothing_asked(environment: ReleaseEnvironment) -> None:
     environment.update_cluster(fail="get")
     done = release("which")
     assert done.code == 3
-    assert done.out.count("could not be asked: ") == 2
+    assert done.out.count("unavailable: ") == 2
     assert done.out.splitlines()[-1] == "no source answered"
     assert "tiny" not in done.out
 
