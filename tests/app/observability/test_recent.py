@@ -33,7 +33,8 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = NOW
-        monkeypatch.setattr(shared_ring, "time", lambda: self.now)
+        for module in (shared_ring, recent_requests):
+            monkeypatch.setattr(module, "time", lambda: self.now)
 
 
 @pytest.fixture
@@ -128,6 +129,7 @@ def test_requests(clock: Clock) -> None:
     recent.count(429, "over_share", np.array([5.0]))
     waiting[0] = 4
     recent.refresh()
+    clock.now += 10
     hour = recent.last_hour(started=NOW)
     assert (hour["from"], hour["step_s"]) == (NOW, 10)
     assert {name: values for name, values in hour["steps"].items() if not name.startswith("p")} == {
@@ -136,7 +138,21 @@ def test_requests(clock: Clock) -> None:
     assert hour["hour"]["requests"] == 5
     assert hour["hour"]["p99"] == pytest.approx(0.001, rel=0.2)
     assert len(recent.last_hour(started=NOW - 100)["steps"]["requests"]) == 11
-    assert len(recent.last_hour(started=0)["steps"]["requests"]) == recent_requests.STEPS
+    assert len(recent.last_hour(started=0)["steps"]["requests"]) == recent_requests.STEPS - 1
+
+
+def test_current_step(clock: Clock) -> None:
+    """A step that is not over is in the hour only; the first has the rates of the time since the start."""
+    recent = RecentRequests(None, lambda: 0)
+    clock.now += 4
+    recent.count(200, None, np.full(8, 0.001))
+    assert recent.last_hour(started=NOW)["steps"]["requests"] == [2.0]
+    assert recent.last_hour(started=clock.now)["steps"]["requests"] == [8.0]
+    clock.now = NOW + 12
+    recent.count(200, None, np.full(2, 0.001))
+    hour = recent.last_hour(started=NOW)
+    assert (hour["steps"]["requests"], len(hour["steps"]["p50"])) == ([0.8], 1)
+    assert hour["hour"]["requests"] == 10
 
 
 def test_routes(make_client: MakeClient) -> None:
