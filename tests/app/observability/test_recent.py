@@ -170,8 +170,11 @@ def test_routes(make_client: MakeClient) -> None:
     )  # fmt: skip
     assert (reply["callers"], reply["rejected"]) == ({"anonymous": 2}, {"invalid": 1})
     assert (reply["hour"]["requests"], reply["hour"]["client_errors"]) == (2, 1)
+    response = client.get("/recent")
+    assert (reply["version"], reply["digest"]) == ("2", response.headers["x-model-digest"])
     data = client.get("/recent/data").get_json()
     assert (data["rows"], data["baseline_rows"]) == ({"1h": 3, "15m": 3}, 133)
+    assert data["pod"] == reply["pod"]
     alcohol = data["distributions"][0]
     assert (alcohol["name"], sum(alcohol["1h"]), alcohol["1h"][alcohol["bins"].index("outside")]) == (
         "alcohol", 3, 3
