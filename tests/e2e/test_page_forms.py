@@ -10,14 +10,15 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+import pandas
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto
 from playwright.sync_api import Page, expect
 
 from tests import models
 from tests.app.conftest import StartServer
 from tests.conftest import write_package
-from tests.e2e.page import WINE, OpenPage, field, result, score
+from tests.e2e.page import WINE, OpenPage, field, identities, result, score
 from tests.e2e.page import browser as browser
 from tests.e2e.page import open_page as open_page
 
@@ -40,15 +41,6 @@ INPUTS: Any = {
         "count": {"type": "integer", "min": 1},
     }
 }
-
-
-def identities(**inputs: tuple[int, tuple[Any, ...]]) -> bytes:
-    """Return a model whose outputs are its inputs."""
-    nodes = [helper.make_node("Identity", [name], [f"same_{name}"]) for name in inputs]
-    tensors = [models.tensor(name, *spec) for name, spec in inputs.items()]
-    return models.model(
-        nodes, tensors, [models.tensor(f"same_{name}", *spec) for name, spec in inputs.items()]
-    )
 
 
 def png(size: int, rgb: tuple[int, int, int]) -> bytes:
@@ -90,6 +82,8 @@ def test_columns(start_server: StartServer, open_page: OpenPage, tmp_path: Path)
     field(page, "plan").select_option("1")
     field(page, "member").check()
     assert request_of(page) == {"instances": [{"age": 130, "member": 1, "plan": 1}]}
+    age.fill(".5")
+    assert request_of(page)["instances"][0]["age"] == 0.5
     age.fill("")
     field(page, "plan").select_option("missing")
     page.get_by_label("missing", exact=True).check()
@@ -119,6 +113,8 @@ def test_inputs(start_server: StartServer, open_page: OpenPage, tmp_path: Path) 
     expect(field(page, "job").get_by_role("option")).to_have_text(["clerk", "cook"])
     expect(field(page, "job")).to_have_value('"cook"')
     field(page, "active").uncheck()
+    field(page, "count").fill("007")
+    assert request_of(page)["inputs"]["count"] == [[7]]
     field(page, "count").fill("0")
     expect(page.get_by_text("below 1, the minimum")).to_be_visible()
     expect(page.get_by_label("missing", exact=True)).to_have_count(0)
@@ -208,6 +204,36 @@ def test_table(start_server: StartServer, open_page: OpenPage, tmp_path: Path) -
     page.get_by_label(re.compile("A table in CSV")).fill("")
     page.get_by_role("button", name="Score the table").click()
     expect(answers).to_contain_text("expected a line with the columns' names, and at least one row")
+
+
+def test_missing_value_alone(start_server: StartServer, open_page: OpenPage, tmp_path: Path) -> None:
+    """In a table of one column, pandas writes a missing value as `""`: it is a row, with an answer."""
+    model = identities(age=(TensorProto.FLOAT, ("batch", 1)))
+    page = open_page(start_server(write_package(tmp_path / "package", model)).wait_until_ready().port)
+    page.get_by_text("Score a table", exact=True).click()
+    csv = pandas.DataFrame({"age": [1.5, None, 2.5]}).to_csv(index=False)
+    page.get_by_label(re.compile("A table in CSV")).fill(csv)
+    page.get_by_role("button", name="Score the table").click()
+    answers = page.get_by_role("region", name="Answers for the table")
+    expect(answers.get_by_role("row")).to_have_text(["rowsame_ageage", "11.51.5", "2NaN", "32.52.5"])
+    page.route("**/score", lambda route: route.fulfill(json={"predictions": [{"same_age": 1}]}))
+    page.get_by_role("button", name="Score the table").click()
+    expect(answers).to_contain_text("expected 3 answers, one a row, got 1")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("größe\n1\n".encode("latin-1"), "the file is not in UTF-8"), (b"x" * 5_000_001, "the file has 6 MB")],
+)
+def test_refused_file(start_server: StartServer, open_page: OpenPage, content: bytes, message: str) -> None:
+    """A file in another encoding, or of more than 5 MB, is refused with the reason."""
+    page = open_page(start_server(WINE).wait_until_ready().port)
+    page.get_by_text("Score a table", exact=True).click()
+    page.get_by_label("File in CSV").set_input_files(
+        {"name": "a.csv", "mimeType": "text/csv", "buffer": content}
+    )
+    expect(page.get_by_role("region", name="Answers for the table")).to_contain_text(message)
+    expect(page.get_by_label(re.compile("A table in CSV"))).to_have_value("")
 
 
 def test_dropped_table(start_server: StartServer, open_page: OpenPage) -> None:

@@ -4,6 +4,7 @@ import { renderCard, renderTitle } from "./card.js";
 import { pollData } from "./data.js";
 import { $, write } from "./dom.js";
 import { renderForm } from "./form.js";
+import { parse } from "./json.js";
 import { hasKey, request, setKey } from "./service.js";
 import { pollStatus } from "./status.js";
 
@@ -11,7 +12,7 @@ async function load() {
   write($("problem"), "");
   try {
     const response = await request("model");
-    const model = await response.json();
+    const model = parse(await response.text());
     if (response.status === 401) return askForKey(model.error);
     if (!response.ok) throw new Error(model.error);
     model.manifest ??= {};
