@@ -10,6 +10,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas
 import pytest
 from onnx import TensorProto
@@ -154,6 +155,18 @@ def test_image(
     expect(page.get_by_text(re.compile("Not read: "))).to_be_visible()
 
 
+def test_image_of_free_size(start_server: StartServer, open_page: OpenPage, tmp_path: Path) -> None:
+    """Where the model leaves the size open, a photo is scaled to 512 pixels; INT8 has no image."""
+    free = ("batch", 1, "height", "width")
+    model = identities(image=(TensorProto.UINT8, free), signed=(TensorProto.INT8, free))
+    page = open_page(start_server(write_package(tmp_path / "package", model)).wait_until_ready().port)
+    file: Any = {"name": "a.png", "mimeType": "image/png", "buffer": png(600, (9, 9, 9))}
+    page.get_by_label("Image for image").set_input_files(file)
+    expect(page.get_by_text("Scaled from 600 × 600 to 512 × 512 pixels")).to_be_visible()
+    assert np.array(json.loads(field(page, "image").input_value())).shape == (1, 1, 512, 512)
+    expect(page.get_by_label("Image for signed")).to_have_count(0)
+
+
 def test_image_as_text(start_server: StartServer, open_page: OpenPage, tmp_path: Path) -> None:
     """An input whose sample is a file in base64 takes a file."""
     text = base64.b64encode(png(4, (1, 2, 3))).decode()
@@ -263,6 +276,38 @@ def test_code(start_server: StartServer, open_page: OpenPage, language: str) -> 
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, code + done.stderr
     assert "label" in done.stdout
+
+
+def test_large_request(start_server: StartServer, open_page: OpenPage, tmp_path: Path) -> None:
+    """Of a large request only the beginning is shown, and all of it copied."""
+    model = identities(text=(TensorProto.STRING, ("batch", 1)))
+    page = open_page(start_server(write_package(tmp_path / "package", model)).wait_until_ready().port)
+    field(page, "text").fill("x" * 50_000)
+    expect(page.locator("#code")).to_contain_text("more characters are copied")
+    assert len(page.locator("#code").text_content() or "") < 10_100
+    page.evaluate("navigator.clipboard.writeText = async (text) => void (window.copied = text)")
+    page.get_by_role("button", name="Copy", exact=True).click()
+    expect(page.get_by_role("button", name="Copied")).to_be_visible()
+    assert "x" * 50_000 in page.evaluate("copied")
+
+
+def test_no_clipboard(start_server: StartServer, open_page: OpenPage) -> None:
+    """The page does not say that it has copied what it could not, and the focus stays."""
+    page = open_page(start_server(WINE).wait_until_ready().port)
+    expect(page.locator("#try")).to_be_visible()
+    page.evaluate("Object.defineProperty(navigator, 'clipboard', {value: undefined})")
+    page.evaluate("document.execCommand = () => false")
+    page.get_by_role("button", name="Copy", exact=True).click()
+    expect(page.get_by_role("button", name="Not copied")).to_be_focused()
+
+
+def test_escapes(start_server: StartServer, open_page: OpenPage, tmp_path: Path) -> None:
+    """JSON's escapes that Python does not have are written in another way."""
+    model = identities(text=(TensorProto.STRING, ("n", 2)))
+    page = open_page(start_server(write_package(tmp_path / "package", model)).wait_until_ready().port)
+    field(page, "text").fill(r'[["a\/b", "\ud83d\ude00"]]')
+    page.get_by_role("tab", name="Python").click()
+    expect(page.locator("#code")).to_contain_text('[["a/b", "😀"]]')
 
 
 def test_javascript(start_server: StartServer, open_page: OpenPage) -> None:

@@ -37,8 +37,9 @@ def test_charts(start_server: StartServer, open_page: OpenPage) -> None:
         expect(chart(page, "Latency").locator(".now")).to_have_text(
             re.compile(r"p50 [\d.]+ [µm]s · p95 [\d.]+ [µm]s · p99 [\d.]+ [µm]s")
         )
-        plot = chart(page, "Errors").get_by_role("img")
+        plot = chart(page, "Errors").get_by_role("slider")
         expect(plot).to_have_attribute("aria-label", re.compile("4xx, client now .*, at most 20.0%"))
+        expect(plot).to_have_attribute("aria-valuetext", re.compile("5xx 0%, 4xx [0-9.]+%"))
         page.reload()
 
 
@@ -49,12 +50,14 @@ def test_keyboard_in_chart(start_server: StartServer, open_page: OpenPage) -> No
     page = open_page(server.port)
     requests = chart(page, "Requests")
     expect(requests.locator(".now")).to_have_text(re.compile("^[0-9.]+ per second$"))
-    requests.get_by_role("img").focus()
+    requests.get_by_role("slider").focus()
     page.keyboard.press("Home")
-    expect(requests.locator(".now")).to_have_text(re.compile(r"^\d\d:\d\d:\d0: [0-9.]+ per second$"))
+    reading = re.compile(r"^\d\d:\d\d:\d0: [0-9.]+ per second$")
+    expect(requests.locator(".now")).to_have_text(reading)
+    expect(requests.get_by_role("slider")).to_have_attribute("aria-valuetext", reading)
     page.keyboard.press("Tab")
     expect(requests.locator(".now")).to_have_text(re.compile("^[0-9.]+ per second$"))
-    requests.get_by_role("img").hover()
+    requests.get_by_role("slider").hover()
     expect(requests.locator(".now")).to_have_text(re.compile(r"^\d\d:\d\d:\d0: "))
 
 
