@@ -7,18 +7,21 @@ import json
 import math
 import urllib.request
 from collections.abc import Callable
-from http.client import HTTPException
+from http.client import HTTPException, HTTPResponse
 from threading import Lock
 from time import monotonic, time
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 STEP_S, WINDOW_S = 30, 3600
-# Each query occupies one of two threads that answer what is not scoring.
+# For all queries of a reading together: it occupies one of two threads that answer what is not scoring.
 TIMEOUT_S = 2.0
 MAX_BYTES = 4 * 2**20
+CHUNK_BYTES = 64 * 1024
 # Pages that are open at the same time share an answer, and wait for a Prometheus that hangs once.
 MAX_AGE_S = 15.0
+# What parts of a document raise that have another type than Prometheus's.
+MISFITS = (AttributeError, LookupError, OverflowError, TypeError, ValueError)
 DURATIONS = 'flask_http_request_duration_seconds_bucket{method="POST",status="200"%s}'
 SHED = '{reason=~"queue_full|over_share|deadline"%s}'
 
@@ -27,6 +30,9 @@ T = TypeVar("T")
 
 class PrometheusError(Exception):
     """Prometheus is unreachable, or does not answer like Prometheus; the message says which."""
+
+
+_NOT_YET = PrometheusError("Prometheus has not been read yet")
 
 
 class PrometheusHistory:
@@ -41,6 +47,7 @@ class PrometheusHistory:
         self._and = f",{selector}" if selector else ""
         self._all = f"{{{selector}}}"
         self._lock = Lock()
+        self._deadline = 0.0
         self._cached: dict[str, tuple[float, Any]] = {}
 
     def last_hour(self) -> dict[str, Any]:
@@ -60,19 +67,28 @@ class PrometheusHistory:
         return self._remember("quality", self._read_quality)
 
     def _remember(self, name: str, read: Callable[[], T]) -> T:
-        """Return what was read lately, or raise what was raised lately; else read."""
-        with self._lock:
-            at, outcome = self._cached.get(name, (-math.inf, None))
-            if monotonic() - at > MAX_AGE_S:
-                try:
-                    outcome = read()
-                except PrometheusError as exc:
-                    outcome = exc.with_traceback(None)
+        """Return what was read lately, or raise what was raised lately; else read.
+
+        While another thread reads, the outcome before that is used: only one thread waits for Prometheus.
+        """
+        at, outcome = self._cached.get(name, (-math.inf, _NOT_YET))
+        if monotonic() - at > MAX_AGE_S and self._lock.acquire(blocking=False):
+            try:
+                outcome = self._read(read)
                 self._cached[name] = (monotonic(), outcome)
-            if isinstance(outcome, PrometheusError):
-                raise PrometheusError(str(outcome))
-            remembered: T = outcome
-            return remembered
+            finally:
+                self._lock.release()
+        if isinstance(outcome, PrometheusError):
+            raise PrometheusError(str(outcome))
+        remembered: T = outcome
+        return remembered
+
+    def _read(self, read: Callable[[], T]) -> T | PrometheusError:
+        self._deadline = monotonic() + TIMEOUT_S
+        try:
+            return read()
+        except PrometheusError as exc:
+            return exc.with_traceback(None)
 
     def _read_hour(self) -> dict[str, Any]:
         requests = "sum(rate(model_requests_total{%s}[2m]))"
@@ -128,9 +144,10 @@ class PrometheusHistory:
         """Return labels and value of each series that has a number now."""
         try:
             found = [
-                (each["metric"], float(each["value"][1])) for each in self._get("query", {"query": query})
+                ({name: str(text) for name, text in each["metric"].items()}, float(each["value"][1]))
+                for each in self._get("query", {"query": query})
             ]
-        except (LookupError, TypeError, ValueError) as exc:
+        except MISFITS as exc:
             raise PrometheusError(f"Prometheus sent a result that is not its own: {exc!r}") from exc
         return [(labels, value) for labels, value in found if math.isfinite(value)]
 
@@ -143,21 +160,42 @@ class PrometheusHistory:
             for at, value in result[0]["values"] if result else ():
                 if math.isfinite(number := float(value)):
                     values[round((float(at) - start) / STEP_S)] = float(f"{number:.4g}")
-        except (LookupError, TypeError, ValueError) as exc:
+        except MISFITS as exc:
             raise PrometheusError(f"Prometheus sent a result that is not its own: {exc!r}") from exc
         return values
 
     def _get(self, path: str, parameters: dict[str, Any]) -> list[Any]:
         url = f"{self._url}/api/v1/{path}?{urlencode(parameters)}"
         try:
-            with _OPENER.open(url, timeout=TIMEOUT_S) as response:
-                document = json.loads(response.read(MAX_BYTES))
-            result = document["data"]["result"]
+            with _OPENER.open(url, timeout=self._remaining()) as response:
+                content = self._content(response)
+            result = json.loads(content)["data"]["result"]
         except (OSError, HTTPException) as exc:
             raise PrometheusError(f"Prometheus at {self._url} is unreachable: {exc}") from exc
-        except (ValueError, LookupError, TypeError) as exc:
+        except (*MISFITS, RecursionError) as exc:
             raise PrometheusError(f"{self._url} does not answer like Prometheus") from exc
-        return list(result)
+        if not isinstance(result, list):
+            raise PrometheusError(f"{self._url} does not answer like Prometheus")
+        return result
+
+    def _content(self, response: HTTPResponse) -> bytes:
+        # A socket's timeout is of each packet, and packets may come slowly.
+        content = b""
+        while len(content) < MAX_BYTES and (chunk := response.read1(CHUNK_BYTES)):
+            content += chunk
+            self._remaining()
+        return content
+
+    def _remaining(self) -> float:
+        """Return the seconds until the deadline.
+
+        Raises:
+            TimeoutError: there are none.
+        """
+        seconds = self._deadline - monotonic()
+        if seconds <= 0:
+            raise TimeoutError(f"no answer to all queries within {TIMEOUT_S:g} s")
+        return seconds
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):

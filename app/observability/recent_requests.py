@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from time import time
 from typing import Any
 
 import numpy as np
@@ -61,26 +62,34 @@ class RecentRequests:
     def last_hour(self, started: float) -> dict[str, Any]:
         """Return the steps since a time, and the hour as a whole.
 
+        The current step is part of the hour only: its rates would be too low until it is over. If it is the
+        only one, its rates are those of the time since the start.
+
         Args:
             started: when the service started, in seconds since the epoch.
         """
         first, columns = self.ring.read()
         skipped = min(max(0, int((started - first) // STEP_S)), STEPS - 1)
         first, columns = first + skipped * STEP_S, columns[skipped:]
-        counts, durations = columns[:, : len(COUNTS)], columns[:, len(COUNTS) : -1]
-        steps: dict[str, Any] = {name: _rounded(counts[:, i] / STEP_S) for i, name in enumerate(COUNTS)} | {
+        total = columns[:, :-1].sum(axis=0)
+        hour = dict(zip(COUNTS, total[: len(COUNTS)].astype(int).tolist(), strict=True))
+        step_s: float = STEP_S
+        if len(columns) > 1:
+            columns = columns[:-1]
+        else:
+            step_s = min(max(time() - max(started, first), 1.0), STEP_S)
+        durations = columns[:, len(COUNTS) : -1]
+        steps: dict[str, Any] = {name: _rounded(columns[:, i] / step_s) for i, name in enumerate(COUNTS)} | {
             "queue_rows": _rounded(columns[:, -1])
         }
         for name, share in QUANTILES.items():
             steps[name] = [quantile(row, share) if row.any() else None for row in durations]
-        total = durations.sum(axis=0)
-        hour = dict(zip(COUNTS, counts.sum(axis=0).astype(int).tolist(), strict=True))
         return {
             "source": "service",
             "from": first,
             "step_s": STEP_S,
             "steps": steps,
-            "hour": hour | {name: quantile(total, share) for name, share in QUANTILES.items()},
+            "hour": hour | {name: quantile(total[len(COUNTS) :], share) for name, share in QUANTILES.items()},
         }
 
 

@@ -45,6 +45,8 @@ def _recent() -> dict[str, Any]:
             "time": NUMBER,
             "started": NUMBER,
             "pod": {"type": "string"},
+            "version": {"type": "string"},
+            "digest": {"type": "string"},
             "workers": COUNT,
             "stage": TEXT_OR_NULL,
             "release": TEXT_OR_NULL,
@@ -75,6 +77,7 @@ def _data() -> dict[str, Any]:
     )
     return parts.closed_object(
         {
+            "pod": {"type": "string"},
             "from": COUNT,
             "baseline_rows": {"type": ["integer", "null"]},
             "rows": windows,

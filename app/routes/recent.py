@@ -15,7 +15,7 @@ from app.service import Service
 def blueprint(service: Service) -> Blueprint:
     """Return the routes. They say little more than `/metrics`, so they need no key either."""
     routes = Blueprint("recent", __name__)
-    settings, prometheus = service.settings, service.prometheus
+    settings, prometheus, model = service.settings, service.prometheus, service.model
 
     @routes.get("/recent")
     def recent() -> Response:
@@ -32,6 +32,8 @@ def blueprint(service: Service) -> Blueprint:
             "state": "draining" if service.draining.is_set() else "ready",
             "time": time(),
             "pod": socket.gethostname(),
+            "version": model.version,
+            "digest": model.package.digest,
             "workers": settings.web_concurrency,
             "stage": settings.stage,
             "release": settings.release,
@@ -48,6 +50,7 @@ def blueprint(service: Service) -> Blueprint:
                 quality = prometheus.quality()
             except PrometheusError as exc:
                 problem = str(exc)
-        return jsonify(service.drift.recent.windows() | {"quality": quality, "problem": problem})
+        about = {"pod": socket.gethostname(), "quality": quality, "problem": problem}
+        return jsonify(service.drift.recent.windows() | about)
 
     return routes

@@ -8,9 +8,11 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
+from onnx import helper
 from playwright.sync_api import Browser, Locator, Page, Route, expect, sync_playwright
 from sklearn.datasets import load_wine
 
+from tests import models
 from tests.app.conftest import ROOT, Server
 from tests.e2e.conftest import missing
 
@@ -87,6 +89,20 @@ def strip_prefix(prefix: str, route: Route) -> None:
 def fulfill(route: Route, url: str) -> None:
     """Fulfill a request with the response of another URL."""
     route.fulfill(response=route.fetch(url=url))
+
+
+def identities(**inputs: tuple[int, tuple[Any, ...]]) -> bytes:
+    """Return a model whose outputs are its inputs."""
+    nodes = [helper.make_node("Identity", [name], [f"same_{name}"]) for name in inputs]
+    tensors = [models.tensor(name, *spec) for name, spec in inputs.items()]
+    return models.model(
+        nodes, tensors, [models.tensor(f"same_{name}", *spec) for name, spec in inputs.items()]
+    )
+
+
+def poll(page: Page) -> None:
+    """Let the page read the service now, as one does that was hidden."""
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
 
 
 def result(page: Page) -> Locator:

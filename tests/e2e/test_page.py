@@ -134,9 +134,21 @@ def test_key(start_server: StartServer, open_page: OpenPage, tmp_path: Path) -> 
     assert "right-key" not in page.content()
     assert page.evaluate("[document.cookie, localStorage.length, sessionStorage.length]") == ["", 0, 0]
     keys.write_text(f"me:{hashlib.sha256(b'new').hexdigest()}\n")
+    field(page, "alcohol").fill("14.5")
     score(page)
     expect(result(page)).to_contain_text("401")
     expect(secret).to_be_focused()
+    # A key that no header can have is not sent, and a new one changes nothing else.
+    secret.fill("ключ")
+    secret.press("Enter")
+    expect(secret).to_have_js_property("validity.patternMismatch", True)
+    expect(secret).to_be_visible()
+    secret.fill("new")
+    secret.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_be_focused()
+    expect(field(page, "alcohol")).to_have_value("14.5")
+    score(page)
+    expect(result(page)).to_contain_text("class_")
 
 
 def test_prefix(start_server: StartServer, open_page: OpenPage) -> None:

@@ -83,6 +83,42 @@ def test_feedback(start_server: StartServer, open_page: OpenPage, package: Path,
     expect(form.get_by_role("status")).to_be_empty()
 
 
+def test_feedback_by_type(start_server: StartServer, open_page: OpenPage, tmp_path: Path) -> None:
+    """A value is sent in its metric's type, or refused with a message; nothing is lost."""
+    schema: Any = {
+        "features": {"x": {"type": "integer"}},
+        "feedback": {
+            "label": {"type": "label", "output": "y"},
+            "comment": {"type": "label"},
+            "revenue": {"type": "number"},
+        },
+    }
+    package = write_package(
+        tmp_path / "package",
+        models.identity(TensorProto.INT64, ("batch", 1)),
+        schema=schema,
+        samples=[{"inputs": {"x": [[1]]}, "outputs": {"y": [[1]]}}],
+    )
+    page = open_page(start_server(package, CAPTURE_DIR=str(tmp_path / "spool")).wait_until_ready().port)
+    score(page)
+    form = page.get_by_role("form", name="Was it right?")
+    form.get_by_label("label").fill("2.5")
+    form.get_by_role("button").click()
+    expect(form.get_by_role("status")).to_have_text("Not kept: label: expected a whole number, got 2.5")
+    sent: Any = [("007", "True", ".5"), ("-3", "007", "1e3")]
+    for label, comment, revenue in sent:
+        form.get_by_label("label").fill(label)
+        form.get_by_label("comment").fill(comment)
+        form.get_by_label("revenue").fill(revenue)
+        with page.expect_response("**/feedback") as response:
+            form.get_by_role("button").click()
+        assert response.value.status == 202
+    assert reported(tmp_path / "spool") == [
+        ("label", 7), ("comment", True), ("revenue", 0.5),
+        ("label", -3), ("comment", "007"), ("revenue", 1000),
+    ]  # fmt: skip
+
+
 def test_no_feedback(start_server: StartServer, open_page: OpenPage, package: Path) -> None:
     """A service that keeps no feedback does not ask for it."""
     page = open_page(start_server(package).wait_until_ready().port)

@@ -10,14 +10,16 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto
 from playwright.sync_api import Page, expect
 
 from tests import models
 from tests.app.conftest import StartServer
 from tests.conftest import write_package
-from tests.e2e.page import WINE, OpenPage, field, result, score
+from tests.e2e.page import WINE, OpenPage, field, identities, result, score
 from tests.e2e.page import browser as browser
 from tests.e2e.page import open_page as open_page
 
@@ -40,15 +42,6 @@ INPUTS: Any = {
         "count": {"type": "integer", "min": 1},
     }
 }
-
-
-def identities(**inputs: tuple[int, tuple[Any, ...]]) -> bytes:
-    """Return a model whose outputs are its inputs."""
-    nodes = [helper.make_node("Identity", [name], [f"same_{name}"]) for name in inputs]
-    tensors = [models.tensor(name, *spec) for name, spec in inputs.items()]
-    return models.model(
-        nodes, tensors, [models.tensor(f"same_{name}", *spec) for name, spec in inputs.items()]
-    )
 
 
 def png(size: int, rgb: tuple[int, int, int]) -> bytes:
@@ -90,6 +83,8 @@ def test_columns(start_server: StartServer, open_page: OpenPage, tmp_path: Path)
     field(page, "plan").select_option("1")
     field(page, "member").check()
     assert request_of(page) == {"instances": [{"age": 130, "member": 1, "plan": 1}]}
+    age.fill(".5")
+    assert request_of(page)["instances"][0]["age"] == 0.5
     age.fill("")
     field(page, "plan").select_option("missing")
     page.get_by_label("missing", exact=True).check()
@@ -119,6 +114,8 @@ def test_inputs(start_server: StartServer, open_page: OpenPage, tmp_path: Path) 
     expect(field(page, "job").get_by_role("option")).to_have_text(["clerk", "cook"])
     expect(field(page, "job")).to_have_value('"cook"')
     field(page, "active").uncheck()
+    field(page, "count").fill("007")
+    assert request_of(page)["inputs"]["count"] == [[7]]
     field(page, "count").fill("0")
     expect(page.get_by_text("below 1, the minimum")).to_be_visible()
     expect(page.get_by_label("missing", exact=True)).to_have_count(0)
@@ -156,6 +153,18 @@ def test_image(
     expect(result(page)).to_contain_text("same_image")
     page.get_by_label("Image for image").set_input_files(file | {"buffer": b"no image"})
     expect(page.get_by_text(re.compile("Not read: "))).to_be_visible()
+
+
+def test_image_of_free_size(start_server: StartServer, open_page: OpenPage, tmp_path: Path) -> None:
+    """Where the model leaves the size open, a photo is scaled to 512 pixels; INT8 has no image."""
+    free = ("batch", 1, "height", "width")
+    model = identities(image=(TensorProto.UINT8, free), signed=(TensorProto.INT8, free))
+    page = open_page(start_server(write_package(tmp_path / "package", model)).wait_until_ready().port)
+    file: Any = {"name": "a.png", "mimeType": "image/png", "buffer": png(600, (9, 9, 9))}
+    page.get_by_label("Image for image").set_input_files(file)
+    expect(page.get_by_text("Scaled from 600 × 600 to 512 × 512 pixels")).to_be_visible()
+    assert np.array(json.loads(field(page, "image").input_value())).shape == (1, 1, 512, 512)
+    expect(page.get_by_label("Image for signed")).to_have_count(0)
 
 
 def test_image_as_text(start_server: StartServer, open_page: OpenPage, tmp_path: Path) -> None:
@@ -210,6 +219,36 @@ def test_table(start_server: StartServer, open_page: OpenPage, tmp_path: Path) -
     expect(answers).to_contain_text("expected a line with the columns' names, and at least one row")
 
 
+def test_missing_value_alone(start_server: StartServer, open_page: OpenPage, tmp_path: Path) -> None:
+    """In a table of one column, pandas writes a missing value as `""`: it is a row, with an answer."""
+    model = identities(age=(TensorProto.FLOAT, ("batch", 1)))
+    page = open_page(start_server(write_package(tmp_path / "package", model)).wait_until_ready().port)
+    page.get_by_text("Score a table", exact=True).click()
+    csv = pandas.DataFrame({"age": [1.5, None, 2.5]}).to_csv(index=False)
+    page.get_by_label(re.compile("A table in CSV")).fill(csv)
+    page.get_by_role("button", name="Score the table").click()
+    answers = page.get_by_role("region", name="Answers for the table")
+    expect(answers.get_by_role("row")).to_have_text(["rowsame_ageage", "11.51.5", "2NaN", "32.52.5"])
+    page.route("**/score", lambda route: route.fulfill(json={"predictions": [{"same_age": 1}]}))
+    page.get_by_role("button", name="Score the table").click()
+    expect(answers).to_contain_text("expected 3 answers, one a row, got 1")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("größe\n1\n".encode("latin-1"), "the file is not in UTF-8"), (b"x" * 5_000_001, "the file has 6 MB")],
+)
+def test_refused_file(start_server: StartServer, open_page: OpenPage, content: bytes, message: str) -> None:
+    """A file in another encoding, or of more than 5 MB, is refused with the reason."""
+    page = open_page(start_server(WINE).wait_until_ready().port)
+    page.get_by_text("Score a table", exact=True).click()
+    page.get_by_label("File in CSV").set_input_files(
+        {"name": "a.csv", "mimeType": "text/csv", "buffer": content}
+    )
+    expect(page.get_by_role("region", name="Answers for the table")).to_contain_text(message)
+    expect(page.get_by_label(re.compile("A table in CSV"))).to_have_value("")
+
+
 def test_dropped_table(start_server: StartServer, open_page: OpenPage) -> None:
     """A file that is dropped on the form is scored too."""
     page = open_page(start_server(WINE).wait_until_ready().port)
@@ -237,6 +276,38 @@ def test_code(start_server: StartServer, open_page: OpenPage, language: str) -> 
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, code + done.stderr
     assert "label" in done.stdout
+
+
+def test_large_request(start_server: StartServer, open_page: OpenPage, tmp_path: Path) -> None:
+    """Of a large request only the beginning is shown, and all of it copied."""
+    model = identities(text=(TensorProto.STRING, ("batch", 1)))
+    page = open_page(start_server(write_package(tmp_path / "package", model)).wait_until_ready().port)
+    field(page, "text").fill("x" * 50_000)
+    expect(page.locator("#code")).to_contain_text("more characters are copied")
+    assert len(page.locator("#code").text_content() or "") < 10_100
+    page.evaluate("navigator.clipboard.writeText = async (text) => void (window.copied = text)")
+    page.get_by_role("button", name="Copy", exact=True).click()
+    expect(page.get_by_role("button", name="Copied")).to_be_visible()
+    assert "x" * 50_000 in page.evaluate("copied")
+
+
+def test_no_clipboard(start_server: StartServer, open_page: OpenPage) -> None:
+    """The page does not say that it has copied what it could not, and the focus stays."""
+    page = open_page(start_server(WINE).wait_until_ready().port)
+    expect(page.locator("#try")).to_be_visible()
+    page.evaluate("Object.defineProperty(navigator, 'clipboard', {value: undefined})")
+    page.evaluate("document.execCommand = () => false")
+    page.get_by_role("button", name="Copy", exact=True).click()
+    expect(page.get_by_role("button", name="Not copied")).to_be_focused()
+
+
+def test_escapes(start_server: StartServer, open_page: OpenPage, tmp_path: Path) -> None:
+    """JSON's escapes that Python does not have are written in another way."""
+    model = identities(text=(TensorProto.STRING, ("n", 2)))
+    page = open_page(start_server(write_package(tmp_path / "package", model)).wait_until_ready().port)
+    field(page, "text").fill(r'[["a\/b", "\ud83d\ude00"]]')
+    page.get_by_role("tab", name="Python").click()
+    expect(page.locator("#code")).to_contain_text('[["a/b", "😀"]]')
 
 
 def test_javascript(start_server: StartServer, open_page: OpenPage) -> None:

@@ -14,7 +14,7 @@ from playwright.sync_api import Page, expect
 from model_loader.drafting import drift_limits
 from tests.app.conftest import StartServer
 from tests.conftest import write_package
-from tests.e2e.page import WINE, OpenPage, chart, score_drifted
+from tests.e2e.page import WINE, OpenPage, chart, poll, score_drifted
 from tests.e2e.page import browser as browser
 from tests.e2e.page import open_page as open_page
 
@@ -37,8 +37,9 @@ def test_charts(start_server: StartServer, open_page: OpenPage) -> None:
         expect(chart(page, "Latency").locator(".now")).to_have_text(
             re.compile(r"p50 [\d.]+ [µm]s · p95 [\d.]+ [µm]s · p99 [\d.]+ [µm]s")
         )
-        plot = chart(page, "Errors").get_by_role("img")
+        plot = chart(page, "Errors").get_by_role("slider")
         expect(plot).to_have_attribute("aria-label", re.compile("4xx, client now .*, at most 20.0%"))
+        expect(plot).to_have_attribute("aria-valuetext", re.compile("5xx 0%, 4xx [0-9.]+%"))
         page.reload()
 
 
@@ -49,12 +50,14 @@ def test_keyboard_in_chart(start_server: StartServer, open_page: OpenPage) -> No
     page = open_page(server.port)
     requests = chart(page, "Requests")
     expect(requests.locator(".now")).to_have_text(re.compile("^[0-9.]+ per second$"))
-    requests.get_by_role("img").focus()
+    requests.get_by_role("slider").focus()
     page.keyboard.press("Home")
-    expect(requests.locator(".now")).to_have_text(re.compile(r"^\d\d:\d\d:\d0: [0-9.]+ per second$"))
+    reading = re.compile(r"^\d\d:\d\d:\d0: [0-9.]+ per second$")
+    expect(requests.locator(".now")).to_have_text(reading)
+    expect(requests.get_by_role("slider")).to_have_attribute("aria-valuetext", reading)
     page.keyboard.press("Tab")
     expect(requests.locator(".now")).to_have_text(re.compile("^[0-9.]+ per second$"))
-    requests.get_by_role("img").hover()
+    requests.get_by_role("slider").hover()
     expect(requests.locator(".now")).to_have_text(re.compile(r"^\d\d:\d\d:\d0: "))
 
 
@@ -82,11 +85,17 @@ def test_draining(start_server: StartServer, open_page: OpenPage) -> None:
     server = start_server(WINE, DRAIN_DELAY_S="30", STAGE="production", RELEASE="r42").wait_until_ready()
     page = open_page(server.port)
     expect(page.locator("#where")).to_have_text(
-        re.compile("^production · release r42 · pod .+ · [0-9]+ worker")
+        re.compile("^production · release r42 · version 2 · pod .+ · [0-9]+ worker")
     )
     server.process.terminate()
     expect(page.locator("#state")).to_have_text("Draining")
     expect(page.locator("#since")).to_contain_text("shutting down")
+
+
+def fulfill_as(pod: str, route: Any) -> None:
+    """Answer with the service's reading, as if it were of another replica."""
+    reply = route.fetch()
+    route.fulfill(response=reply, json=reply.json() | {"pod": pod})
 
 
 def test_replicas(start_server: StartServer, open_page: OpenPage) -> None:
@@ -103,10 +112,32 @@ def test_replicas(start_server: StartServer, open_page: OpenPage) -> None:
         reply = route.fetch(url=f"http://127.0.0.1:{ports[call % 2]}/recent")
         route.fulfill(response=reply, json=reply.json() | {"pod": f"pod-{call % 2}"})
 
+    data_calls = itertools.count()
+
+    def alternate_data(route: Any) -> None:
+        call = next(data_calls)
+        reply = route.fetch(url=f"http://127.0.0.1:{ports[call % 2]}/recent/data")
+        route.fulfill(response=reply, json=reply.json() | {"pod": f"pod-{call % 2}"})
+
     page.route("**/recent", alternate)
+    page.route("**/recent/data", alternate_data)
     page.reload()
     expect(page.locator("#where")).to_contain_text("pod pod-0 (one of 2 that answered)")
     expect(page.locator("#traffic-tile")).to_have_text("No requests")
+    for _ in range(3):
+        with page.expect_response("**/recent/data"):
+            poll(page)
+        expect(page.locator("#drift")).to_contain_text(
+            re.compile(r"^0 rows since \d\d:\d\d on replica pod-0,")
+        )
+    # A replica that has not answered for a minute is not counted any more.
+    page.unroute("**/recent")
+    page.route("**/recent", lambda route: fulfill_as("pod-0", route))
+    page.clock.install()
+    page.clock.fast_forward(61_000)
+    poll(page)
+    expect(page.locator("#where")).not_to_contain_text("one of")
+    expect(page.locator("#where")).to_contain_text("pod pod-0")
 
 
 def test_drift(start_server: StartServer, open_page: OpenPage) -> None:
@@ -124,6 +155,7 @@ def test_drift(start_server: StartServer, open_page: OpenPage) -> None:
     expect(chart(page, "malic_acid")).to_contain_text("significant drift")
     expect(page.locator("#drift")).to_contain_text("990 rows since")
     page.get_by_role("button", name="Show all 15").click()
+    expect(page.locator("#distributions figure").nth(12)).to_be_focused()
     expect(chart(page, "alcohol")).to_contain_text("PSI 0.00")
     expect(chart(page, "ash")).to_contain_text("1.0% missing")
     expect(chart(page, "ash").locator("rect.special")).to_have_count(2)
@@ -160,6 +192,8 @@ def test_drift_formulas(start_server: StartServer, open_page: OpenPage, shift: f
     assert (found["isBeyondChance"] and found["psi"] > 0.1) == bool(
         drift_limits.is_drift(index, np.array(500), rows, 4, z)
     )
+    # The words of a distribution, which may be beyond training by its missing values only.
+    assert bool(found["psiLevel"]) == (found["isBeyondChance"] and found["psi"] > 0.1)
     outside = next(each for each in found["special"] if each["bin"] == "outside")
     least = drift_limits.lowest_share(40, 540, z) - drift_limits.highest_share(drift_limits.EXTREMES, rows, z)
     assert outside["excess"] == pytest.approx(float(least))

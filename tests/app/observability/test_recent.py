@@ -2,9 +2,11 @@
 
 import json
 import os
+import re
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ import pytest
 from app import create_app
 from app.errors import SettingsError
 from app.observability import prometheus_history, recent_requests, shared_ring
+from app.observability.prometheus_history import PrometheusError, PrometheusHistory
 from app.observability.recent_requests import RecentRequests, quantile
 from app.observability.shared_ring import SharedRing
 from app.settings import Settings
@@ -30,7 +33,8 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = NOW
-        monkeypatch.setattr(shared_ring, "time", lambda: self.now)
+        for module in (shared_ring, recent_requests):
+            monkeypatch.setattr(module, "time", lambda: self.now)
 
 
 @pytest.fixture
@@ -125,6 +129,7 @@ def test_requests(clock: Clock) -> None:
     recent.count(429, "over_share", np.array([5.0]))
     waiting[0] = 4
     recent.refresh()
+    clock.now += 10
     hour = recent.last_hour(started=NOW)
     assert (hour["from"], hour["step_s"]) == (NOW, 10)
     assert {name: values for name, values in hour["steps"].items() if not name.startswith("p")} == {
@@ -133,7 +138,21 @@ def test_requests(clock: Clock) -> None:
     assert hour["hour"]["requests"] == 5
     assert hour["hour"]["p99"] == pytest.approx(0.001, rel=0.2)
     assert len(recent.last_hour(started=NOW - 100)["steps"]["requests"]) == 11
-    assert len(recent.last_hour(started=0)["steps"]["requests"]) == recent_requests.STEPS
+    assert len(recent.last_hour(started=0)["steps"]["requests"]) == recent_requests.STEPS - 1
+
+
+def test_current_step(clock: Clock) -> None:
+    """A step that is not over is in the hour only; the first has the rates of the time since the start."""
+    recent = RecentRequests(None, lambda: 0)
+    clock.now += 4
+    recent.count(200, None, np.full(8, 0.001))
+    assert recent.last_hour(started=NOW)["steps"]["requests"] == [2.0]
+    assert recent.last_hour(started=clock.now)["steps"]["requests"] == [8.0]
+    clock.now = NOW + 12
+    recent.count(200, None, np.full(2, 0.001))
+    hour = recent.last_hour(started=NOW)
+    assert (hour["steps"]["requests"], len(hour["steps"]["p50"])) == ([0.8], 1)
+    assert hour["hour"]["requests"] == 10
 
 
 def test_routes(make_client: MakeClient) -> None:
@@ -151,8 +170,11 @@ def test_routes(make_client: MakeClient) -> None:
     )  # fmt: skip
     assert (reply["callers"], reply["rejected"]) == ({"anonymous": 2}, {"invalid": 1})
     assert (reply["hour"]["requests"], reply["hour"]["client_errors"]) == (2, 1)
+    response = client.get("/recent")
+    assert (reply["version"], reply["digest"]) == ("2", response.headers["x-model-digest"])
     data = client.get("/recent/data").get_json()
     assert (data["rows"], data["baseline_rows"]) == ({"1h": 3, "15m": 3}, 133)
+    assert data["pod"] == reply["pod"]
     alcohol = data["distributions"][0]
     assert (alcohol["name"], sum(alcohol["1h"]), alcohol["1h"][alcohol["bins"].index("outside")]) == (
         "alcohol", 3, 3
@@ -168,19 +190,22 @@ class Prometheus:
         self.queries: list[str] = []
         self.answers: dict[str, list[Any]] = {}
         self.broken: bytes | None = None
+        self.delay_s = 0.0
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 parameters = {name: values[0] for name, values in parse_qs(urlsplit(self.path).query).items()}
                 outer.queries.append(parameters["query"])
+                time.sleep(outer.delay_s)
                 result = next(
                     (answer for text, answer in outer.answers.items() if text in parameters["query"]), []
                 )
                 document = json.dumps({"status": "success", "data": {"result": result}}).encode()
-                self.send_response(200)
-                self.end_headers()
-                self.wfile.write(document if outer.broken is None else outer.broken)
+                with suppress(OSError):  # the client has gone
+                    self.send_response(200)
+                    self.end_headers()
+                    self.wfile.write(document if outer.broken is None else outer.broken)
 
             def log_message(self, *_: object) -> None:
                 """Log nothing."""
@@ -246,6 +271,11 @@ def test_prometheus(
         b"<html>",
         b"[]",
         b'{"data": {"result": [1]}}',
+        b'{"data": {"result": null}}',
+        b'{"data": {"result": {"a": 1}}}',
+        b'{"data": {"result": [{"metric": [], "value": [0, "1"], "values": 1}]}}',
+        b'{"data": {"result": [{"metric": {"bound": {}}, "value": [0, "1"], "values": [[1e999, 1]]}]}}',
+        b"[" * 100_000,
         b'{"data": {"result": [{"values": [["a", "b"]]}]}}',
         None,
     ],
@@ -263,6 +293,34 @@ def test_no_prometheus(
         assert (reply.status_code, reply.get_json()["source"]) == (200, "service")
         assert "Prometheus" in reply.get_json()["problem"]
     assert client.get("/recent/data").get_json()["quality"] == []
+
+
+def test_slow_prometheus(prometheus: Prometheus, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All queries together have 2 s; meanwhile other threads do not wait, and get what was read before."""
+    monkeypatch.setattr(prometheus_history, "MAX_AGE_S", 0.0)
+    history = PrometheusHistory(prometheus.url, "")
+    before = history.quality()
+    prometheus.delay_s = 0.5
+    outcomes: list[Any] = []
+
+    def read() -> None:
+        try:
+            outcomes.append(history.last_hour())
+        except PrometheusError as exc:
+            outcomes.append(str(exc))
+
+    thread = threading.Thread(target=read)
+    began = time.monotonic()
+    thread.start()
+    while len(prometheus.queries) < 4:
+        time.sleep(0.01)
+    assert history.quality() == before
+    with pytest.raises(PrometheusError, match="has not been read yet"):
+        history.last_hour()
+    assert outcomes == []
+    thread.join()
+    assert time.monotonic() - began < 3.5
+    assert re.search(r"within 2 s|timed out", outcomes[0])
 
 
 @pytest.mark.parametrize(

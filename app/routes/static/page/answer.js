@@ -3,12 +3,11 @@
 import { $, breakable, make, muted } from "./dom.js";
 import { hideFeedback, renderFeedback } from "./feedback.js";
 import { duration, percent } from "./format.js";
+import { parse, stringify } from "./json.js";
+import { className, hasNan, isInteger, probabilitiesOf, rowsOf, unwrapSingle } from "./outputs.js";
 
 const [MAX_BARS, MAX_ROWS, MAX_CHARACTERS] = [12, 5, 600];
 const NAN_NOTE = "NaN: the model could not calculate this number. An empty field is sent as null, which it reads as NaN.";
-
-let model;
-export const setModel = (about) => (model = about);
 
 function renderResult(...nodes) {
   hideFeedback();
@@ -21,6 +20,8 @@ export function clearAnswer() {
   $("result").replaceChildren(make("p", { class: "muted" }, "The model's outputs appear here."));
 }
 
+export const renderPending = () => renderResult(make("p", { class: "muted" }, "Scoring…"));
+
 export function renderError(title, message, id) {
   renderResult(
     make("p", { class: "headline alarm" }, title),
@@ -29,14 +30,13 @@ export function renderError(title, message, id) {
   );
 }
 
-export function renderOutputs(text, seconds, id) {
-  const response = JSON.parse(text);
-  const rows = response.predictions ?? rowsOf(response.outputs);
+export function renderOutputs(model, text, seconds, id) {
+  const rows = rowsOf(parse(text));
   const more = rows.length - MAX_ROWS;
   renderResult(
     ...rows.slice(0, MAX_ROWS).map(makePrediction),
     ...(more > 0 ? [make("p", { class: "muted" }, `${more} more rows in the response`)] : []),
-    ...(text.includes('"NaN"') ? [make("p", { class: "nan" }, NAN_NOTE)] : []),
+    ...(hasNan(rows) ? [make("p", { class: "nan" }, NAN_NOTE)] : []),
     muted(`Took ${duration(seconds)}, measured in this browser`),
     make(
       "details",
@@ -48,21 +48,11 @@ export function renderOutputs(text, seconds, id) {
   if (rows.length === 1) renderFeedback(model, id, rows[0]);
 }
 
-// Returns an object for each row if all outputs have the same number of rows, else one object with all outputs.
-function rowsOf(outputs) {
-  const values = Object.values(outputs);
-  const count = values[0]?.length;
-  if (!count || !values.every((value) => Array.isArray(value) && value.length === count)) return [outputs];
-  return Array.from({ length: count }, (_, i) => Object.fromEntries(Object.entries(outputs).map(([name, all]) => [name, all[i]])));
-}
-
-function makePrediction(given) {
-  // A model of one output answers rows in the form of their values.
-  const row = given !== null && typeof given === "object" && !Array.isArray(given) ? given : { [model.outputs[0].name]: given };
+function makePrediction(row) {
   const node = make("div", { class: "prediction" });
   const values = make("dl", { class: "values" });
   for (const [name, value] of Object.entries(row)) {
-    const classes = probabilitiesOf(value);
+    const classes = probabilitiesOf(name, value);
     if (classes) {
       const best = classes.reduce((a, b) => (b[1] > a[1] ? b : a));
       const isLong = classes.length > MAX_BARS;
@@ -90,23 +80,9 @@ const makeBar = ([name, share], isBest) =>
     make("svg", { "aria-hidden": true }, make("rect", { width: `${100 * share}%`, height: "100%" })),
   );
 
-export const className = (index) => (/^\d+$/.test(index) ? model.manifest.classes?.[index]?.toString() : undefined);
-
-export const unwrapSingle = (value) => (Array.isArray(value) && value.length === 1 ? value[0] : value);
-
-// Returns pairs of class and probability; null if the value is not one probability per class.
-function probabilitiesOf(value) {
-  const single = unwrapSingle(value);
-  const entries = typeof single === "object" ? Object.entries(single ?? {}) : [];
-  const areShares = entries.length > 1 && entries.every(([, share]) => typeof share === "number" && share >= 0 && share <= 1);
-  if (!areShares || Math.abs(entries.reduce((total, [, share]) => total + share, 0) - 1) > 0.01) return null;
-  return entries.map(([name, share]) => [className(name) ?? (Array.isArray(single) ? `Class ${name}` : name), share]);
-}
-
 function textOf(name, value) {
   const single = unwrapSingle(value);
-  const text = typeof single === "object" ? JSON.stringify(single) : String(single);
+  const text = typeof single === "object" ? stringify(single) : String(single);
   if (text.length > MAX_CHARACTERS) return `${text.slice(0, MAX_CHARACTERS)}…`;
-  const isIndex = model.outputs.some((output) => output.name === name && /^U?INT/.test(output.datatype));
-  return isIndex && className(text) ? `${text} (${className(text)})` : text;
+  return isInteger(name) && className(text) ? `${text} (${className(text)})` : text;
 }

@@ -1,8 +1,8 @@
 // The model's card: the same as `python -m model_loader card`.
 
-import { setModel } from "./answer.js";
 import { $, fillTable, make, pairs, write } from "./dom.js";
 import { ago, count, dateAndAge, inline, joined, short, typeOf } from "./format.js";
+import { setModel } from "./outputs.js";
 
 export function renderTitle(model) {
   setModel(model);

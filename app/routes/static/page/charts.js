@@ -47,7 +47,7 @@ export function renderCharts(recent) {
 function build(chart) {
   const now = make("p", { class: "now" });
   const marker = make("line", { class: "marker", y1: 0, y2: 100, hidden: "" });
-  const plot = make("div", { class: "plot", tabindex: 0, role: "img" }, make("span"), makeChart());
+  const plot = make("div", { class: "plot", tabindex: 0, role: "slider", "aria-valuemin": 0 }, make("span"), makeChart());
   const legend = make("p", { class: "legend" });
   const figure = make(
     "figure",
@@ -106,6 +106,7 @@ function render(chart, recent) {
   );
   write(view.plot.querySelector("span"), shared ? chart.lines[0].format(shared) : "");
   write(view.figure.querySelector(".ends span"), clock(view.start * 1000));
+  view.plot.setAttribute("aria-valuemax", size - 1);
   view.plot.setAttribute("aria-label", `${chart.title} since ${clock(view.start * 1000)}: ${summary(chart, values)}. The arrow keys read each step.`);
   point(chart, view, view.index === null ? null : Math.min(view.index, size - 1));
 }
@@ -150,7 +151,8 @@ function point(chart, view, index) {
   });
   const when = index === null ? "" : `${clock((from + index * step_s) * 1000, true)}: `;
   write(view.now, when + texts.join(" · "));
-  view.now.setAttribute("aria-live", index === null ? "off" : "polite");
+  view.plot.setAttribute("aria-valuenow", index ?? steps.requests.length - 1);
+  view.plot.setAttribute("aria-valuetext", when + texts.join(", "));
   view.marker.toggleAttribute("hidden", index === null);
   if (index !== null) {
     const x = (100 * shareAt(view, index)).toFixed(2);

@@ -14,7 +14,8 @@ export function parseCsv(text) {
       if (!rest) row.push("");
       else continue;
     }
-    if (row.length > 1 || row[0] !== "") rows.push(row);
+    // A blank line is no row; one with `""` is, as pandas writes a missing value in a table with one column.
+    if (row.length > 1 || row[0] !== "" || match[1] !== undefined) rows.push(row);
     row = [];
   }
   return rows;

@@ -41,23 +41,21 @@ export function fillTable(table, header, rows) {
 export function copyOnClick(button, text) {
   const label = button.textContent;
   button.addEventListener("click", async () => {
-    try {
-      await navigator.clipboard.writeText(text());
-      button.textContent = "Copied";
-    } catch {
-      // Browsers give the clipboard to secure origins only.
-      copySelected(text());
-      button.textContent = "Copied";
-    }
+    // Browsers give the clipboard to secure origins only.
+    const isCopied = await navigator.clipboard?.writeText(text()).then(() => true, () => false);
+    button.textContent = isCopied || copySelected(text()) ? "Copied" : "Not copied";
     setTimeout(() => (button.textContent = label), 2000);
   });
 }
 
 function copySelected(text) {
+  const focused = document.activeElement;
   const area = make("textarea", { class: "skip", "aria-hidden": true });
   area.value = text;
   document.body.append(area);
   area.select();
-  document.execCommand("copy");
+  const isCopied = document.execCommand("copy");
   area.remove();
+  focused?.focus();
+  return isCopied;
 }

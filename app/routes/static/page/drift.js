@@ -3,7 +3,7 @@
 
 // With fewer rows, the limit of chance does not hold.
 export const MIN_ROWS = 200;
-export const [MODERATE_PSI, SIGNIFICANT_PSI, LEAST_SHARE] = [0.1, 0.2, 0.01];
+const [MODERATE_PSI, SIGNIFICANT_PSI, LEAST_SHARE] = [0.1, 0.2, 0.01];
 const HOURS_A_YEAR = 8760;
 const SPECIAL = ["missing", "outside"];
 
@@ -31,11 +31,12 @@ export function compare({ kind, name, bins, expected, "1h": hour, "15m": quarter
   const hasPsi = n >= MIN_ROWS && inBaseline > 0 && regular.length > 1;
   const { psi, isBeyondChance } = hasPsi ? stability(regular, known, n, baselineRows, inBaseline, z) : { psi: 0, isBeyondChance: false };
   const excess = special.map((one) => ({ ...one, excess: excessOf(one.bin, { bins, expected, quarter, baselineRows, rows, z }) }));
+  const psiLevel = isBeyondChance && psi > MODERATE_PSI ? (psi > SIGNIFICANT_PSI ? 2 : 1) : 0;
   const level = Math.max(
-    isBeyondChance && psi > MODERATE_PSI ? (psi > SIGNIFICANT_PSI ? 2 : 1) : 0,
+    psiLevel,
     ...excess.map(({ excess }) => (excess > LEAST_SHARE ? 2 : 0)),
   );
-  return { kind, name, count, hasPsi, psi, isBeyondChance, level, regular, special: excess, isNumeric };
+  return { kind, name, count, hasPsi, psi, psiLevel, isBeyondChance, level, regular, special: excess, isNumeric };
 }
 
 function stability(regular, known, n, baselineRows, inBaseline, z) {

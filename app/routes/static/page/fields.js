@@ -3,6 +3,7 @@
 import { make, breakable } from "./dom.js";
 import { isNumber, joined, typeOf } from "./format.js";
 import { imageSpecOf, isBase64, makeImageChooser } from "./images.js";
+import { stringify } from "./json.js";
 
 let created = 0;
 const newId = () => `field-${++created}`;
@@ -35,7 +36,7 @@ function labelled(id, name, about, ...controls) {
 function choice(spec) {
   const { name, schema } = spec;
   const id = newId();
-  const options = schema.categories.map((one) => make("option", { value: JSON.stringify(one) }, String(one)));
+  const options = schema.categories.map((one) => make("option", { value: stringify(one) }, String(one)));
   const missing = make("option", { value: "" }, "missing");
   const control = make("select", { id }, ...(mayBeMissing(spec) ? [missing] : []), ...options);
   const about = joined("; ", schema.description, schema.unit);
@@ -43,7 +44,7 @@ function choice(spec) {
     node: make("div", {}, ...labelled(id, name, about, control)),
     text: () => control.value || null,
     fill: (value) => {
-      control.value = value === null ? "" : String(JSON.stringify(value));
+      control.value = value === null ? "" : String(stringify(value));
       // A value that is no category, or none: the first choice.
       if (control.selectedIndex < 0) control.selectedIndex = 0;
     },
@@ -66,8 +67,9 @@ function checkbox(spec) {
     node: make("div", {}, ...(about ? [about] : []), line),
     text: () => (missing.checked ? null : texts[Number(control.checked)]),
     fill: (value) => {
-      control.checked = Boolean(value);
-      control.disabled = missing.checked = value === null && extra.length > 0;
+      const isMissing = value === null || value === "NaN";
+      control.checked = Boolean(value) && !isMissing;
+      control.disabled = missing.checked = isMissing && extra.length > 0;
     },
   };
 }
@@ -103,16 +105,19 @@ function number(spec) {
     node: make("div", {}, ...labelled(id, name, about, control), warning),
     text: () => {
       if (!control.value) return canMiss ? null : "null";
-      return isInteger ? control.value : String(Number(control.value));
+      return numberOf(control.value, isInteger);
     },
     fill: (value) => {
-      control.value = typeof value === "number" ? String(value) : "";
+      control.value = has(value) ? String(value) : "";
       warn();
     },
   };
 }
 
-const has = (limit) => typeof limit === "number";
+// A field may have digits that are no number in JSON: 007, or .5.
+const numberOf = (text, isInteger) => String(isInteger && /^-?\d+$/.test(text) ? BigInt(text) : Number(text));
+
+const has = (number) => typeof number === "number" || typeof number === "bigint";
 
 const rangeOf = ({ min, max }) => (has(min) && has(max) ? `${min} to ${max}` : has(min) ? `from ${min}` : has(max) ? `up to ${max}` : "");
 
@@ -147,7 +152,7 @@ export function jsonField(spec, schema) {
     node: make("div", { class: "wide" }, ...labelled(id, spec.name, about, control), ...(chooser ? [chooser] : [])),
     text: () => control.value.trim() || null,
     fill: (value) => {
-      control.value = value === undefined ? "" : JSON.stringify(value);
+      control.value = value === undefined ? "" : stringify(value);
       check();
     },
   };

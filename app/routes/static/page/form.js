@@ -1,24 +1,27 @@
 // The form: a field for each column, or for each input, with JSON for tensors. Samples fill it.
 
-import { clearAnswer, renderError, renderOutputs } from "./answer.js";
+import { clearAnswer, renderError, renderOutputs, renderPending } from "./answer.js";
 import { $, copyOnClick, make, write } from "./dom.js";
 import { jsonField, scalarDepth, scalarField } from "./fields.js";
 import { isNumber } from "./format.js";
-import { base, errorOf, request } from "./service.js";
+import { base, ENDED, errorOf, makeTurns, request } from "./service.js";
 import { curl, renderSnippets } from "./snippets.js";
 import { enableTable } from "./table.js";
 
+const turns = makeTurns();
+let model;
 let fields = [];
 let isRow = false;
 let examples = [];
 let onUnauthorized;
 
-export function renderForm(model, askForKey) {
+export function renderForm(about, askForKey) {
+  model = about;
   onUnauthorized = askForKey;
   const features = model.features ?? [];
   const [input] = model.inputs;
   isRow = features.length > 0 && (isNumber(input.datatype) || input.datatype === "STRING" || input.datatype === "BOOL");
-  examples = examplesOf(model, features);
+  examples = examplesOf(features);
   const schemaOf = (name) => model.schema?.features?.[name] ?? {};
   const first = examples[0] ?? {};
   fields = isRow
@@ -28,13 +31,13 @@ export function renderForm(model, askForKey) {
   $("sample").replaceChildren(...examples.map((_, i) => make("option", { value: i }, `sample ${i + 1}`)));
   $("samples").hidden = examples.length < 2;
   fill();
-  write($("origin"), originOf(model));
+  write($("origin"), origin());
   write($("endpoint"), `POST ${new URL("score", base)}`);
   enableTable(model, onUnauthorized);
   clearAnswer();
 }
 
-function originOf(model) {
+function origin() {
   const hasSamples = model.manifest.files?.["samples.json"];
   const missing = fields.some(({ node }) => node.querySelector("[placeholder=missing]")) ? " An empty field is sent as missing." : "";
   if (examples.length) return (hasSamples ? "Filled with the model's sample." : "Filled with values that the model answers: it has no samples.") + missing;
@@ -43,7 +46,7 @@ function originOf(model) {
 }
 
 // One request for each row of the samples: feature → value, or input → array with a batch of one.
-function examplesOf(model, features) {
+function examplesOf(features) {
   return (model.samples ?? []).flatMap((inputs) => {
     if (isRow) {
       const rows = inputs[model.inputs[0].name];
@@ -66,7 +69,7 @@ function fill() {
   refresh();
 }
 
-// Joined from text: a JavaScript number cannot hold every 64-bit integer.
+// Joined from the texts of the fields, so that numbers are sent as they were entered.
 function row() {
   const members = fields.map(({ name, text }) => [JSON.stringify(name), text()]).filter(([, text]) => text !== null);
   return `{${members.map((pair) => pair.join(": ")).join(", ")}}`;
@@ -79,6 +82,7 @@ copyOnClick($("copy-call"), () => curl(body()));
 $("sample").addEventListener("change", fill);
 $("form").addEventListener("input", refresh);
 $("form").addEventListener("reset", () => {
+  turns.end();
   // The controls are cleared after the event.
   setTimeout(() => {
     if (examples.length) $("sample").value = 0;
@@ -90,17 +94,20 @@ $("form").addEventListener("submit", async (event) => {
   event.preventDefault();
   // Shown by the browser: the first field whose text cannot be sent.
   if (!$("form").reportValidity()) return;
+  const signal = turns.begin();
+  renderPending();
   const began = performance.now();
   try {
-    const response = await request("score", { method: "POST", headers: { "content-type": "application/json" }, body: body() });
+    const response = await request("score", { method: "POST", headers: { "content-type": "application/json" }, body: body(), signal });
     if (response.ok) {
       const text = await response.text();
-      return renderOutputs(text, (performance.now() - began) / 1000, response.headers.get("x-prediction-id"));
+      return renderOutputs(model, text, (performance.now() - began) / 1000, response.headers.get("x-prediction-id"));
     }
     const message = await errorOf(response);
     renderError(`${response.status} ${response.statusText}`, message, response.headers.get("x-request-id"));
     if (response.status === 401) onUnauthorized(message);
   } catch (error) {
-    renderError("No response", error.message);
+    const reason = signal.reason ?? error;
+    if (reason !== ENDED) renderError("No response", reason.message);
   }
 });

@@ -3,13 +3,16 @@
 import { make } from "./dom.js";
 
 const MIN_BASE64_CHARACTERS = 60;
+// Of a size that the model leaves open: a photo's own size would be many millions of numbers.
+const MAX_FREE_PIXELS = 512;
 const SCALES = { "0 to 255": (value) => value, "0 to 1": (value) => Number((value / 255).toFixed(4)), "-1 to 1": (value) => Number((value / 127.5 - 1).toFixed(4)) };
 
 export const isBase64 = (text) => text.length >= MIN_BASE64_CHARACTERS && /^[A-Za-z0-9+/]+={0,2}$/.test(text);
 
-// Returns the layout of an input of one image a row, with 1 or 3 channels; null for other inputs.
+// Returns the layout of an input of one image a row, with 1 or 3 channels; null for other inputs, and for INT8, which has
+// no value for a bright pixel.
 export function imageSpecOf({ datatype, shape }) {
-  if (shape?.length !== 4 || !/^(FP|BF|U?INT8)/.test(datatype)) return null;
+  if (shape?.length !== 4 || !/^(FP|BF|UINT8)/.test(datatype)) return null;
   const isChannels = (size) => size === 1 || size === 3;
   const [, a, b, c] = shape;
   const isLarge = (...sizes) => sizes.every((size) => typeof size !== "number" || size >= 8);
@@ -29,10 +32,12 @@ export function makeImageChooser(name, image, use) {
     problem.textContent = "";
     if (!file.files.length) return;
     try {
-      const text = image ? JSON.stringify([await pixels(file.files[0], image, SCALES[scale.value])]) : await base64(file.files[0]);
-      if (turn === newest) use(text);
+      const [text, note] = image ? await pixels(file.files[0], image, SCALES[scale.value]) : [await base64(file.files[0]), ""];
+      if (turn !== newest) return;
+      problem.textContent = note;
+      use(text);
     } catch (error) {
-      problem.textContent = `Not read: ${error.message}`;
+      if (turn === newest) problem.textContent = `Not read: ${error.message}`;
     }
   };
   file.addEventListener("change", load);
@@ -41,11 +46,14 @@ export function makeImageChooser(name, image, use) {
   return make("div", { class: "row image" }, file, ...(hasScale ? [scale] : []), problem);
 }
 
+// Returns the pixels as JSON, and a note if they are fewer than the file's because the model leaves the size open.
 async function pixels(file, { isFirst, channels, height, width }, scale) {
   const bitmap = await createImageBitmap(file);
+  const free = [typeof width !== "number" && bitmap.width, typeof height !== "number" && bitmap.height];
+  const factor = Math.min(1, MAX_FREE_PIXELS / Math.max(...free));
   const canvas = make("canvas");
-  canvas.width = typeof width === "number" ? width : bitmap.width;
-  canvas.height = typeof height === "number" ? height : bitmap.height;
+  canvas.width = free[0] ? Math.max(1, Math.round(free[0] * factor)) : width;
+  canvas.height = free[1] ? Math.max(1, Math.round(free[1] * factor)) : height;
   const context = canvas.getContext("2d");
   context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
   const { data } = context.getImageData(0, 0, canvas.width, canvas.height);
@@ -55,8 +63,10 @@ async function pixels(file, { isFirst, channels, height, width }, scale) {
   };
   const range = (size, of) => Array.from({ length: size }, (_, i) => of(i));
   const [h, w] = [canvas.height, canvas.width];
-  if (isFirst) return range(channels, (channel) => range(h, (y) => range(w, (x) => at(y, x, channel))));
-  return range(h, (y) => range(w, (x) => range(channels, (channel) => at(y, x, channel))));
+  const values = isFirst
+    ? range(channels, (channel) => range(h, (y) => range(w, (x) => at(y, x, channel))))
+    : range(h, (y) => range(w, (x) => range(channels, (channel) => at(y, x, channel))));
+  return [JSON.stringify([values]), factor < 1 ? `Scaled from ${bitmap.width} × ${bitmap.height} to ${w} × ${h} pixels` : ""];
 }
 
 const base64 = (file) =>

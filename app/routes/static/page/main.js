@@ -4,30 +4,45 @@ import { renderCard, renderTitle } from "./card.js";
 import { pollData } from "./data.js";
 import { $, write } from "./dom.js";
 import { renderForm } from "./form.js";
-import { hasKey, request, setKey } from "./service.js";
+import { parse } from "./json.js";
+import { errorOf, hasKey, requestSoon, setKey } from "./service.js";
 import { pollStatus } from "./status.js";
+import { setPageModel } from "./version.js";
+
+const RETRY_MS = 5000;
+let isStarted = false;
+let retry;
 
 async function load() {
-  write($("problem"), "");
+  clearTimeout(retry);
   try {
-    const response = await request("model");
-    const model = await response.json();
-    if (response.status === 401) return askForKey(model.error);
-    if (!response.ok) throw new Error(model.error);
-    model.manifest ??= {};
-    renderTitle(model);
-    renderForm(model, askForKey);
-    renderCard(model);
-    pollData(model);
-    for (const id of ["title", "call-tile", "try", "card"]) $(id).hidden = false;
+    const response = await requestSoon("model");
+    if (response.status === 401) return askForKey(await errorOf(response));
+    if (!response.ok) throw new Error(await errorOf(response));
+    const model = parse(await response.text());
+    write($("problem"), "");
+    // A key that is entered again changes nothing else.
+    if (!isStarted) start(model);
     if (hasKey()) $("name").focus();
   } catch (error) {
     write($("problem"), `The model's details could not be loaded: ${error.message}`);
+    retry = setTimeout(load, RETRY_MS);
   }
 }
 
+function start(model) {
+  model.manifest ??= {};
+  renderTitle(model);
+  renderForm(model, askForKey);
+  renderCard(model);
+  setPageModel(model);
+  isStarted = true;
+  for (const id of ["title", "call-tile", "try", "card"]) $(id).hidden = false;
+  pollData(model);
+}
+
 function askForKey(error) {
-  if (hasKey()) write($("problem"), error);
+  write($("problem"), hasKey() ? error : "");
   $("key").hidden = false;
   $("secret").focus();
 }

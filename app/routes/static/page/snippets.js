@@ -1,14 +1,19 @@
 // The request of the form in the languages of its callers.
 
-import { $, copyOnClick, make, write } from "./dom.js";
+import { $, copyOnClick, make } from "./dom.js";
+import { count } from "./format.js";
 import { base, hasKey } from "./service.js";
 
 const url = () => new URL("score", base).href;
 const HEADERS = { "content-type": "application/json" };
+const MAX_CHARACTERS = 10_000;
 
-// JSON's literals in Python; texts stay as they are.
+// JSON's literals in Python. Some of JSON's escapes mean something else in Python, so texts are written again.
 const python = (json) =>
-  json.replaceAll(/"(?:\\.|[^"\\])*"|\b(?:null|true|false)\b/g, (word) => ({ null: "None", true: "True", false: "False" })[word] ?? word);
+  json.replaceAll(
+    /"[^"\\]*(?:\\.[^"\\]*)*"|\b(?:null|true|false)\b/g,
+    (word) => ({ null: "None", true: "True", false: "False" })[word] ?? JSON.stringify(JSON.parse(word)),
+  );
 
 export function curl(body) {
   const key = hasKey() ? ` \\\n  -H "x-api-key: $API_KEY"` : "";
@@ -55,7 +60,7 @@ console.log(await response.json());`;
 const LANGUAGES = {
   curl: ({ body }) => curl(body),
   Python: ({ body }) => requests(body),
-  pandas: ({ row }) => row && pandas(row),
+  pandas: ({ row }) => pandas(row),
   JavaScript: ({ body }) => javascript(body),
 };
 
@@ -68,11 +73,15 @@ export function renderSnippets(current) {
     const isChosen = tab.textContent === chosen;
     tab.setAttribute("aria-selected", isChosen);
     tab.tabIndex = isChosen ? 0 : -1;
-    tab.hidden = !LANGUAGES[tab.textContent](request);
+    tab.hidden = tab.textContent === "pandas" && !request.row;
   }
   $("code").setAttribute("aria-labelledby", `language-${chosen}`);
-  write($("code"), LANGUAGES[chosen](request));
+  const code = whole();
+  const more = code.length - MAX_CHARACTERS;
+  $("code").textContent = more > 0 ? `${code.slice(0, MAX_CHARACTERS)}…\n${count(more)} more characters are copied, and not shown` : code;
 }
+
+const whole = () => LANGUAGES[chosen](request);
 
 // https://www.w3.org/WAI/ARIA/apg/patterns/tabs/
 function choose(tab) {
@@ -94,4 +103,4 @@ for (const name of Object.keys(LANGUAGES)) {
   });
   $("languages").append(tab);
 }
-copyOnClick($("copy"), () => $("code").textContent);
+copyOnClick($("copy"), whole);

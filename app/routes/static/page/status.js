@@ -3,51 +3,59 @@
 import { renderCharts } from "./charts.js";
 import { $, write } from "./dom.js";
 import { clock, count, duration, joined, moment, percent, plural, span } from "./format.js";
+import { repeat } from "./polling.js";
 import { read } from "./service.js";
 
 const POLL_MS = 5000;
 const TICK_MS = 1000;
 // Behind an ingress each reading may come from another replica, with an hour of its own. The page stays with the
 // first one for as long as it answers.
-const REPLICA_TIMEOUT_MS = 60_000;
+export const REPLICA_TIMEOUT_MS = 60_000;
 
 let last = null; // the last reading of the replica that is shown
 let lastAt = 0; // when any replica answered
+let offset = 0; // milliseconds from this browser's clock to the service's
 let failure = null; // { since, message } while nothing answers
 const seen = new Map(); // pod → when it answered last
 
-// When the replica that is shown started, in seconds since the epoch.
+// The replica that is shown, and when it started, in seconds since the epoch.
+export const shownReplica = () => last?.pod;
 export const startedAt = () => last?.started ?? 0;
 
-export async function pollStatus() {
+export function pollStatus() {
   setInterval(renderStrip, TICK_MS);
-  for (;;) {
-    if (!document.hidden) await poll();
-    await new Promise((resolve) => {
-      setTimeout(resolve, POLL_MS);
-      // A page that was hidden is read again at once.
-      document.addEventListener("visibilitychange", resolve, { once: true });
-    });
-  }
+  repeat(poll, POLL_MS);
 }
 
 async function poll() {
-  let now;
   try {
-    now = await read("recent");
+    const now = await read("recent");
+    check(now);
+    note(now);
+    if (!last || last.pod === now.pod || !seen.has(last.pod)) show(now);
+    failure = null;
   } catch (error) {
     failure ??= { since: Date.now(), message: error.message };
-    return renderStrip();
-  }
-  failure = null;
-  lastAt = Date.now();
-  seen.set(now.pod, lastAt);
-  if (!last || last.pod === now.pod || lastAt - seen.get(last.pod) > REPLICA_TIMEOUT_MS) {
-    last = now;
-    renderCharts(now);
-    renderTraffic(now);
   }
   renderStrip();
+}
+
+function check(now) {
+  const isRight = now?.pod && now.hour && now.callers && now.rejected && now.steps?.requests?.length;
+  if (!isRight) throw new Error("the response of /recent is not as expected");
+}
+
+function note(now) {
+  lastAt = Date.now();
+  offset = 1000 * now.time - lastAt;
+  seen.set(now.pod, lastAt);
+  for (const [pod, at] of seen) if (lastAt - at > REPLICA_TIMEOUT_MS) seen.delete(pod);
+}
+
+function show(now) {
+  renderCharts(now);
+  renderTraffic(now);
+  last = now;
 }
 
 function renderStrip() {
@@ -60,15 +68,15 @@ function renderStrip() {
     if (failure) write($("since"), `since ${clock(failure.since, true)}: ${failure.message}`);
     return;
   }
-  const uptime = `since ${moment(last.started * 1000)}, up ${span(Date.now() / 1000 - last.started)}`;
+  const uptime = span((Date.now() + offset) / 1000 - last.started);
   const texts = {
-    ready: uptime,
-    draining: `it is shutting down: requests in flight are finished, new ones belong elsewhere. Up ${span(Date.now() / 1000 - last.started)}`,
+    ready: `since ${moment(last.started * 1000)}, up ${uptime}`,
+    draining: `it is shutting down: requests in flight are finished, new ones belong elsewhere. Up ${uptime}`,
     unreachable: failure && `since ${clock(failure.since, true)}, for ${span((Date.now() - failure.since) / 1000)}. Figures are from ${clock(lastAt, true)}, ${span((Date.now() - lastAt) / 1000)} old`,
   };
   write($("since"), texts[state]);
   const pods = seen.size > 1 ? ` (one of ${seen.size} that answered)` : "";
-  write($("where"), joined(" · ", last.stage, last.release && `release ${last.release}`, `pod ${last.pod}${pods}`, plural(last.workers, "worker")));
+  write($("where"), joined(" · ", last.stage, last.release && `release ${last.release}`, `version ${last.version}`, `pod ${last.pod}${pods}`, plural(last.workers, "worker")));
 }
 
 function renderTraffic({ hour, callers, rejected, started, source, problem, pod }) {
@@ -84,6 +92,6 @@ function renderTraffic({ hour, callers, rejected, started, source, problem, pod 
   const names = (counts) => Object.entries(counts).map(([name, number]) => `${count(number)} ${name}`).join(", ");
   write(
     $("counts"),
-    `Since ${moment(started * 1000)}: ${plural(total, "request")}${total ? ` (callers: ${names(callers)})` : ""}; rejected: ${names(rejected) || "none"}.`,
+    `Replica ${pod} since ${moment(started * 1000)}: ${plural(total, "request")}${total ? ` (callers: ${names(callers)})` : ""}; rejected: ${names(rejected) || "none"}.`,
   );
 }
