@@ -15,6 +15,7 @@ from onnx import TensorProto
 
 from app import create_app
 from app.errors import SettingsError
+from app.observability.spool import Spool
 from app.settings import Settings
 from model_loader.package.hashed_values import hash_value
 from tests import models
@@ -144,6 +145,27 @@ def test_hashes_of_a_row(serve_captured: Serve, tmp_path: Path) -> None:
     assert second == [hash_value(KEY, 7), hash_value(KEY, 8)]
     assert third == fourth
     assert re.fullmatch("[0-9a-f]{32}", third)
+
+
+def test_large_bodies(serve_captured: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few rows of many bytes, in the body or in the outputs, are encoded by the spool's thread too."""
+    sizes = []
+    append = Spool.append_large
+
+    def spy(spool: Spool, encode: Any, size: int, requests: int) -> bool:
+        sizes.append(size)
+        return append(spool, encode, size, requests)
+
+    monkeypatch.setattr(Spool, "append_large", spy)
+    client = serve_captured(models.identity(models.FLOAT, ("batch", "n")), capture_max_elements=10_000)
+    client.post("/score", json={"inputs": [[1.5] * 100] * 4})
+    assert sizes == []
+    client.post("/score", json={"inputs": [[1.5] * 10_000] * 4})
+    assert len(sizes) == 1
+    # The body and the outputs, of four bytes a number.
+    assert sizes[0] > 4 * 10_000 * (5 + 4)
+    found = rows(client, tmp_path)
+    assert [len(line["inputs"]["x"]) for line in found] == [100] * 4 + [10_000] * 4
 
 
 @pytest.mark.parametrize("content", [None, b"short"])
