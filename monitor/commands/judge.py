@@ -12,6 +12,7 @@ from typing import Any
 from model_loader.registry.ledger import read_ledger
 from model_loader.store import Store
 from model_loader.store.atomic import atomic_write
+from model_loader.store.secrets import scrub
 from model_loader.text_tables import number, table
 from monitor.commands.arguments import (
     add_data,
@@ -111,7 +112,7 @@ def _history(args: Namespace, models: Store, findings: Findings) -> History:
     try:
         return History(events, read_canaries(*window), read_alerts(*window))
     except MonitorError as exc:
-        return History(events, failure=str(exc))
+        return History(events, failure=scrub(str(exc)))
 
 
 def run_quality(args: Namespace) -> int:
