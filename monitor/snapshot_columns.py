@@ -72,7 +72,7 @@ def feature_columns(info: VersionInfo) -> tuple[list[Column], list[str]]:
     if info.manifest is None:
         raise MonitorError("the store of models lacks the version whose features the snapshot has")
     fields = info.schema.features if info.schema else {}
-    withheld = [name for name, field in fields.items() if not field.capture or field.pii == "hash"]
+    withheld = [name for name, field in fields.items() if field.is_withheld]
     kept = [each for each in _inputs(info) if each[0] not in withheld]
     columns = [
         _feature(index, name, datatype, is_single, fields.get(name))
