@@ -180,7 +180,9 @@ def replay(
     slices = [each for name in config.slices for each in _slices(connection, name, output, config)]
     metrics: list[PairedMetric] = []
     if candidate.target:
-        create_scored(connection, {THEN: candidate.target, NOW: candidate.target}, config.slices)
+        scored = create_scored(connection, {THEN: candidate.target, NOW: candidate.target}, config.slices)
+        if scored.faults:
+            raise QueryError("; ".join(sorted({*scored.faults.values()})))
         metrics = paired_metrics(connection, candidate.target, config)
     frequent = sorted(errors.items(), key=lambda item: (-item[1], item[0]))[:MAX_ERRORS]
     return Replay(

@@ -12,7 +12,7 @@ import numpy as np
 
 from model_loader.package.schema import FieldSchema
 from model_loader.snapshot_files import KEY_COLUMNS
-from monitor.database import identifier, quote
+from monitor.database import identifier, json_pointer, quote
 from monitor.errors import MonitorError
 from monitor.targets import FLOATS, Target, VersionInfo
 
@@ -94,9 +94,7 @@ def extracted(features: Sequence[Column]) -> str:
 
     Each row's JSON is parsed twice, not once for each feature and rule.
     """
-    # JSON Pointers: https://www.rfc-editor.org/rfc/rfc6901, section 3.
-    pointers = [quote("/" + each.name.replace("~", "~0").replace("/", "~1")) for each in features]
-    paths = f"[{', '.join(pointers)}]::VARCHAR[]"
+    paths = f"[{', '.join(json_pointer(each.name) for each in features)}]::VARCHAR[]"
     return f"json_type(inputs, {paths}) AS types, json_extract_string(inputs, {paths}) AS texts"
 
 
