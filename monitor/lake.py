@@ -142,7 +142,7 @@ class Lake:
             raise MonitorError(f"cache {self._cache}: {exc.strerror}") from exc
 
     def _remove_unknown(self, index: dict[str, str], prefix: str) -> None:
-        """Remove files that are not in the index, which an interrupted download has left: nobody would."""
+        """Remove files that are not in the index: an interrupted download has left them."""
         for directory, _, names in os.walk(self._cache / prefix):
             for name in names:
                 path = Path(directory, name)
