@@ -1,4 +1,4 @@
-"""`python -m monitor`: exit code 0 done, 1 failed or rejected, 2 wrong usage, 3 could not be asked."""
+"""`python -m monitor`: exit code 0 done, 1 failed or rejected, 2 wrong usage, 3 a source is unavailable."""
 
 import argparse
 import logging
@@ -27,7 +27,7 @@ environment:
   AZURE_STORAGE_KEY  the account key, for Azurite only; default: Azurite's well-known key
 
 exit codes: 0 done, 1 failed or rejected (the message gives the reason), 2 wrong usage, 3 a source
-could not be asked
+is unavailable
 """
 
 

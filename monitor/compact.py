@@ -8,7 +8,7 @@ one, which has its rows, is complete.
 import hashlib
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,9 +28,14 @@ from monitor.database import (
 )
 from monitor.errors import MonitorError
 from monitor.lake import Lake, LocalObject
-from monitor.layout import KINDS, Kind, directory
+from monitor.layout import KINDS, Kind, directory, model_prefix
 
 ROW_GROUP_ROWS = 100_000
+ATTEMPTS = 3
+
+
+class _SourcesChanged(Exception):
+    """Objects of a day were rewritten or removed since they were read."""
 
 
 @dataclass(frozen=True)
@@ -62,12 +67,13 @@ def compact(
         MonitorError, StoreError: the data cannot be read or written.
     """
     done = []
+    etags = lake.store.etags(model_prefix(model))
     found = [each for each in lake.local(model) if date in (None, each.object.date)]
     with connect(memory) as connection:
         for kind in KINDS:
             days = by_date([each for each in found if each.object.kind == kind])
             for day, objects in sorted(days.items()):
-                written = _compact_day(connection, lake, model, kind, day, objects)
+                written, objects = _compact_unchanged(connection, lake, model, kind, day, objects, etags)
                 done += [written] if written else []
                 if remove:
                     for each in objects:
@@ -76,10 +82,47 @@ def compact(
     return done
 
 
+def _compact_unchanged(
+    connection: Connection,
+    lake: Lake,
+    model: str,
+    kind: Kind,
+    date: str,
+    objects: Sequence[LocalObject],
+    etags: Mapping[str, str],
+) -> tuple[CompactedDay | None, list[LocalObject]]:
+    """Compact a day, again if its objects change meanwhile; return what was written, and the objects."""
+    for _ in range(ATTEMPTS):
+        try:
+            return _compact_day(connection, lake, model, kind, date, objects, etags), [*objects]
+        except _SourcesChanged:
+            etags = lake.store.etags(directory(model, kind, date))
+            objects = [
+                each
+                for each in lake.local(model, since=date)
+                if (each.object.kind, each.object.date) == (kind, date)
+            ]
+    raise MonitorError(f"{directory(model, kind, date)} changes while it is compacted: try again")
+
+
 def _compact_day(
-    connection: Connection, lake: Lake, model: str, kind: Kind, date: str, objects: Sequence[LocalObject]
+    connection: Connection,
+    lake: Lake,
+    model: str,
+    kind: Kind,
+    date: str,
+    objects: Sequence[LocalObject],
+    etags: Mapping[str, str],
 ) -> CompactedDay | None:
-    """Write the file of a day and remove the older ones; None if there is nothing to do."""
+    """Write the file of a day and remove the older ones; None if there is nothing to do.
+
+    Args:
+        etags: of the objects, from before they were read.
+
+    Raises:
+        _SourcesChanged: the objects have other ETags now, so nothing was written. Rows that `forget` has
+            deleted from them would be back in the file.
+    """
     old = [each for each in objects if each.object.stem is None]
     stems = {stem for each in old for stem in compacted_stems(connection, each.path)}
     new = {each.object.stem: each.path for each in objects if each.object.stem not in (None, *stems)}
@@ -93,11 +136,20 @@ def _compact_day(
     with tempfile.TemporaryDirectory(prefix="scoring-compact-") as temporary:
         file = Path(temporary) / name
         count = _write(connection, kind, " UNION ALL ".join(parts), names, file)
+        before = {each.object.name: etags.get(each.object.name) for each in objects}
+        now = lake.store.etags(directory(model, kind, date))
+        if any(now.get(source) != etag for source, etag in before.items()):
+            raise _SourcesChanged
         try:
             with file.open("rb") as content:
                 lake.store.upload(target, content)
         except OSError as exc:
             raise MonitorError(f"{file}: {exc.strerror}") from exc
+    now = lake.store.etags(directory(model, kind, date))
+    if any(now.get(source, etag) != etag for source, etag in before.items() if source != target):
+        raise MonitorError(
+            f"{target}: files of the day were rewritten during its upload: if that was 'forget', run it again"
+        )
     for each in old:
         if each.object.name != target:
             lake.store.delete(each.object.name)

@@ -1,4 +1,4 @@
-"""`monitor.toml`: windows, slices, business metrics, retraining, and what is the truth of what.
+"""`monitor.toml`: windows, slices, limits, business metrics, retraining, and the output that labels refer to.
 
     windows = ["1d", "7d", "28d"]
     late_after = "1d"
@@ -108,7 +108,7 @@ class Config:
     Attributes:
         windows: name → length, before the time of the calculation.
         late_after: a label that comes later after its prediction is late.
-        min_labels: with fewer labelled rows in a window, an estimate is not overruled.
+        min_labels: minimum number of labelled rows in a window; below it, estimates are reported too.
         slices: name → SQL expression.
         min_slice_rows: slices with fewer labelled rows are left out.
         limits: measure → rule of LIMIT_RULES → limit, for an alert. The drop and the rise are relative to the

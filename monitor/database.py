@@ -135,6 +135,14 @@ def identifier(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
+def json_pointer(name: str) -> str:
+    """Return the SQL literal of a JSON Pointer to a member: DuckDB takes `/x` and `$x` for more than a name.
+
+    https://www.rfc-editor.org/rfc/rfc6901, section 3
+    """
+    return quote("/" + name.replace("~", "~0").replace("/", "~1"))
+
+
 def read_segments(kind: Kind, paths: Sequence[Path]) -> str:
     """Return the SQL that reads segments; a field that a line does not have is NULL."""
     columns = ", ".join(f"{name}: {quote(type_)}" for name, type_ in COLUMNS[kind].items())

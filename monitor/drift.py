@@ -1,10 +1,11 @@
 """What changed since training: inputs and outputs compared with the version's `baseline.json`."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import duckdb
 import numpy as np
 
 from model_loader.drafting.drift_limits import (
@@ -19,10 +20,13 @@ from model_loader.drafting.drift_limits import (
     psi,
 )
 from model_loader.package.baseline import MISSING, OUTSIDE, Baseline, Distribution
-from monitor.database import Connection, rows
+from monitor.database import Connection, run
+from monitor.errors import QueryError
 
 # Enough for a share to be right to 0.3 %.
 SAMPLE_ROWS = 100_000
+# Parsed at once: a hundred thousand rows of some hundred features would take gigabytes.
+FETCH_ROWS = 5000
 CHANGED, AS_TRAINED, TOO_FEW = "changed", "as trained", "too few rows"
 NON_FINITE = {"NaN": np.nan, "Infinity": np.inf, "-Infinity": -np.inf}
 
@@ -58,30 +62,57 @@ def find_changes(connection: Connection, version: int, baseline: Baseline, where
     SELECT inputs::VARCHAR, outputs::VARCHAR FROM predictions
     WHERE version = {version} AND coalesce(status, 200) = 200 AND {where}
     ORDER BY hash(id, row) LIMIT {SAMPLE_ROWS}"""
-    documents = [
-        (json.loads(inputs or "{}"), json.loads(outputs or "{}")) for inputs, outputs in rows(connection, sql)
+    counted = [
+        *(_Counted("feature", each) for each in baseline.features),
+        *(_Counted("output", each) for each in baseline.outputs),
     ]
-    z = limit_z(len(baseline.features) + len(baseline.outputs))
-    changes = []
-    for position, kind, distributions in ((0, "feature", baseline.features), (1, "output", baseline.outputs)):
-        for distribution in distributions:
-            name = distribution.name
-            found = [row[position][name] for row in documents if name in row[position]]
-            # A feature that is not captured has no values, which is no change.
-            if found:
-                changes.append(_change(kind, distribution, found, baseline.rows, z))
+    result = run(connection, sql)
+    try:
+        while found := result.fetchmany(FETCH_ROWS):
+            documents = {
+                "feature": [json.loads(inputs or "{}") for inputs, _ in found],
+                "output": [json.loads(outputs or "{}") for _, outputs in found],
+            }
+            for each in counted:
+                each.add(documents[each.kind])
+    except duckdb.Error as exc:
+        raise QueryError(str(exc).strip()) from exc
+    z = limit_z(len(counted))
+    # A feature that is not captured has no values, which is no change.
+    changes = [_change(each, baseline.rows, z) for each in counted if each.rows]
     return sorted(changes, key=lambda change: (-change.psi, change.kind, change.name))
 
 
-def _change(
-    kind: str, expected: Distribution, found: Sequence[Any], baseline_rows: int | None, z: float
-) -> Change:
-    values = [*_flatten(found)]
-    counts = _category_counts(expected, values) if expected.categories else _edge_counts(expected, values)
+class _Counted:
+    """Values of a feature or an output, counted by the bins of its distribution.
+
+    Attributes:
+        counts: values in each bin, `missing` and `outside`, shape (bins,).
+        rows: that have a value.
+    """
+
+    def __init__(self, kind: str, expected: Distribution) -> None:
+        self.kind, self.expected = kind, expected
+        self.counts = np.zeros(len(expected.bins), np.int64)
+        self.rows = 0
+
+    def add(self, documents: Sequence[Mapping[str, Any]]) -> None:
+        """Count the values of some rows."""
+        name = self.expected.name
+        found = [document[name] for document in documents if name in document]
+        values = [*_flatten(found)]
+        count = _category_counts if self.expected.categories else _edge_counts
+        self.counts += count(self.expected, values)
+        self.rows += len(found)
+
+
+def _change(found: _Counted, baseline_rows: int | None, z: float) -> Change:
+    expected, counts = found.expected, found.counts
     expected_shares = np.array(expected.expected)
-    bins = zip(expected.bins, expected_shares.tolist(), (counts / counts.sum()).tolist(), strict=True)
+    shares = counts / max(1, counts.sum())
+    bins = zip(expected.bins, expected_shares.tolist(), shares.tolist(), strict=True)
     # Values of one row depend on each other: they count as no more than the rows.
-    counted = counts * min(1.0, len(found) / max(1, counts.sum()))
+    counted = counts * min(1.0, found.rows / max(1, counts.sum()))
     inner, rows = counted[:-2], float(counted[:-2].sum())
     trained = np.array(expected.shares) * (baseline_rows or 0) * (1 - expected.missing - expected.outside)
     if not baseline_rows or rows < MIN_ROWS:
@@ -92,7 +123,7 @@ def _change(
         changed = is_drift(index, np.array(rows), float(trained.sum()), len(inner), z)
         others = _is_beyond(counted, expected, baseline_rows, z)
         verdict = CHANGED if bool(changed) or others else AS_TRAINED
-    return Change(kind, expected.name, excess, verdict, tuple(bins), len(found))
+    return Change(found.kind, expected.name, excess, verdict, tuple(bins), found.rows)
 
 
 def _is_beyond(counted: Any, expected: Distribution, baseline_rows: int, z: float) -> bool:
@@ -123,11 +154,11 @@ def _edge_counts(expected: Distribution, values: Sequence[Any]) -> Any:
 def _category_counts(expected: Distribution, values: Sequence[Any]) -> Any:
     position = {value: index for index, value in enumerate(expected.categories)}
     names = {name: index for index, name in enumerate(expected.bins)}
-    index = [
+    index: list[int] = [
         names[MISSING] if value is None or value == "NaN" else position.get(value, names[OUTSIDE])
         for value in values
     ]
-    return np.bincount(index, minlength=len(names))
+    return np.bincount(np.array(index, np.int64), minlength=len(names))
 
 
 def _flatten(values: Sequence[Any]) -> Iterator[Any]:

@@ -52,7 +52,7 @@ def read_calibrations(connection: Connection, where: str) -> Calibrations:
     for column in ("NULL", "predicted"):
         sql = f"""
         SELECT version, {column} AS class, floor(chosen * {STEPS}) AS step, avg(chosen), count(*),
-          count_if(truth = predicted)
+          count_if(truth = predicted AND truth >= 0)
         FROM scored WHERE truth IS NOT NULL AND chosen IS NOT NULL AND ({where}) GROUP BY ALL ORDER BY ALL"""
         found: dict[tuple[int, int | None], list[tuple[float, int, int]]] = defaultdict(list)
         for version, class_, _, confidence, count, right in rows(connection, sql):
@@ -73,7 +73,7 @@ def estimate(
 ) -> dict[Key, tuple[Measure, ...]]:
     """Return the estimates for all rows of the table `scored`, with labels or without.
 
-    A version without a calibration is taken at its word: the confidence as it is.
+    For a version without a calibration, use the confidence as the probability.
     """
     found: dict[Key, list[tuple[int, float, int, Floats]]] = defaultdict(list)
     for version, names in classes.items():

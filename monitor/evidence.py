@@ -33,7 +33,7 @@ class Breach:
 
     @property
     def alert(self) -> str:
-        """The alert of monitoring/rules.yaml that tells of it."""
+        """Name of the alert in monitoring/rules.yaml that fires for this limit."""
         is_calibration = self.measure.metric == "calibration_error"
         return "ScoringCalibration" if is_calibration else "ScoringQuality"
 
@@ -147,7 +147,7 @@ def _named(found: Measure) -> str:
 
 def _limited(window: WindowQuality) -> Iterator[Measure]:
     yield from window.measured.measures
-    if not window.is_overruled:
+    if not window.has_enough_labels:
         yield from window.estimates
 
 

@@ -28,7 +28,7 @@ HELP: Mapping[str, str] = {
 # Name, labels, value.
 Line = tuple[str, dict[str, str], float]
 BOUNDS = ("value", "low", "high")
-# Series of more slices would cost Prometheus more than they tell it.
+# Other measures of slices are not exported, to limit the number of series.
 SLICE_METRICS = ("accuracy", "macro_f1", "mae")
 
 
@@ -86,13 +86,14 @@ def _window_lines(window: WindowQuality, labels: dict[str, str]) -> Iterator[Lin
     states = {
         "predictions": counts.predictions, "failures": counts.failures, "labelled": counts.labelled,
         "late": counts.late, "double": counts.double, "conflicting": counts.conflicting,
+        "undeclared": counts.undeclared,
     }  # fmt: skip
     for state, count in states.items():
         yield "model_labels", labels | {"state": state}, float(count)
     yield "model_label_coverage_ratio", labels, counts.coverage.value
     if counts.median_delay_s is not None:
         yield "model_label_delay_seconds", labels, counts.median_delay_s
-    estimates = () if window.is_overruled else window.estimates
+    estimates = () if window.has_enough_labels else window.estimates
     for measure in (*window.measured.measures, *estimates):
         # Those of each class are for the report: a series each would be too many.
         if " " not in measure.metric:

@@ -6,6 +6,7 @@ import io
 import json
 import math
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -181,7 +182,8 @@ def _plain(value: Any) -> Any:
     if isinstance(value, bool | int):
         return value
     text = str(value)
-    return int(text) if text.lstrip("-").isdecimal() and text.isascii() else text
+    # No more digits than the integers of JSON's readers have.
+    return int(text) if re.fullmatch(r"-?[0-9]{1,18}", text) else text
 
 
 def _stems(connection: Connection, lake: Lake, name: str) -> Iterator[str]:

@@ -1,8 +1,8 @@
 """Delete the rows of a person or a request from every file, and prove that none is left.
 
 A key is the id of a prediction, the id of a request, a caller, or a value as the files have it, which
-for personal data is its hash. A row with it is deleted, and all rows with the same prediction id: its
-feedback, and the rows of the same request.
+for personal data is its hash. A number has the same key in any form: 4711.0 and 4711. A row with it is
+deleted, and all rows with the same prediction id: its feedback, and the rows of the same request.
 """
 
 import gzip
@@ -10,11 +10,12 @@ import io
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from model_loader.package.hashed_values import decimal_digits
 from monitor.database import COLUMNS, Connection, connect, quote, read_days, rows, run
 from monitor.errors import MonitorError
 from monitor.lake import Lake, LocalObject
@@ -41,25 +42,26 @@ class Forgotten:
     searched: int
 
 
-def forget(lake: Lake, models: Sequence[str], key: str, spool: Path | None = None) -> Forgotten:
-    """Delete every row with a key.
+def forget(lake: Lake, models: Sequence[str], keys: Collection[str], spool: Path | None = None) -> Forgotten:
+    """Delete every row with one of the keys.
 
     Args:
-        spool: must have no row with the key; None: there is none.
+        spool: must have no row with a key; None: there is none.
 
     Raises:
-        MonitorError: the key is too short, the spool has rows with it, or rows are left.
+        MonitorError: a key is too short, the spool has rows with it, or rows are left.
         StoreError: the store cannot be read or written.
     """
-    if len(key) < MIN_KEY_CHARACTERS:
-        raise MonitorError(f"expected a key of {MIN_KEY_CHARACTERS} characters or more, got {len(key)}")
+    for key in keys:
+        if len(key) < MIN_KEY_CHARACTERS:
+            raise MonitorError(f"expected a key of {MIN_KEY_CHARACTERS} characters or more, got {len(key)}")
     deleted = files = searched = 0
     with connect() as connection:
         for model in models:
             objects = lake.local(model)
-            ids = {id_ for each in objects for id_ in _ids(connection, each, key)}
+            ids = {id_ for each in objects for id_ in _ids(connection, each, keys)}
             if spool:
-                _check_spool(spool, model, key, ids)
+                _check_spool(spool, model, keys, ids)
             for each in objects:
                 if count := _rewrite(connection, lake, each, ids):
                     deleted, files = deleted + count, files + 1
@@ -67,17 +69,22 @@ def forget(lake: Lake, models: Sequence[str], key: str, spool: Path | None = Non
             left = lake.local(model)
             searched += len(left)
             for each in left:
-                found = _ids(connection, each, key) | _present(connection, each, ids)
+                found = _ids(connection, each, keys) | _present(connection, each, ids)
                 if found:
                     raise MonitorError(f"{each.object.name} still has rows of the key: run the command again")
     return Forgotten(deleted, files, searched)
 
 
-def has_key(row: Any, key: str) -> bool:
-    """Return whether a row has a key as one of its ids, its caller, or a value."""
-    if any(row.get(column) == key for column in KEY_COLUMNS):
+def key_forms(text: str) -> set[str]:
+    """Return a key as it was given and, of a number, as it is compared and hashed: `11.03` of `11.030`."""
+    return {text, decimal_digits(text) or text}
+
+
+def has_key(row: Any, keys: Collection[str]) -> bool:
+    """Return whether a row has one of the keys as one of its ids, its caller, or a value."""
+    if any(row.get(column) in keys for column in KEY_COLUMNS):
         return True
-    return any(key in _texts(row.get(column)) for column in ("inputs", "outputs", "value"))
+    return any(text in keys for column in ("inputs", "outputs", "value") for text in _texts(row.get(column)))
 
 
 def _texts(value: Any) -> Iterator[str]:
@@ -89,26 +96,29 @@ def _texts(value: Any) -> Iterator[str]:
     elif isinstance(value, list):
         for each in value:
             yield from _texts(each)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield from {str(value), json.dumps(value), decimal_digits(str(value)) or ""}
 
 
-def _ids(connection: Connection, local: LocalObject, key: str) -> set[str]:
-    """Return the prediction ids of the rows of an object that have the key."""
-    return {row["id"] for row in _candidates(connection, local, key) if has_key(row, key)}
+def _ids(connection: Connection, local: LocalObject, keys: Collection[str]) -> set[str]:
+    """Return the prediction ids of the rows of an object that have a key."""
+    return {row["id"] for row in _candidates(connection, local, keys) if has_key(row, keys)}
 
 
-def _candidates(connection: Connection, local: LocalObject, key: str) -> Iterator[Any]:
-    """Yield rows that have the text of the key, wherever that is."""
-    text = json.dumps(key)[1:-1]
+def _candidates(connection: Connection, local: LocalObject, keys: Collection[str]) -> Iterator[Any]:
+    """Yield rows that have the text of a key, wherever that is."""
+    # A key that is not ASCII may be escaped or not.
+    texts = {*keys, *(json.dumps(key)[1:-1] for key in keys)}
     if local.object.stem is not None:
+        encoded = [text.encode() for text in texts]
         for line in _lines(local.path):
-            # A key that is not ASCII may be escaped or not.
-            if text.encode() in line or key.encode() in line:
+            if any(text in line for text in encoded):
                 yield json.loads(line)
         return
     columns = [*COLUMNS[local.object.kind]]
     searched = [name for name in columns if COLUMNS[local.object.kind][name] in ("VARCHAR", "JSON")]
     condition = " OR ".join(
-        f"contains({name}::VARCHAR, {quote(each)})" for name in searched for each in {key, text}
+        f"contains({name}::VARCHAR, {quote(each)})" for name in searched for each in sorted(texts)
     )
     names = [name for name in columns if name in ("id", "request_id", "caller", "inputs", "outputs", "value")]
     sql = f"SELECT {', '.join(names)} FROM ({read_days(local.object.kind, [local.path])}) WHERE {condition}"
@@ -175,7 +185,7 @@ def _rewrite_day(connection: Connection, lake: Lake, local: LocalObject, ids: se
     return int(count)
 
 
-def _check_spool(spool: Path, model: str, key: str, ids: set[str]) -> None:
+def _check_spool(spool: Path, model: str, keys: Collection[str], ids: set[str]) -> None:
     """Refuse to work while the spool has rows that would be shipped afterwards."""
     for segment in list_segments(spool):
         if segment.name != model:
@@ -183,7 +193,7 @@ def _check_spool(spool: Path, model: str, key: str, ids: set[str]) -> None:
         try:
             for line in whole_lines(spool / segment.path, LineCounts()):
                 row = json.loads(line)
-                if row.get("id") in ids or has_key(row, key):
+                if row.get("id") in ids or has_key(row, keys):
                     raise MonitorError(
                         f"{segment.path} in the spool has rows of the key: run 'ship' when the segment is "
                         "closed, and this command again"

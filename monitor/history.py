@@ -63,7 +63,7 @@ class History:
 
     Attributes:
         canaries, alerts: as Prometheus has them; empty without it.
-        failure: why Prometheus could not be asked; empty: it was, or none was given.
+        failure: why Prometheus is unavailable; empty: it answered, or none was given.
     """
 
     events: tuple[Event, ...] = ()

@@ -8,18 +8,22 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from model_loader.errors import ConflictError, NotFoundError
 from model_loader.store import Store, open_store
-from model_loader.store.atomic import atomic_write
+from model_loader.store.atomic import atomic_write, exclusive_lock
 from monitor.errors import MonitorError
 from monitor.layout import ROOT, StoredObject, model_prefix, parse_object
 
 INDEX_FILE = "index.json"
 ATTEMPTS = 3
+# After so many downloads the index is written, or after a tenth of what it has, because it is written whole.
+INDEX_OBJECTS = 100
+INDEX_SHARE = 10
 
 
 @dataclass(frozen=True)
@@ -84,52 +88,76 @@ class Lake:
         raise MonitorError(f"the store {self.store.url} changes while it is read: try again")
 
     def purge(self) -> None:
-        """Remove what the cache has of objects that have changed, or are gone.
+        """Remove what the cache has of objects that have changed, or are gone, and of interrupted downloads.
 
         Raises:
             StoreError: the store cannot be listed.
             MonitorError: the cache cannot be written.
         """
         if self._root is None and self._cache.is_dir():
-            etags, index = self.store.etags(ROOT), _read_index(self._cache)
-            stale = [name for name, etag in index.items() if etags.get(name) != etag]
-            self._forget(index, stale)
+            with self._locked():
+                etags, index = self.store.etags(ROOT), _read_index(self._cache)
+                self._forget(index, [name for name, etag in index.items() if etags.get(name) != etag])
+                self._remove_unknown(index, ROOT)
 
     def _download(self, model: str, since: str) -> list[LocalObject]:
         prefix = model_prefix(model)
-        etags = self.store.etags(prefix)
-        try:
-            index = _read_index(self._cache)
+        with self._locked():
+            etags, index = self.store.etags(prefix), _read_index(self._cache)
             self._forget(
                 index, [name for name in index if name.startswith(prefix) and index[name] != etags.get(name)]
             )
+            self._remove_unknown(index, prefix)
             found = [each for each in _objects(etags) if each.date >= since]
-            for each in found:
-                path = self._cache / each.name
-                if each.name not in index:
+            missing = [each.name for each in found if each.name not in index]
+            written = len(index)
+            try:
+                for name in missing:
+                    path = self._cache / name
                     path.parent.mkdir(parents=True, exist_ok=True)
                     with atomic_write(path) as file:
-                        file.writelines(self.store.chunks(each.name))
-                    index[each.name] = etags[each.name]
-                    # Written last, so that an object in the index is complete.
-            self._write_index(index)
+                        file.writelines(self.store.chunks(name))
+                    # Afterwards, so that an object in the index is complete.
+                    index[name] = etags[name]
+                    if len(index) - written >= max(INDEX_OBJECTS, written // INDEX_SHARE):
+                        self._write_index(index)
+                        written = len(index)
+            finally:
+                if len(index) != written:
+                    self._write_index(index)
+        return [LocalObject(each, self._cache / each.name) for each in found]
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Wait until no other process changes the cache.
+
+        Raises:
+            MonitorError: the cache cannot be written.
+        """
+        try:
+            self._cache.mkdir(parents=True, exist_ok=True)
+            with exclusive_lock(self._cache):
+                yield
         except OSError as exc:
             raise MonitorError(f"cache {self._cache}: {exc.strerror}") from exc
-        return [LocalObject(each, self._cache / each.name) for each in found]
+
+    def _remove_unknown(self, index: dict[str, str], prefix: str) -> None:
+        """Remove files that are not in the index: an interrupted download has left them."""
+        for directory, _, names in os.walk(self._cache / prefix):
+            for name in names:
+                path = Path(directory, name)
+                if path.relative_to(self._cache).as_posix() not in index:
+                    path.unlink(missing_ok=True)
 
     def _forget(self, index: dict[str, str], names: Sequence[str]) -> None:
         """Remove objects from the cache, and from its index."""
-        try:
-            for name in names:
-                (self._cache / name).unlink(missing_ok=True)
-                del index[name]
-            if names:
-                self._write_index(index)
-        except OSError as exc:
-            raise MonitorError(f"cache {self._cache}: {exc.strerror}") from exc
+        for name in names:
+            (self._cache / name).unlink(missing_ok=True)
+            del index[name]
+        if names:
+            self._write_index(index)
 
     def _write_index(self, index: dict[str, str]) -> None:
-        self._cache.mkdir(parents=True, exist_ok=True)
         with atomic_write(self._cache / INDEX_FILE) as file:
             file.write(json.dumps(index).encode())
 

@@ -26,6 +26,8 @@ MAX_CLASS_MEASURES = 20
 # With fewer labels of a class, tables that are drawn from those found are too similar: after three wrong
 # answers, a macro F1 of 0 would seem certain.
 MIN_CLASS_LABELS = 5
+# Pairs of a true and a predicted class. Tables of more are not drawn: a thousand would take gigabytes.
+MAX_RESAMPLED_CELLS = 10_000
 
 
 @dataclass(frozen=True)
@@ -133,16 +135,20 @@ def _confusion(key: Key, cells: Sequence[tuple[int, int, int]], names: Sequence[
     """
     truth, predicted, counts = (np.array(column, np.int64) for column in zip(*cells, strict=True))
     total = int(counts.sum())
-    right = int(counts[truth == predicted].sum())
+    # -1 is any class that is not declared: two of them need not be the same one.
+    is_right = (truth == predicted) & (truth >= 0)
+    right = int(counts[is_right].sum())
     yield Measure("accuracy", right / total, *mean_intervals.wilson(right, total), total)
     figures = averages(truth, predicted)
     table = counts[np.newaxis].astype(np.float64)
     labels = np.array([counts[truth == each].sum() for each in np.unique(truth[truth >= 0])])
     is_enough = bool((labels >= MIN_CLASS_LABELS).all())
-    drawn = intervals.resample(counts, intervals.generator("table", *key)).astype(np.float64)
+    drawn = None
+    if is_enough and len(counts) <= MAX_RESAMPLED_CELLS:
+        drawn = intervals.resample(counts, intervals.generator("table", *key)).astype(np.float64)
     for name, figure in figures.items():
         value = float(figure(table)[0])
-        bounds = intervals.percentile(figure(drawn)) if is_enough else UNKNOWN
+        bounds = UNKNOWN if drawn is None else intervals.percentile(figure(drawn))
         yield Measure(name, value, *(UNKNOWN if bounds[0] == bounds[1] else bounds), total)
     if len(names) > MAX_CLASS_MEASURES:
         return
@@ -159,30 +165,39 @@ def averages(truth: NDArray[np.int64], predicted: NDArray[np.int64]) -> dict[str
     Args:
         truth, predicted: the classes of each cell.
     """
-    labels = np.unique(np.concatenate([truth, predicted]))
-    of_truth = (truth[:, np.newaxis] == labels).astype(np.float64)
-    of_predicted = (predicted[:, np.newaxis] == labels).astype(np.float64)
-    of_both = of_truth * of_predicted
+    labels, index = np.unique(np.concatenate([truth, predicted]), return_inverse=True)
+    of_truth, of_predicted = np.split(index, 2)
+    is_right = (truth == predicted) & (truth >= 0)
+
+    def total(tables: Floats, classes: NDArray[np.int64]) -> Floats:
+        """Return the rows of each class, shape (tables, labels)."""
+        size = len(tables) * len(labels)
+        places = np.arange(len(tables))[:, np.newaxis] * len(labels) + classes
+        sums: Floats = np.bincount(places.ravel(), tables.ravel(), size).astype(np.float64)
+        return sums.reshape(len(tables), len(labels))
+
+    def right(tables: Floats) -> Floats:
+        return total(tables * is_right, of_truth)
 
     def mean(quotients: Floats, present: Floats) -> Floats:
         # A class that a drawn table does not have is not one of its classes.
         means: Floats = quotients.sum(axis=1) / np.maximum((present > 0).sum(axis=1), 1)
         return means
 
-    def ratio(hits: Floats, total: Floats) -> Floats:
-        return np.divide(hits, total, out=np.zeros_like(hits), where=total > 0)
+    def ratio(hits: Floats, of: Floats) -> Floats:
+        return np.divide(hits, of, out=np.zeros_like(hits), where=of > 0)
 
     def precision(tables: Floats) -> Floats:
-        hits, found, true = tables @ of_both, tables @ of_predicted, tables @ of_truth
-        return mean(ratio(hits, found), found + true)
+        found = total(tables, of_predicted)
+        return mean(ratio(right(tables), found), found + total(tables, of_truth))
 
     def recall(tables: Floats) -> Floats:
-        hits, found, true = tables @ of_both, tables @ of_predicted, tables @ of_truth
-        return mean(ratio(hits, true), found + true)
+        true = total(tables, of_truth)
+        return mean(ratio(right(tables), true), true + total(tables, of_predicted))
 
     def macro_f1(tables: Floats) -> Floats:
-        total = tables @ of_predicted + tables @ of_truth
-        return mean(ratio(2 * (tables @ of_both), total), total)
+        both = total(tables, of_predicted) + total(tables, of_truth)
+        return mean(ratio(2 * right(tables), both), both)
 
     return {"precision": precision, "recall": recall, "macro_f1": macro_f1}
 

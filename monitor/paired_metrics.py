@@ -17,7 +17,7 @@ from monitor.targets import Target
 THEN, NOW = 1, 2
 # Metric → SQL of a row's score, from the columns of `scored`, and whether more is better.
 CLASS_SCORES: Mapping[str, tuple[str, bool]] = {
-    "accuracy": ("({0}.predicted = {0}.truth)::DOUBLE", True),
+    "accuracy": ("({0}.predicted = {0}.truth AND {0}.truth >= 0)::DOUBLE", True),
     "log_loss": ("{0}.loss", False),
     "brier": ("{0}.brier", False),
 }

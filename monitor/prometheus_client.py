@@ -6,6 +6,7 @@ https://prometheus.io/docs/prometheus/latest/querying/api
 import http.client
 import json
 import os
+import re
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -34,7 +35,8 @@ def query(url: str, query: str) -> list[Any]:
         url: of the server, without `/api/v1`; PROMETHEUS_TOKEN, if set, is sent as a bearer token.
 
     Raises:
-        AlertsError: the server is unreachable, rejects the query, or does not answer like Prometheus.
+        AlertsError: the token is invalid, or the server is unreachable, rejects the query, or does not answer
+            like Prometheus.
     """
     return _read(url, "query", {"query": query}, "vector")
 
@@ -51,8 +53,9 @@ def unexpected(url: str, reason: object) -> AlertsError:
 
 
 def _read(url: str, path: str, parameters: Mapping[str, Any], kind: str) -> list[Any]:
+    content = _send(f"{url}/api/v1/{path}", url, parameters)
     try:
-        match json.loads(_send(f"{url}/api/v1/{path}", url, parameters)):
+        match json.loads(content):
             case {"status": "success", "data": {"resultType": str(found), "result": list(series)}} if (
                 found == kind
             ):
@@ -65,22 +68,35 @@ def _read(url: str, path: str, parameters: Mapping[str, Any], kind: str) -> list
 
 
 def _send(address: str, url: str, parameters: Mapping[str, Any]) -> bytes:
-    headers = {}
-    if token := os.environ.get("PROMETHEUS_TOKEN"):
-        headers["Authorization"] = f"Bearer {token}"
     request = urllib.request.Request(  # noqa: S310 (the command line accepts http and https only)
-        address, urllib.parse.urlencode(parameters).encode(), headers
+        address, urllib.parse.urlencode(parameters).encode(), _authorization()
     )
     try:
-        with urllib.request.build_opener(_NoRedirect).open(request, timeout=TIMEOUT_S) as response:
-            content: bytes = response.read()
-            return content
-    except urllib.error.HTTPError as exc:
-        # Prometheus describes an error in a query in the body of a 400 or 422.
-        with exc:
-            if exc.headers.get_content_type() == "application/json":
-                return exc.read()
-        raise AlertsError(f"Prometheus at {url} answered {exc.code} {exc.reason}") from exc
+        try:
+            with urllib.request.build_opener(_NoRedirect).open(request, timeout=TIMEOUT_S) as response:
+                content: bytes = response.read()
+                return content
+        except urllib.error.HTTPError as exc:
+            # Prometheus describes an error in a query in the body of a 400 or 422.
+            with exc:
+                if exc.headers.get_content_type() == "application/json":
+                    return exc.read()
+            raise AlertsError(f"Prometheus at {url} answered {exc.code} {exc.reason}") from exc
     except (OSError, http.client.HTTPException) as exc:
         reason = getattr(exc, "reason", None) or exc
         raise AlertsError(f"Prometheus at {url} is unreachable: {reason}") from exc
+
+
+def _authorization() -> dict[str, str]:
+    """Return the header with PROMETHEUS_TOKEN; none if it is not set.
+
+    Raises:
+        AlertsError: it cannot be in a header; the message does not have it.
+    """
+    # A file with a token ends with a newline.
+    token = os.environ.get("PROMETHEUS_TOKEN", "").strip()
+    if not token:
+        return {}
+    if not re.fullmatch(r"[\x21-\x7e]+", token):
+        raise AlertsError("PROMETHEUS_TOKEN has a space or a character that is not ASCII: expected a token")
+    return {"Authorization": f"Bearer {token}"}

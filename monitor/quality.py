@@ -32,6 +32,7 @@ class LabelCounts:
         late: rows whose first label came later than `late_after`.
         double: rows with more than one label, all equal.
         conflicting: rows with different labels; the last one counts.
+        undeclared: rows whose label or answer is none of the declared classes; they count as wrong.
         median_delay_s, p90_delay_s: of the first label after its prediction.
     """
 
@@ -41,6 +42,7 @@ class LabelCounts:
     late: int
     double: int
     conflicting: int
+    undeclared: int
     median_delay_s: float | None
     p90_delay_s: float | None
 
@@ -58,7 +60,8 @@ class WindowQuality:
 
     Attributes:
         measured: from labels.
-        estimates: without them; `is_overruled` if there are enough.
+        estimates: without them.
+        has_enough_labels: whether the estimates are not reported.
         slices: name of the slice → its value → its measures.
     """
 
@@ -67,7 +70,7 @@ class WindowQuality:
     counts: LabelCounts
     measured: Group = field(default_factory=lambda: Group(()))
     estimates: tuple[Measure, ...] = ()
-    is_overruled: bool = False
+    has_enough_labels: bool = False
     business: tuple[Measure, ...] = ()
     slices: Mapping[str, Mapping[str, Group]] = field(default_factory=dict)
 
@@ -80,7 +83,8 @@ class Quality:
         at: end of the windows.
         windows: newest version first, shortest window first.
         unmatched: window → labels that came in it and are of no captured prediction.
-        targets: version → what its labels are the truth of; None: nothing says it.
+        targets: version → what its labels are the truth of; None: nothing says it, or there is a fault.
+        faults: version → why it has no measures although its target is known.
         classes: version → names of its classes.
         calibrations: how the confidence was calibrated.
         limits: version → limits of its measures.
@@ -93,6 +97,7 @@ class Quality:
     windows: tuple[WindowQuality, ...]
     unmatched: Mapping[str, int]
     targets: Mapping[int, Target | None]
+    faults: Mapping[int, str]
     classes: Mapping[int, Sequence[str]]
     infos: Mapping[int, VersionInfo]
     calibrations: Calibrations
@@ -118,7 +123,11 @@ def calculate(connection: Connection, name: str, models: Store, config: Config, 
     infos = {version: read_version(models, name, version) for (version,) in found}
     targets = {version: find_target(info, config) for version, info in infos.items()}
     known = {version: target for version, target in targets.items() if target}
-    classes = create_scored(connection, known, config.slices)
+    scored = create_scored(connection, known, config.slices)
+    classes = scored.classes
+    for version in scored.faults:
+        targets[version] = None
+        del known[version]
     calibrations = read_calibrations(connection, f"time < {timestamp(at)}")
     declared = business_metrics(infos, config)
     windows: list[WindowQuality] = []
@@ -157,7 +166,18 @@ def calculate(connection: Connection, name: str, models: Store, config: Config, 
     }
     longest = max(config.windows, key=lambda window: config.windows[window])
     return Quality(
-        name, at, tuple(windows), unmatched, targets, classes, infos, calibrations, limits, declared, longest
+        name,
+        at,
+        tuple(windows),
+        unmatched,
+        targets,
+        scored.faults,
+        classes,
+        infos,
+        calibrations,
+        limits,
+        declared,
+        longest,
     )
 
 
@@ -183,14 +203,16 @@ def _label_counts(
     WITH delays AS (SELECT *, epoch_us(first_label) / 1e6 - epoch_us(time) / 1e6 AS delay
                     FROM scored WHERE labelled AND {where})
     SELECT version, count(*), count_if(delay > {late}), count_if(labels > 1 AND different_labels = 1),
-      count_if(different_labels > 1), median(delay), quantile_cont(delay, 0.9)
+      count_if(different_labels > 1), count_if(truth < 0 OR predicted < 0), median(delay),
+      quantile_cont(delay, 0.9)
     FROM delays GROUP BY ALL"""
     of_labels = {version: counts for version, *counts in rows(connection, labelled)}
     result = {}
+    nothing = (0, 0, 0, 0, 0, None, None)
     for version, total, failures in rows(connection, answered):
-        counts: list[Any] = of_labels.get(version, [0, 0, 0, 0, None, None])
+        counts: list[Any] = of_labels.get(version, [*nothing])
         if version not in targets:
-            counts = [0, 0, 0, 0, None, None]
+            counts = [*nothing]
         result[version] = LabelCounts(total - failures, failures, *counts)
     return result
 

@@ -60,6 +60,21 @@ class SliceChange:
 
 
 @dataclass(frozen=True)
+class Violation:
+    """How often a feature violates a rule of `schema.json`.
+
+    Attributes:
+        share: of the replayed rows; of missing values, only what exceeds the share that the schema allows.
+        low: end of its interval of 95 % that is certain.
+    """
+
+    feature: str
+    rule: str
+    share: float
+    low: float
+
+
+@dataclass(frozen=True)
 class Replay:
     """What a candidate answers to captured rows.
 
@@ -72,8 +87,6 @@ class Replay:
         refused: number of rows that the candidate refuses.
         errors: why, the most frequent ones: message → rows.
         outputs: how each output changes; the first is `any`.
-        violations: feature, rule and the share of the replayed rows in which it is violated; of missing
-            values, only what exceeds the share that the schema allows.
         row_us: time that the candidate takes for a row, in microseconds.
         metrics: both models' on the same labelled rows.
     """
@@ -91,7 +104,7 @@ class Replay:
     errors: Mapping[str, int] | None = None
     outputs: tuple[OutputChange, ...] = ()
     slices: tuple[SliceChange, ...] = ()
-    violations: tuple[tuple[str, str, float], ...] = ()
+    violations: tuple[Violation, ...] = ()
     row_us: float = 0.0
     metrics: tuple[PairedMetric, ...] = ()
 
@@ -167,7 +180,9 @@ def replay(
     slices = [each for name in config.slices for each in _slices(connection, name, output, config)]
     metrics: list[PairedMetric] = []
     if candidate.target:
-        create_scored(connection, {THEN: candidate.target, NOW: candidate.target}, config.slices)
+        scored = create_scored(connection, {THEN: candidate.target, NOW: candidate.target}, config.slices)
+        if scored.faults:
+            raise QueryError("; ".join(sorted({*scored.faults.values()})))
         metrics = paired_metrics(connection, candidate.target, config)
     frequent = sorted(errors.items(), key=lambda item: (-item[1], item[0]))[:MAX_ERRORS]
     return Replay(
@@ -256,10 +271,11 @@ def _slices(connection: Connection, name: str, output: str, config: Config) -> I
         yield SliceChange(name, value, output, count, differing, differing / count, low, high)
 
 
-def _violations(candidate: Candidate, replayed: int) -> Iterator[tuple[str, str, float]]:
+def _violations(candidate: Candidate, replayed: int) -> Iterator[Violation]:
     for (feature, rule), count in sorted(candidate.violations().items()):
-        share = count / replayed
-        if rule == "missing":
-            share -= candidate.max_missing.get(feature, 1.0)
+        allowed = candidate.max_missing.get(feature, 1.0) if rule == "missing" else 0.0
+        share = count / replayed - allowed
         if share > 0:
-            yield feature, rule, share
+            # A row with several values may violate a rule several times.
+            low, _ = mean_intervals.wilson(min(count, replayed), replayed)
+            yield Violation(feature, rule, share, max(0.0, (low or 0.0) - allowed))

@@ -4,6 +4,7 @@
     no_data = "pass"            # or "fail": where nothing was captured
     max_refused = 0.0           # share of the rows that the candidate refuses
     max_violations = 0.01       # share of the rows in which a feature violates its schema.json
+    min_labels = 100            # labelled rows without which no drop is compared; default: 100
 
     [replay.max_differing]      # share of the rows with another answer, by output
     label = 0.2
@@ -21,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from model_loader import mean_intervals
 from model_loader.package import is_number
 from monitor.errors import ConfigError
 from monitor.paired_metrics import METRICS
@@ -29,7 +31,9 @@ from monitor.replay import Replay
 TABLE = "replay"
 SHARES = ("max_refused", "max_violations")
 TABLES = ("max_differing", "max_drop")
-FIELDS = ("no_data", *SHARES, *TABLES)
+FIELDS = ("no_data", "min_labels", *SHARES, *TABLES)
+# With fewer rows, the interval of a mean is too narrow: two rows that both became wrong have no variance.
+MIN_LABELS = 100
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,7 @@ class ReplayLimits:
     Attributes:
         fails_without_data: whether a window without captured rows fails.
         max_refused, max_violations: None: no limit.
+        min_labels: with fewer labelled rows, a drop passes.
     """
 
     fails_without_data: bool = False
@@ -46,6 +51,7 @@ class ReplayLimits:
     max_violations: float | None = None
     max_differing: Mapping[str, float] = field(default_factory=dict)
     max_drop: Mapping[str, float] = field(default_factory=dict)
+    min_labels: int = MIN_LABELS
 
 
 @dataclass(frozen=True)
@@ -82,6 +88,9 @@ def read_limits(path: Path) -> ReplayLimits:
     _check_names(where, table, FIELDS)
     if (no_data := table.get("no_data", "pass")) not in ("pass", "fail"):
         raise ConfigError(f"{where}: expected no_data to be 'pass' or 'fail', got {no_data!r:.40}")
+    min_labels = table.get("min_labels", MIN_LABELS)
+    if type(min_labels) is not int or min_labels < 1:
+        raise ConfigError(f"{where}: expected min_labels to be a whole number from 1, got {min_labels!r:.40}")
     shares = {name: _number(where, name, table[name]) for name in SHARES if name in table}
     tables = {name: _numbers(f"{path}: [{TABLE}.{name}]", table.get(name, {})) for name in TABLES}
     _check_names(f"{path}: [{TABLE}.max_drop]", tables["max_drop"], METRICS)
@@ -91,6 +100,7 @@ def read_limits(path: Path) -> ReplayLimits:
         shares.get("max_violations"),
         tables["max_differing"],
         tables["max_drop"],
+        min_labels,
     )
 
 
@@ -105,9 +115,11 @@ def check(limits: ReplayLimits, found: Replay) -> list[Check]:
 
 def _checks(limits: ReplayLimits, found: Replay) -> Iterator[Check]:
     if limits.max_refused is not None:
-        yield _compared("max_refused", limits.max_refused, found.refused / found.replayed)
+        yield _compared(
+            "max_refused", limits.max_refused, mean_intervals.wilson(found.refused, found.replayed)[0] or 0.0
+        )
     if limits.max_violations is not None:
-        worst = max((share for _, _, share in found.violations), default=0.0)
+        worst = max((each.low for each in found.violations), default=0.0)
         yield _compared("max_violations", limits.max_violations, worst)
     changes = {each.output: each for each in found.outputs}
     for output, limit in limits.max_differing.items():
@@ -123,7 +135,7 @@ def _checks(limits: ReplayLimits, found: Replay) -> Iterator[Check]:
             yield Check(rule, limit, None, passed=True, result="passed: no labels")
         elif metric not in metrics:
             yield Check(rule, limit, None, passed=False, result="FAILED: no such metric")
-        elif (high := metrics[metric].high) is None:
+        elif metrics[metric].rows < limits.min_labels or (high := metrics[metric].high) is None:
             yield Check(rule, limit, None, passed=True, result="passed: too few labels")
         else:
             yield _compared(rule, limit, -high)

@@ -1,4 +1,4 @@
-"""Whether a model is trained again: who asks, how long ago the last training was, and what was learnt since.
+"""Decide whether to start a training, by its reason, the time since the last one, and new labels.
 
 The decision is an entry `retrain` of the ledger, which is written by compare-and-swap. Of several requests at
 once, the first is granted, and the others then find its entry.

@@ -7,11 +7,12 @@ of a number: truth_value, value; and a column `slice_<name>` for each slice.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from monitor.database import Connection, identifier, quote, rows, run
+from monitor.database import Connection, identifier, json_pointer, quote, rows, run
 from monitor.errors import QueryError
 from monitor.targets import Target
 
@@ -25,17 +26,25 @@ CASE x WHEN 'true' THEN '1.0' WHEN 'false' THEN '0.0' ELSE coalesce(try_cast(x A
 """
 
 
-def create_scored(
-    connection: Connection, targets: Mapping[int, Target], slices: Mapping[str, str]
-) -> dict[int, tuple[str, ...]]:
+@dataclass(frozen=True)
+class Scored:
+    """What the table `scored` has.
+
+    Attributes:
+        classes: version → names of the classes, in the order of their indices; empty: a number.
+        faults: version that is not in the table → why not.
+    """
+
+    classes: Mapping[int, tuple[str, ...]]
+    faults: Mapping[int, str]
+
+
+def create_scored(connection: Connection, targets: Mapping[int, Target], slices: Mapping[str, str]) -> Scored:
     """Create the table `scored` from the views.
 
     Args:
         targets: version → what its feedback is the truth of.
         slices: name → SQL expression over the columns of `predictions`.
-
-    Returns:
-        version → names of the classes, in the order of their indices.
 
     Raises:
         QueryError: a slice is no valid expression, or the data cannot be read.
@@ -52,9 +61,16 @@ def create_scored(
             run(connection, f"SELECT {expression} FROM predictions LIMIT 0")
         except QueryError as exc:
             raise QueryError(f"monitor.toml: slices.{name}: {exc}") from exc
-    classes = {}
+    classes, faults = {}, {}
     for version, target in targets.items():
         names = () if target.is_number else _class_names(connection, version, target)
+        # Anybody who may report labels can report a thousand: the other versions are measured all the same.
+        if len(names) > MAX_CLASSES and not target.classes:
+            faults[version] = (
+                f"the output '{target.output}' or its labels have more than {MAX_CLASSES} values: declare "
+                "the classes in schema.json, or another target in monitor.toml"
+            )
+            continue
         classes[version] = names
         select = _number(target) if target.is_number else _class(target, names)
         more = "".join(f", {sql} AS {identifier(f'slice_{name}')}" for name, sql in expressions.items())
@@ -67,7 +83,7 @@ def create_scored(
             f" USING (name, id, row) WHERE version = {version} AND coalesce(status, 200) = 200)"
             f"{select}",
         )
-    return classes
+    return Scored(classes, faults)
 
 
 def _empty() -> str:
@@ -82,7 +98,7 @@ def _empty() -> str:
 
 
 def _path(output: str) -> str:
-    return f"outputs->{quote(output)}"
+    return f"outputs->{json_pointer(output)}"
 
 
 def _class_names(connection: Connection, version: int, target: Target) -> tuple[str, ...]:
@@ -93,14 +109,9 @@ def _class_names(connection: Connection, version: int, target: Target) -> tuple[
     sql = (
         f"SELECT DISTINCT class_text({output}->>'$') FROM predictions WHERE version = {version} "
         f"AND coalesce(status, 200) = 200 UNION SELECT DISTINCT class_text(value->>'$') FROM joined "
-        f"WHERE version = {version} AND metric = {quote(target.metric)}"
+        f"WHERE version = {version} AND metric = {quote(target.metric)} LIMIT {MAX_CLASSES + 2}"
     )
     found = [text for (text,) in rows(connection, sql) if text is not None]
-    if len(found) > MAX_CLASSES:
-        raise QueryError(
-            f"version {version}: the output '{target.output}' has more than {MAX_CLASSES} values: declare "
-            "the classes, or another target, in monitor.toml"
-        )
     return tuple(sorted(found, key=lambda text: (_as_number(text) is None, _as_number(text), text)))
 
 
@@ -149,7 +160,7 @@ def _probabilities(target: Target, names: Sequence[str]) -> str:
     if target.probabilities is None:
         return "NULL::DOUBLE[]"
     path = _path(target.probabilities)
-    members = ", ".join(f"try_cast({path}->>{quote('$.' + _json_key(name))} AS DOUBLE)" for name in names)
+    members = ", ".join(f"try_cast({path}->>{json_pointer(name)} AS DOUBLE)" for name in names)
     single = f"try_cast(coalesce({path}->>0, {path}->>'$') AS DOUBLE)"
     is_one = f"{single} IS NOT NULL AND coalesce(json_array_length({path}), 0) < 2"
     one_of_two = f"WHEN {is_one} THEN [1 - {single}, {single}] "
@@ -168,10 +179,6 @@ def _number(target: Target) -> str:
       try_cast(label_text AS DOUBLE) AS truth_value,
       try_cast(coalesce({path}->>0, {path}->>'$') AS DOUBLE) AS value
     FROM source"""
-
-
-def _json_key(name: str) -> str:
-    return '"' + name.replace('"', '\\"') + '"'
 
 
 def _text(value: Any) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 
 from model_loader.package.schema import FieldSchema
 from model_loader.snapshot_files import KEY_COLUMNS
-from monitor.database import identifier, quote
+from monitor.database import identifier, json_pointer, quote
 from monitor.errors import MonitorError
 from monitor.targets import FLOATS, Target, VersionInfo
 
@@ -72,7 +72,7 @@ def feature_columns(info: VersionInfo) -> tuple[list[Column], list[str]]:
     if info.manifest is None:
         raise MonitorError("the store of models lacks the version whose features the snapshot has")
     fields = info.schema.features if info.schema else {}
-    withheld = [name for name, field in fields.items() if not field.capture or field.pii == "hash"]
+    withheld = [name for name, field in fields.items() if field.is_withheld]
     kept = [each for each in _inputs(info) if each[0] not in withheld]
     columns = [
         _feature(index, name, datatype, is_single, fields.get(name))
@@ -94,9 +94,7 @@ def extracted(features: Sequence[Column]) -> str:
 
     Each row's JSON is parsed twice, not once for each feature and rule.
     """
-    # JSON Pointers: https://www.rfc-editor.org/rfc/rfc6901, section 3.
-    pointers = [quote("/" + each.name.replace("~", "~0").replace("/", "~1")) for each in features]
-    paths = f"[{', '.join(pointers)}]::VARCHAR[]"
+    paths = f"[{', '.join(json_pointer(each.name) for each in features)}]::VARCHAR[]"
     return f"json_type(inputs, {paths}) AS types, json_extract_string(inputs, {paths}) AS texts"
 
 

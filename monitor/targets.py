@@ -62,13 +62,15 @@ def read_version(store: Store, name: str, version: int) -> VersionInfo:
     if content is None:
         return VersionInfo()
     manifest = parse_manifest(content[0], f"{name}/{version}/{MANIFEST_FILE}")
-    schema = _read(store, f"{name}/{version}/{SCHEMA_FILE}")
+    contract = _read(store, f"{name}/{version}/{SCHEMA_FILE}")
+    schema = None if contract is None else parse_schema(contract)
     document = _read(store, f"{name}/{version}/{BASELINE_FILE}")
     baseline = None
     if document is not None:
         inputs = {spec["name"] for spec in manifest.inputs} | set(manifest.features or ())
         baseline = parse_baseline(document, inputs, {spec["name"] for spec in manifest.outputs})
-    return VersionInfo(manifest, None if schema is None else parse_schema(schema), baseline)
+        baseline = baseline.without_withheld(schema)
+    return VersionInfo(manifest, schema, baseline)
 
 
 def find_target(info: VersionInfo, config: Config) -> Target | None:

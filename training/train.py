@@ -10,8 +10,10 @@ give the same model.
 """
 
 import json
+import math
 import os
 import sys
+from argparse import ArgumentTypeError
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -229,7 +231,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code: 0 done, 1 refused or failed, 2 wrong usage."""
     parser = Parser("python -m training.train", description="Train the sample model.", allow_abbrev=False)
     parser.add_argument("--output", type=Path, default=Path("build/wine"), help="directory of the package")
-    parser.add_argument("--c", type=float, default=1.0, help="inverse of the regularization strength")
+    parser.add_argument("--c", type=_strength, default=1.0, help="inverse of the regularization strength")
     parser.add_argument("--parent", type=int, help="the published version that this one is meant to improve")
     parser.add_argument(
         "--snapshot",
@@ -266,7 +268,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         # A message may have a value of production, which is somebody's text.
         print("training:", printable(scrub(" ".join(str(exc).split()))), file=sys.stderr)
         return 1
+    except OSError as exc:
+        print(
+            f"training: {exc.filename}: {exc.strerror}" if exc.filename else f"training: {exc}",
+            file=sys.stderr,
+        )
+        return 1
     return 0
+
+
+def _strength(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise ArgumentTypeError(f"expected a number above 0, got {text!r}")
+    return value
 
 
 if __name__ == "__main__":

@@ -61,7 +61,7 @@ class RowScorer:
         self.violations: Counter[tuple[str, str]] = Counter()
         features = schema.features.values() if schema else ()
         self.max_missing = {each.name: each.max_missing for each in features if each.max_missing is not None}
-        self.withheld = tuple(each.name for each in features if not each.capture or each.pii == "hash")
+        self.withheld = tuple(each.name for each in features if each.is_withheld)
         self._encoder = RowEncoder(model, schema, self._scorer.settings.capture_max_elements, None)
 
     def score(self, rows: Sequence[Mapping[str, Any]]) -> list[RowAnswer]:

@@ -12,6 +12,7 @@ from app.model.onnx_model import Model
 from app.tensors.datatypes import DATATYPES, Array
 from model_loader.package import PackageError
 from model_loader.package.baseline import Distribution, read_baseline
+from model_loader.package.schema import read_schema
 
 Counts = npt.NDArray[np.int64]
 
@@ -36,7 +37,7 @@ class Bin(NamedTuple):
 
 
 class BinCounter:
-    """Counts a model's inputs and outputs by the bins of its baseline.
+    """Counts a model's inputs and outputs by the bins of its baseline, unless the schema withholds them.
 
     Attributes:
         bins: all bins, in the order of the counts; none if the model has no baseline.
@@ -52,6 +53,8 @@ class BinCounter:
         names = model.inputs.keys() | set(columns)
         try:
             baseline = read_baseline(model.package, names, model.outputs.keys())
+            if baseline:
+                baseline = baseline.without_withheld(read_schema(model.package))
         except PackageError as exc:
             raise ModelError(str(exc)) from exc
         self.rows = baseline.rows if baseline else None

@@ -8,12 +8,14 @@ A request that failed has `reason`, as in `model_rejected_total`, and null for o
 refused has a single line, with null for inputs, and `feature`, the one that the refusal was about.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache, partial
 from pathlib import Path
 from time import monotonic, time
+from typing import Any
 
+import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from app.errors import InvalidRequest, SettingsError
@@ -36,8 +38,12 @@ from model_loader.package.schema import Schema
 
 # Ids are 128 random bits in hexadecimal: the first 32 of them decide whether a request is sampled.
 SAMPLED_DIGITS = 8
-# Requests with more rows are encoded by the spool's thread: they would delay others by some milliseconds.
+# Requests with more rows, or more bytes of body and outputs, are encoded by the spool's thread: they would
+# delay others by some milliseconds.
 LARGE_ROWS = 500
+LARGE_BYTES = 64 * 1024
+# Of a number in the list or object of an output.
+BYTES_PER_VALUE = 16
 # Bytes of a line without inputs and outputs.
 ABOUT_BYTES = 350
 LINE = b'{"id":"%b","row":%d,%b,"inputs":%b,"outputs":%b}\n'
@@ -112,11 +118,15 @@ class Capture:
         sampled = [each for each in records if self._is_sampled(each)]
         if len(sampled) < len(records):
             self._spool.count(NOT_SAMPLED, len(records) - len(sampled))
-        small = [each for each in sampled if (each.rows or 0) <= LARGE_ROWS]
+        small = []
         for record in sampled:
-            if record.rows and record.rows > LARGE_ROWS:
-                size = record.body_bytes + record.rows * ABOUT_BYTES
-                self._spool.append_large(partial(self._encode, [record]), size, 1)
+            # Of a body that was refused, no value is recorded.
+            content = 0 if record.given is None else record.body_bytes + _output_bytes(record.answer)
+            rows = record.rows or 0
+            if rows > LARGE_ROWS or content > LARGE_BYTES:
+                self._spool.append_large(partial(self._encode, [record]), content + rows * ABOUT_BYTES, 1)
+            else:
+                small.append(record)
         if not small:
             return
         try:
@@ -190,6 +200,20 @@ class Capture:
         self._spool.close()
         self.feedback.close()
         self.refresh_metrics()
+
+
+def _output_bytes(answer: Mapping[str, Any] | None) -> int:
+    """Return about how many bytes the outputs of an answer have."""
+    return sum(map(_value_bytes, (answer or {}).values()))
+
+
+def _value_bytes(value: Any) -> int:
+    if isinstance(value, np.ndarray):
+        return value.nbytes
+    if isinstance(value, list | dict):
+        items = value if isinstance(value, list) else value.values()
+        return sum(map(_value_bytes, items))
+    return BYTES_PER_VALUE
 
 
 @lru_cache(maxsize=4)

@@ -113,9 +113,14 @@ class RowEncoder:
             return _digest(value)
         return to_json(value, finite=True)
 
-    def _hashed(self, value: Any) -> str | None:
-        """Return the keyed hash of a value; None for a missing one."""
-        value = value.item() if isinstance(value, np.generic) else value
+    def _hashed(self, value: Any) -> Any:
+        """Return the keyed hash of a value, None for a missing one; of several values, that of each."""
+        if isinstance(value, np.ndarray) and value.size > self._max_elements:
+            value = _digest(value)["sha256"]
+        if isinstance(value, dict):
+            return {key: self._hashed(each) for key, each in value.items()}
+        if isinstance(value, list | np.ndarray):
+            return [self._hashed(each) for each in value]
         if value is None or value != value or self._hash_key is None:
             return None
         return hash_value(self._hash_key, value)

@@ -62,7 +62,7 @@ class SpoolUsage:
             return True
 
     def release(self, size: int) -> None:
-        """Take back bytes that could not be written."""
+        """Release reserved bytes that were not written."""
         with self._lock:
             self._used_bytes = max(0, self._used_bytes - size)
 

@@ -1,6 +1,6 @@
 """What the log may have of a request if `schema.json` withholds a column: no value of it, in no message."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from traceback import format_tb
 from typing import Any
 
@@ -8,7 +8,7 @@ from app.errors import InvalidRequest, RequestError
 from app.model.columns import Columns, by_row, count_rows
 from app.model.served_model import ServedModel
 from app.observability.request_record import RequestRecord
-from model_loader.package.schema import FieldSchema, Schema
+from model_loader.package.schema import Schema, withheld
 
 
 class Withheld:
@@ -22,8 +22,8 @@ class Withheld:
             feature_of: returns the feature that a refusal is about, or an empty name.
         """
         self._columns = Columns(model)
-        self._features = _withheld(schema.features.values() if schema else ())
-        self._outputs = _withheld(schema.outputs.values() if schema else ())
+        self._features = withheld(schema.features if schema else {})
+        self._outputs = withheld(schema.outputs if schema else {})
         self._feature_of = feature_of
 
     def __bool__(self) -> bool:
@@ -62,7 +62,3 @@ class Withheld:
 def traceback_without_message(exc: BaseException) -> str:
     """Return where an exception was raised, and its type."""
     return "".join(format_tb(exc.__traceback__)) + type(exc).__name__
-
-
-def _withheld(fields: Iterable[FieldSchema]) -> frozenset[str]:
-    return frozenset(field.name for field in fields if not field.capture or field.pii == "hash")

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from model_loader.drafting.drift_limits import LARGEST_SHIFT, detectable_shift
 from model_loader.drafting.session import Output
+from model_loader.package import SCHEMA_FILE
 from model_loader.package.baseline import MAX_BINS, MAX_LABEL_CHARACTERS, MISSING, OUTSIDE
+from model_loader.package.schema import Schema, withheld
 
 QUANTILES = np.linspace(0, 1, 11)
 MAX_CATEGORIES = 50
@@ -62,6 +64,24 @@ def make_baseline(
         return None, notes
     notes += _power_notes(rows, len(features) + len(predictions))
     return {"rows": rows, "features": features, "outputs": predictions}, notes
+
+
+def leave_out_withheld(
+    baseline: Mapping[str, Any] | None, schema: Schema
+) -> tuple[dict[str, Any] | None, tuple[str, ...]]:
+    """Return a baseline without what the schema withholds, and notes on it: a bin is a value of the data."""
+    if baseline is None:
+        return None, ()
+    hidden = {"features": withheld(schema.features), "outputs": withheld(schema.outputs)}
+    kept = {
+        kind: {name: bins for name, bins in baseline[kind].items() if name not in names}
+        for kind, names in hidden.items()
+    }
+    left_out = [name for kind, names in hidden.items() for name in baseline[kind] if name in names]
+    notes: tuple[str, ...] = ()
+    if left_out:
+        notes = (f"not in the baseline, because {SCHEMA_FILE} withholds them: {_preview(left_out)}",)
+    return ({**baseline, **kept} if any(kept.values()) else None), notes
 
 
 def _power_notes(rows: int, distributions: int) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model_loader.drafting.baseline import make_baseline
+from model_loader.drafting.baseline import leave_out_withheld, make_baseline
 from model_loader.drafting.directory import check_directory, write_directory
 from model_loader.drafting.edited_schema import keep_edits
 from model_loader.drafting.evaluation import Evaluation, check_target, evaluate
@@ -22,6 +22,7 @@ from model_loader.drafting.tables import Table
 from model_loader.drafting.task import labels_of
 from model_loader.errors import DraftError
 from model_loader.package import BASELINE_FILE, MANIFEST_FILE, NAME, SAMPLES_FILE, SCHEMA_FILE
+from model_loader.package.schema import parse_schema
 
 # Outputs of the training framework for all rows: called with ONNX Runtime's outputs and the classes.
 Expected = Callable[[DraftModel, Mapping[str, Output], Sequence[Any]], Mapping[str, Output]]
@@ -94,6 +95,7 @@ def write_draft(source: Source, table: Table, fingerprint: str, options: Options
     schema, schema_notes = keep_edits(make_schema(inputs, outputs, evaluation, options.target), options.out)
     labels = {evaluation.task.label: evaluation.classes} if evaluation.task.label else {}
     baseline, baseline_notes = make_baseline(inputs.fields, outputs, labels, evaluation.task.probabilities)
+    baseline, withheld_notes = leave_out_withheld(baseline, parse_schema(schema))
     data = {"name": table.name, "sha256": fingerprint, "rows": table.rows, "columns": list(table.columns)}
     manifest = _manifest(source, options.name, inputs, evaluation, data)
     documents = {MANIFEST_FILE: manifest, SAMPLES_FILE: samples, SCHEMA_FILE: schema}
@@ -107,7 +109,14 @@ def write_draft(source: Source, table: Table, fingerprint: str, options: Options
         samples=len(samples),
         has_expected=expected is not None,
         differences=tuple(differences),
-        notes=(*table.notes, *inputs.notes, *evaluation.notes, *baseline_notes, *schema_notes),
+        notes=(
+            *table.notes,
+            *inputs.notes,
+            *evaluation.notes,
+            *baseline_notes,
+            *withheld_notes,
+            *schema_notes,
+        ),
         has_target=options.target is not None,
     )
 

@@ -21,6 +21,7 @@ from typing import Any
 from model_loader.errors import PackageError
 from model_loader.package.json_file import is_number, read_json
 from model_loader.package.manifest_fields import BASELINE_FILE
+from model_loader.package.schema import Schema, withheld
 from model_loader.package.verify import Package
 
 # Two more bins: NaN, and values that are in none of the other bins.
@@ -76,6 +77,17 @@ class Baseline:
     rows: int | None
     features: tuple[Distribution, ...]
     outputs: tuple[Distribution, ...]
+
+    def without_withheld(self, schema: Schema | None) -> "Baseline":
+        """Return the distributions of what may be recorded: the bins of others have values of training."""
+        if schema is None:
+            return self
+        features, outputs = withheld(schema.features), withheld(schema.outputs)
+        return Baseline(
+            self.rows,
+            tuple(each for each in self.features if each.name not in features),
+            tuple(each for each in self.outputs if each.name not in outputs),
+        )
 
 
 def read_baseline(package: Package, features: Set[str], outputs: Set[str]) -> Baseline | None:

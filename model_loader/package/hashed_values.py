@@ -2,6 +2,9 @@
 
 import hashlib
 import hmac
+import math
+from decimal import Decimal, InvalidOperation
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +19,32 @@ def hash_value(key: bytes, value: Any) -> str:
     """Return the hash of a value with `pii: hash`.
 
     Args:
-        value: text or number; 7.0, 7 and "7" have the same hash.
+        value: text or number, also of NumPy; 7.0, 7 and "7" have the same hash.
     """
-    text = f"{value:.17g}" if isinstance(value, (int, float)) and not isinstance(value, bool) else str(value)
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
+    text = decimal_digits(str(value)) if is_number else None
+    text = str(value) if text is None else text
     return hmac.new(key, text.encode(errors="surrogatepass"), hashlib.sha256).hexdigest()[:HASH_CHARACTERS]
+
+
+def decimal_digits(text: str) -> str | None:
+    """Return a number without exponent and trailing zeros, `11.03` of `1.1030e1`; None: not a finite one.
+
+    Nothing is rounded, so that different numbers have different digits.
+
+    Args:
+        text: as `str` of a number, which for a float32 has as few digits as it needs.
+    """
+    try:
+        number = Decimal(text)
+        # Of a number that no datatype has, the digits could be millions.
+        if not math.isfinite(float(number)):
+            return None
+    except (InvalidOperation, OverflowError):
+        return None
+    digits = f"{number:f}"
+    digits = digits.rstrip("0").rstrip(".") if "." in digits else digits
+    return "0" if digits in ("-0", "") else digits
 
 
 def read_hash_key(path: Path) -> bytes:

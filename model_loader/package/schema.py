@@ -61,6 +61,11 @@ class FieldSchema:
     pii: bool | Literal["hash"] = False
     capture: bool = True
 
+    @property
+    def is_withheld(self) -> bool:
+        """Whether its values may not be recorded, or only as hashes."""
+        return not self.capture or self.pii == "hash"
+
 
 @dataclass(frozen=True)
 class FeedbackSchema:
@@ -118,6 +123,11 @@ def read_schema(package: Package) -> Schema | None:
     return None if document is None else parse_schema(document, f"{package}: {SCHEMA_FILE}")
 
 
+def withheld(fields: Mapping[str, FieldSchema]) -> frozenset[str]:
+    """Return the names of the fields whose values may not be recorded, or only as hashes."""
+    return frozenset(name for name, field in fields.items() if field.is_withheld)
+
+
 def read_schema_document(package: Package) -> Any:
     """Return the JSON of the package's `schema.json`, or None if it has none.
 
@@ -141,7 +151,8 @@ def check_schema(
         features: the manifest's column names of the only input, if any.
 
     Raises:
-        PackageError: the schema has a name that the model does not have, or a type that it cannot have.
+        PackageError: the schema has a name that the model does not have, a type that it cannot have, or
+            feedback that would reveal an output that it withholds.
     """
     by_input = {spec.name: spec.datatype for spec in inputs}
     by_output = {spec.name: spec.datatype for spec in outputs}
@@ -155,6 +166,12 @@ def check_schema(
             raise PackageError(
                 f"{source}: feedback '{feedback.metric}': the model has no output '{feedback.output}'; "
                 f"it has {', '.join(by_output)}"
+            )
+        if feedback.output in withheld(schema.outputs):
+            raise PackageError(
+                f"{source}: feedback '{feedback.metric}' is the truth of the output '{feedback.output}', "
+                "which is withheld or hashed, and feedback is recorded as it is: let the output be recorded, "
+                "or remove the feedback"
             )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from model_loader.registry.ledger import read_ledger
 from model_loader.store import Store
 from model_loader.store.atomic import atomic_write
+from model_loader.store.secrets import scrub
 from model_loader.text_tables import number, table
 from monitor.commands.arguments import (
     add_data,
@@ -102,7 +103,7 @@ def _result(args: Namespace) -> Result:
 
 
 def _history(args: Namespace, models: Store, findings: Findings) -> History:
-    """Return what happened to the model; without canaries and alerts, if Prometheus cannot be asked."""
+    """Return what happened to the model; without canaries and alerts, if Prometheus is unavailable."""
     quality = findings.quality
     events = read_events(read_ledger(models, quality.name), read_releases(args.releases))
     if not args.prometheus:
@@ -111,7 +112,7 @@ def _history(args: Namespace, models: Store, findings: Findings) -> History:
     try:
         return History(events, read_canaries(*window), read_alerts(*window))
     except MonitorError as exc:
-        return History(events, failure=str(exc))
+        return History(events, failure=scrub(str(exc)))
 
 
 def run_quality(args: Namespace) -> int:
@@ -131,6 +132,7 @@ def to_json(quality: Quality) -> dict[str, Any]:
         "at": quality.at.isoformat(),
         "unmatched_labels": dict(quality.unmatched),
         "targets": {version: target and asdict(target) for version, target in quality.targets.items()},
+        "faults": dict(quality.faults),
         "windows": [_window_json(each) for each in quality.windows],
     }
 
@@ -146,7 +148,7 @@ def to_text(quality: Quality) -> str:
     notes = [
         f"version {each.version}, {each.window}: {counts.predictions} predictions, "
         f"{counts.failures} failures; {counts.labelled} labelled, {counts.late} late, "
-        f"{counts.double} double, {counts.conflicting} conflicting"
+        f"{counts.double} double, {counts.conflicting} conflicting, {counts.undeclared} of undeclared classes"
         for each in quality.windows
         for counts in (each.counts,)
     ]
@@ -156,9 +158,10 @@ def to_text(quality: Quality) -> str:
     notes += [
         f"version {version}: no schema or monitor.toml says what its labels are the truth of"
         for version, target in quality.targets.items()
-        if target is None
+        if target is None and version not in quality.faults
     ]
-    if any(each.estimates and not each.is_overruled for each in quality.windows):
+    notes += [f"version {version} is not measured: {fault}" for version, fault in quality.faults.items()]
+    if any(each.estimates and not each.has_enough_labels for each in quality.windows):
         notes.append(
             "* estimated without labels; it does not see that what is true has changed (concept drift)"
         )
@@ -167,7 +170,7 @@ def to_text(quality: Quality) -> str:
 
 def _all_measures(window: WindowQuality) -> Iterator[tuple[str, Measure]]:
     yield "", window.counts.coverage
-    estimates = () if window.is_overruled else window.estimates
+    estimates = () if window.has_enough_labels else window.estimates
     for measure in (*window.measured.measures, *estimates, *window.business):
         yield "", measure
     for slice_, values in window.slices.items():

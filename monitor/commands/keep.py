@@ -14,8 +14,9 @@ from monitor.commands.arguments import (
 )
 from monitor.commands.data import Add
 from monitor.config import read_config
+from monitor.errors import MonitorError
 from monitor.feedback_file import import_feedback
-from monitor.forget import forget
+from monitor.forget import MIN_KEY_CHARACTERS, forget, key_forms
 
 
 def add_commands(add: Add) -> None:
@@ -44,15 +45,28 @@ def add_commands(add: Add) -> None:
 
 
 def run_forget(args: Namespace) -> int:
-    """Run `forget`."""
+    """Run `forget`.
+
+    Raises:
+        MonitorError: no row has the key, which is more often a wrong key than one that is forgotten already.
+    """
     lake = opened_lake(args)
     models = [args.name] if args.name else lake.models()
-    keys = [args.key]
+    forms = key_forms(args.key)
+    # The form of `7.000` is too short to be a key in plain text, where it would match too much.
+    keys = {args.key, *(form for form in forms if len(form) >= MIN_KEY_CHARACTERS)}
     if args.hash_key_file:
-        keys.append(hash_value(read_hash_key(args.hash_key_file), args.key))
-    found = [forget(lake, models, key, given_spool()) for key in keys]
-    deleted, files = sum(each.rows for each in found), sum(each.files for each in found)
-    print(f"deleted {deleted} rows from {files} files; searched {found[-1].searched} files again: none left")
+        secret = read_hash_key(args.hash_key_file)
+        keys |= {hash_value(secret, form) for form in forms}
+    found = forget(lake, models, keys, given_spool())
+    if not found.rows:
+        advice = "" if args.hash_key_file else "; give --hash-key-file if only its hash is kept"
+        raise MonitorError(
+            f"nothing was deleted: no row has the key, in {found.searched} files of "
+            f"{', '.join(models) or 'no model'}{advice}"
+        )
+    done = f"deleted {found.rows} rows from {found.files} files"
+    print(f"{done}; searched {found.searched} files again: none left")
     return 0
 
 

@@ -36,7 +36,7 @@ def add_commands(add: Add) -> None:
     """Add the command to the parser."""
     text = (
         "follow a prediction, version, digest, image or release to everything; exit code 1: a link is "
-        "broken, 3: a source could not be asked"
+        "broken, 3: a source is unavailable"
     )
     lineage = add("lineage", run_lineage, text)
     lineage.add_argument(

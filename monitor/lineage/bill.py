@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from monitor.lineage.links import Link, Problem, absent, checked, compare, not_asked
+from monitor.lineage.links import Link, Problem, absent, checked, compare, unavailable
 from monitor.lineage.published import Published
 
 MODEL_TYPE = "machine-learning-model"
@@ -30,7 +30,7 @@ def bill_link(published: Published, image: str | None, path: Path | None, image_
             return absent("SBOM", "there is no image")
         of_model = [each for each in DEFAULT_FILES if _names(each, published)]
         if not of_model:
-            return not_asked("SBOM", ADVICE)
+            return unavailable("SBOM", ADVICE)
         path = of_model[0]
     try:
         document = json.loads(path.read_bytes())
@@ -39,7 +39,7 @@ def bill_link(published: Published, image: str | None, path: Path | None, image_
         reference = f"{published.path}@{published.digest}"
         listed = dict(_files(models.get(reference, {}), reference))
     except OSError as exc:
-        return not_asked("SBOM", f"{path}: {exc.strerror}")
+        return unavailable("SBOM", f"{path}: {exc.strerror}")
     except (ValueError, LookupError, TypeError) as exc:
         return checked("SBOM", "", {}, [Problem(str(path), "a bill of materials of CycloneDX", repr(exc))])
     count = sum(each["type"] == "library" for each in document["components"])
@@ -50,7 +50,7 @@ def bill_link(published: Published, image: str | None, path: Path | None, image_
         for name in sorted(files.keys() | listed.keys()):
             problems += compare(f"{path}: {name}", files.get(name, "no file"), listed.get(name, "no file"))
     if image_id and image_id != version and not is_given:
-        return not_asked("SBOM", f"{path} is of another image of this model: {ADVICE}")
+        return unavailable("SBOM", f"{path} is of another image of this model: {ADVICE}")
     if image_id:
         problems += compare(f"{path}: image", image_id, version)
     return checked("SBOM", f"{path}: {count} libraries, and the model", facts, problems)

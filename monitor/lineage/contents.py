@@ -13,7 +13,7 @@ from model_loader.errors import NotFoundError, PackageError
 from model_loader.package import MANIFEST_FILE, SAMPLES_FILE, SIGNATURE_FILE, FileEntry, read_package
 from model_loader.registry.package_signing import verify_signature
 from model_loader.store import Store
-from monitor.lineage.links import Link, Problem, absent, checked, compare, counted, not_asked
+from monitor.lineage.links import Link, Problem, absent, checked, compare, counted, unavailable
 from monitor.lineage.published import Published
 
 
@@ -80,13 +80,15 @@ def signature_link(contents: Contents, key: Path | None) -> Link:
     if key is None:
         if not contents.is_signed:
             return absent("signature", "not signed, and no key asks for it")
-        return not_asked("signature", "signed, but there is no key to verify it with: give --verify-key FILE")
+        return unavailable(
+            "signature", "signed, but there is no key to verify it with: give --verify-key FILE"
+        )
     facts = {"key": str(key)}
     try:
         verify_signature(read_package(contents.directory), key)
     except PackageError as exc:
         if not key.is_file() or "not installed" in str(exc):
-            return not_asked("signature", str(exc))
+            return unavailable("signature", str(exc))
         problem = Problem("model.sig", f"a signature of this package by {key}", str(exc))
         return checked("signature", "", facts, [problem])
     return checked("signature", f"signed, by {key}", facts)

@@ -11,7 +11,7 @@ from typing import Any
 from model_loader.text_tables import short
 from monitor.errors import MonitorError
 from monitor.lineage.git import edited_lines
-from monitor.lineage.links import Link, Problem, absent, checked, compare, counted, not_asked
+from monitor.lineage.links import Link, Problem, absent, checked, compare, counted, unavailable
 from monitor.lineage.published import Published
 from monitor.releases import LOG_FILE, ReleaseLine
 
@@ -24,7 +24,7 @@ Evidence = Mapping[str, Mapping[str, Any]]
 def ask_evidence(image: str | None) -> Evidence:
     """Ask registry and cluster about an image; see release/evidence.py.
 
-    A part that could not be asked has `error`; so has each, if there is no package `release` here.
+    A part that is unavailable has `error`; so has each, if there is no package `release` here.
     """
     command = [sys.executable, "-m", "release", "evidence", *(["--image", image] if image else [])]
     try:
@@ -76,8 +76,8 @@ def release_link(path: Path, own: Sequence[ReleaseLine], published: Published) -
     try:
         edited = edited_lines(path)
     except MonitorError as exc:
-        unasked = not_asked("release", f"whether {path.name} was edited: {exc}", text, facts)
-        return checked("release", text, facts, problems) if problems else unasked
+        missing = unavailable("release", f"whether {path.name} was edited: {exc}", text, facts)
+        return checked("release", text, facts, problems) if problems else missing
     problems += [Problem(path.name, "lines that are only appended", f"one changed in {at}") for at in edited]
     return checked("release", text, facts, problems)
 
@@ -90,7 +90,7 @@ def image_link(
         return absent("image", f"no release of {published.path} names one")
     labels, facts = evidence["image"], {"image": image, **evidence["image"]}
     if "error" in labels:
-        return not_asked("image", labels["error"], image, {"image": image})
+        return unavailable("image", labels["error"], image, {"image": image})
     problems = compare("label scoring.model", f"{published.path}@{published.digest}", labels["model"])
     if own:
         what = f"label org.opencontainers.image.revision, line {own[-1].number} of {LOG_FILE}"
@@ -105,7 +105,7 @@ def image_signature_link(image: str | None, evidence: Evidence) -> Link:
         return absent(name, "there is no image")
     found = evidence["signature"]
     if "error" in found:
-        return not_asked(name, found["error"])
+        return unavailable(name, found["error"])
     problems = (
         [Problem("notation", "a signature by images.crt", found["problem"])] if "problem" in found else []
     )
@@ -122,7 +122,7 @@ def pods_link(
     """
     found = evidence["pods"]
     if "error" in found:
-        return not_asked("pods", found["error"])
+        return unavailable("pods", found["error"])
     digest = (image or "").rpartition("@")[2]
     pods = found["pods"]
     # A model that was not released yet may be in a canary.

@@ -14,7 +14,7 @@ def edited_lines(path: Path) -> list[str]:
     Lines are only ever appended, so that a commit that deletes one has edited the history.
 
     Raises:
-        MonitorError: git cannot be asked.
+        MonitorError: git is unavailable.
     """
     found = []
     command = ["log", "--format=commit %H", "--numstat", "--", path.name]
@@ -34,7 +34,7 @@ def has_commit(path: Path, commit: str) -> bool:
     """Return whether the clone that has a file has a commit.
 
     Raises:
-        MonitorError: git cannot be asked.
+        MonitorError: git is unavailable.
     """
     text = _git(path, "cat-file", "--batch-check", text=f"{commit}^{{commit}}\n")
     return text.split()[1:2] == ["commit"]

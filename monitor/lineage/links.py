@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 # verified: compared with another source. stated: only one source has it. none: there is nothing, such as no
-# release yet. not asked: the source could not be asked.
-State = Literal["verified", "stated", "none", "not asked", "broken"]
-BROKEN, NOT_ASKED = 1, 3
+# release yet. unavailable: the source did not answer, or was not given.
+State = Literal["verified", "stated", "none", "unavailable", "broken"]
+BROKEN, UNAVAILABLE = 1, 3
 MAX_REASON = 260
 
 
@@ -32,7 +32,7 @@ class Link:
         text: one line for people.
         facts: the same for programs.
         problems: make the link broken.
-        reason: why the source could not be asked, or why there is nothing.
+        reason: why the source is unavailable, or why there is nothing.
     """
 
     name: str
@@ -57,14 +57,14 @@ class Lineage:
         return [(link.name, problem) for link in self.links for problem in link.problems]
 
     @property
-    def unasked(self) -> list[Link]:
-        """The links whose source could not be asked."""
-        return [link for link in self.links if link.state == "not asked"]
+    def unavailable(self) -> list[Link]:
+        """The links whose source is unavailable."""
+        return [link for link in self.links if link.state == "unavailable"]
 
     @property
     def exit_code(self) -> int:
-        """1 if a link is broken, 3 if a source could not be asked, otherwise 0."""
-        return BROKEN if self.broken else NOT_ASKED if self.unasked else 0
+        """1 if a link is broken, 3 if a source is unavailable, otherwise 0."""
+        return BROKEN if self.broken else UNAVAILABLE if self.unavailable else 0
 
 
 def checked(
@@ -83,9 +83,9 @@ def absent(name: str, reason: str) -> Link:
     return Link(name, "none", reason=reason)
 
 
-def not_asked(name: str, reason: str, text: str = "", facts: Mapping[str, Any] | None = None) -> Link:
-    """Return the link of a source that could not be asked, with what other sources say of it."""
-    return Link(name, "not asked", text, facts or {}, reason=_shortened(" ".join(reason.split())))
+def unavailable(name: str, reason: str, text: str = "", facts: Mapping[str, Any] | None = None) -> Link:
+    """Return the link of a source that is unavailable, with what other sources say of it."""
+    return Link(name, "unavailable", text, facts or {}, reason=_shortened(" ".join(reason.split())))
 
 
 def counted(count: int, noun: str) -> str:

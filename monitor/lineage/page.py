@@ -6,7 +6,7 @@ from monitor.lineage.links import Lineage, Link
 from monitor.lineage.text import summary
 from monitor.report.style import STYLE
 
-CLASSES = {"broken": "alarm", "not asked": "warn"}
+CLASSES = {"broken": "alarm", "unavailable": "warn"}
 OWN_STYLE = """
 table.lineage th { width: 9rem; font-weight: 600; color: var(--ink); }
 table.lineage td:nth-child(2) { width: 6rem; }

@@ -9,7 +9,7 @@ from model_loader.registry.ledger import Entry, Ledger, read_ledger
 from model_loader.store import Store
 from monitor.errors import MonitorError
 from monitor.lineage.git import has_commit
-from monitor.lineage.links import Link, Problem, absent, checked, compare, not_asked
+from monitor.lineage.links import Link, Problem, absent, checked, compare, unavailable
 
 
 @dataclass(frozen=True)
@@ -125,5 +125,5 @@ def training_link(published: Published, clone: Path) -> Link:
         if has_commit(clone, str(commit)):
             return checked("training", text, training)
     except MonitorError as exc:
-        return not_asked("training", str(exc), text, training)
-    return not_asked("training", f"the clone has no commit {commit}: git fetch", text, training)
+        return unavailable("training", str(exc), text, training)
+    return unavailable("training", f"the clone has no commit {commit}: git fetch", text, training)

@@ -9,7 +9,7 @@ from typing import Any
 from model_loader.package import digest_of, hash_file
 from model_loader.snapshot_files import SNAPSHOT_FILE
 from model_loader.text_tables import short
-from monitor.lineage.links import Link, Problem, absent, checked, compare, not_asked
+from monitor.lineage.links import Link, Problem, absent, checked, compare, unavailable
 from monitor.lineage.published import Published
 
 DEFAULT_DIRECTORY = Path("build")
@@ -56,11 +56,11 @@ def snapshots_link(published: Published, directory: Path | None) -> Link:
     facts = {"snapshots": declared}
     text = ", ".join(_describe(each) for each in declared)
     if directory is not None and not directory.is_dir():
-        return not_asked("snapshots", f"{directory} is not a directory", text, facts)
+        return unavailable("snapshots", f"{directory} is not a directory", text, facts)
     given, directory = directory is not None, directory or DEFAULT_DIRECTORY
     found = read_snapshots(directory)
     if not given and not {each.get("digest") for each in declared} <= {each.digest for each in found}:
-        return not_asked("snapshots", "give --snapshots DIR, the directory that has them", text, facts)
+        return unavailable("snapshots", "give --snapshots DIR, the directory that has them", text, facts)
     problems = [problem for each in declared for problem in _check(each, found, directory)]
     return checked("snapshots", text, facts, problems)
 

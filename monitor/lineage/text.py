@@ -9,16 +9,16 @@ MAX_TEXT = 160
 
 
 def to_text(lineage: Lineage) -> str:
-    """Return a table of the links, then each broken one, and each source that could not be asked."""
+    """Return a table of the links, then each broken one, and each source that is unavailable."""
     rows = [(link.name, link.state, _cell(link)) for link in lineage.links]
     lines = [table(("LINK", "STATE", ""), rows)]
-    lines += [f"could not be asked: {link.name}: {link.reason}" for link in lineage.unasked]
+    lines += [f"unavailable: {link.name}: {link.reason}" for link in lineage.unavailable]
     lines += [f"broken: {name}: {problem}" for name, problem in lineage.broken]
     return "\n".join([*lines, summary(lineage)])
 
 
 def _cell(link: Link) -> str:
-    """Return the text of a link; why a source could not be asked is below the table."""
+    """Return the text of a link; why a source is unavailable is below the table."""
     text = link.text or (link.reason if link.state == "none" else "")
     return text if len(text) <= MAX_TEXT else f"{text[: MAX_TEXT - 1]}…"
 
@@ -27,8 +27,8 @@ def summary(lineage: Lineage) -> str:
     """Return one sentence on the whole lineage."""
     if broken := len({name for name, _ in lineage.broken}):
         return f"{lineage.model}: {broken} of {len(lineage.links)} links broken"
-    if lineage.unasked:
-        return f"{lineage.model}: no link is broken; {len(lineage.unasked)} could not be asked"
+    if lineage.unavailable:
+        return f"{lineage.model}: no link is broken; {len(lineage.unavailable)} unavailable"
     return f"{lineage.model}: no link is broken"
 
 
@@ -38,7 +38,7 @@ def to_json(lineage: Lineage) -> dict[str, Any]:
         "query": lineage.query,
         "model": lineage.model,
         "broken": sorted({name for name, _ in lineage.broken}),
-        "not_asked": [link.name for link in lineage.unasked],
+        "unavailable": [link.name for link in lineage.unavailable],
         "links": {
             link.name: {
                 "state": link.state,

@@ -12,7 +12,7 @@ from monitor.database import Connection
 from monitor.errors import MonitorError
 from monitor.lineage import contents, deployment, predictions, published, snapshots
 from monitor.lineage.bill import bill_link
-from monitor.lineage.links import Lineage, Link, Problem, checked, not_asked
+from monitor.lineage.links import Lineage, Link, Problem, checked, unavailable
 from monitor.lineage.subject import Subject, model_of
 from monitor.releases import LOG_FILE, ReleaseLine
 
@@ -109,7 +109,7 @@ def _links(
     elif connection:
         yield predictions.predictions_link(connection, found)
     else:
-        yield not_asked("predictions", sources.failure)
+        yield unavailable("predictions", sources.failure)
     yield published.version_link(found)
     yield published.digest_link(found)
     with contents.downloaded(sources.models, found) as package:
@@ -129,7 +129,7 @@ def _links(
     if connection:
         yield predictions.labels_link(connection, found, sorted({row["id"] for row in rows}))
     else:
-        yield not_asked("labels", sources.failure)
+        yield unavailable("labels", sources.failure)
 
 
 def _unreadable(query: str, model: str, reason: str) -> Lineage:

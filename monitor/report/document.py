@@ -58,9 +58,15 @@ def _summary(findings: Findings) -> str:
     if not tables:
         text = "There are no labels yet, and no probabilities to estimate the quality from."
         tables = f"<p>{text}</p>"
-    estimated = any(each.estimates and not each.is_overruled for each in quality.windows)
+    estimated = any(each.estimates and not each.has_enough_labels for each in quality.windows)
     note = f'<p class="note">{CONCEPT_DRIFT}</p>' if estimated else ""
-    missing = [version for version, target in quality.targets.items() if target is None]
+    for version, fault in quality.faults.items():
+        note += f'<p class="note">Version {version} is not measured: {escape(fault)}.</p>'
+    missing = [
+        version
+        for version, target in quality.targets.items()
+        if target is None and version not in quality.faults
+    ]
     if missing:
         note += (
             f'<p class="note">Nothing says what the labels of version {", ".join(map(str, missing))} are the '
@@ -73,7 +79,7 @@ def _quality_measures(window: WindowQuality) -> list[Measure]:
     """Return the measures of a window, and its estimates if there are too few labels."""
     measures = {measure.metric: measure for measure in window.measured.measures}
     shown = [measures[name] for name in MAIN_METRICS if name in measures]
-    return shown if window.is_overruled else [*shown, *window.estimates]
+    return shown if window.has_enough_labels else [*shown, *window.estimates]
 
 
 def _by_version(findings: Findings, select: Callable[[WindowQuality], Sequence[Measure]]) -> str:
@@ -202,13 +208,14 @@ def _labels(findings: Findings) -> str:
         "late",
         "double",
         "conflicting",
+        "of undeclared classes",
         "median delay",
     )
     lines = [
         (f"version {each.version}", each.window,
          *(f"{count:,}" for count in (counts.predictions, counts.failures)),
          f"{counts.labelled:,} ({counts.coverage.value:.1%})",
-         *(f"{count:,}" for count in (counts.late, counts.double, counts.conflicting)),
+         *(f"{count:,}" for count in (counts.late, counts.double, counts.conflicting, counts.undeclared)),
          _duration(counts.median_delay_s))
         for each in findings.quality.windows
         for counts in (each.counts,)
@@ -216,7 +223,7 @@ def _labels(findings: Findings) -> str:
     unmatched = ", ".join(f"{count:,} in {window}" for window, count in findings.quality.unmatched.items())
     text = f"Labels of no captured prediction: {unmatched}. Of several labels, the last counts."
     note = f"<p><small>{escape(text)}</small></p>"
-    return _section("Predictions and labels", _table(header, lines, numeric=7) + note)
+    return _section("Predictions and labels", _table(header, lines, numeric=8) + note)
 
 
 def _longest(findings: Findings) -> Iterator[WindowQuality]:

@@ -118,9 +118,9 @@ def _worst(connection: Connection, quality: Quality, where: str) -> tuple[WrongR
     """Return the rows that were most wrong, newest first among equals; without their inputs."""
     sql = f"""
     SELECT version, strftime(time, '%Y-%m-%d %H:%M:%S'), id, row, truth, predicted, truth_value, value,
-      coalesce(loss, abs(value - truth_value), (truth <> predicted)::INTEGER) AS error
+      coalesce(loss, abs(value - truth_value), (truth <> predicted OR truth < 0)::INTEGER) AS error
     FROM scored WHERE labelled AND {where} AND error > 0 AND isfinite(error)
-      AND (truth IS NULL OR truth <> predicted)
+      AND (truth IS NULL OR truth <> predicted OR truth < 0)
     ORDER BY error DESC, time DESC, id, row LIMIT {WORST_ROWS}"""
     worst = []
     for version, time, id_, row, truth, predicted, truth_value, value, error in rows(connection, sql):

@@ -61,8 +61,10 @@ def tables(found: Replay) -> Iterator[Table]:
         [*metrics],
     )
     yield "Distributions", ("ELEMENT", "THEN", "NOW"), [*_distributions(found)]
-    violations = [(feature, rule, number(share)) for feature, rule, share in found.violations]
-    yield "Violations of schema.json", ("FEATURE", "RULE", "SHARE"), [*violations]
+    violations = [
+        (each.feature, each.rule, number(each.share), number(each.low)) for each in found.violations
+    ]
+    yield "Violations of schema.json", ("FEATURE", "RULE", "SHARE", "LOW"), [*violations]
     errors = [(str(rows), message) for message, rows in (found.errors or {}).items()]
     yield "Why rows are refused", ("ROWS", "REASON"), [*errors]
 

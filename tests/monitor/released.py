@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 ID, OTHER_ID = "0123456789abcdef0123456789abcdef", "fedcba9876543210fedcba9876543210"
 IDENTITY = ("-c", "user.name=tester", "-c", "user.email=tester@example.com")
 SINCE, UNTIL = "2026-01-01T00:00:00Z", "2026-01-29T00:00:00Z"
-# Nothing listens there: the registry cannot be asked.
+# Nothing listens there: the registry is unavailable.
 IMAGE = f"127.0.0.1:1/demo@sha256:{7:064x}"
 
 

@@ -2,11 +2,15 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from monitor import compact as monitor_compact
 from monitor.compact import compact
 from monitor.database import open_database, rows
+from monitor.errors import MonitorError
+from monitor.forget import forget
 from monitor.lake import Lake
 from monitor.ship import ship_once
 from tests.monitor.conftest import Monitor
@@ -66,6 +70,48 @@ def test_two_files_of_a_day(spool: Path, lake: Lake) -> None:
     assert counts(lake) == (2, 2)
     assert [day.rows for day in compact(lake, "wine")] == [2]
     assert counts(lake) == (2, 2)
+
+
+@pytest.mark.parametrize("remove", [False, True])
+def test_forget_meanwhile(spool: Path, lake: Lake, monkeypatch: pytest.MonkeyPatch, remove: bool) -> None:
+    """Rows that are deleted after a day was read, and before its file is uploaded, are not in the file."""
+    write(spool, lake, "id-a", "id-b")
+    compact(lake, "wine", remove=True)
+    write(spool, lake, "id-c", "id-d")
+    keys = ["id-a", "id-c"]
+    wrapped = monitor_compact._write
+
+    def written(*args: Any) -> int:
+        count = wrapped(*args)
+        if keys:
+            assert forget(lake, ["wine"], [keys.pop(0)]).rows
+        return count
+
+    monkeypatch.setattr(monitor_compact, "_write", written)
+    days = compact(lake, "wine", remove=remove)
+    assert [day.rows for day in days] == [2, 2]
+    with open_database(lake, ["wine"]) as connection:
+        for view in ("predictions", "feedback"):
+            assert rows(connection, f"SELECT id FROM {view} ORDER BY id") == [("id-b",), ("id-d",)]
+
+
+def test_changes_without_end(spool: Path, file_lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A day that changes each time that it is read ends the command, and stays as it is."""
+    write(spool, file_lake, "id-a", "id-b")
+    before = file_lake.store.names("v1/")
+    (path,) = (each.path for each in file_lake.local("wine") if each.object.kind == "prediction")
+    wrapped = monitor_compact._write
+
+    def written(*args: Any) -> int:
+        content = path.read_bytes()
+        path.unlink()
+        path.write_bytes(content)
+        return wrapped(*args)
+
+    monkeypatch.setattr(monitor_compact, "_write", written)
+    with pytest.raises(MonitorError, match="changes while it is compacted: try again"):
+        compact(file_lake, "wine", remove=True)
+    assert file_lake.store.names("v1/") == before
 
 
 def test_row_twice(spool: Path, file_lake: Lake) -> None:

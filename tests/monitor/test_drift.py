@@ -41,3 +41,27 @@ def test_verdict(file_lake: Lake, spool: Path, rows: int, shift: float, missing:
         (change,) = find_changes(connection, 2, Baseline(500, (expected,), ()), "true")
     assert (change.name, change.verdict, change.rows) == ("x", verdict, rows)
     assert (change.psi > 0.1) == (shift == 1)
+
+
+def test_parts(file_lake: Lake, spool: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is read in parts is counted as if it was read at once, with missing, nested and other values."""
+    lines = []
+    for index in range(40):
+        inputs = {"x": [index % 4, None], "kind": "ab?"[index % 3]} if index % 5 else {}
+        lines.append(prediction(f"id-{index}", inputs=inputs, outputs={"y": {"a": 0.5}}))
+    write_segment(spool, "prediction", lines, start=START)
+    ship_once(spool, file_lake.store)
+    baseline = Baseline(
+        500,
+        (Distribution("x", (0, 1, 2), (), (0.5, 0.5)), Distribution("kind", (), ("a", "b"), (0.5, 0.5))),
+        (Distribution("y", (0, 1), (), (1,)), Distribution("none", (0, 1), (), (1,))),
+    )
+    with open_database(file_lake, ["wine"]) as connection:
+        whole = find_changes(connection, 2, baseline, "true")
+        monkeypatch.setattr("monitor.drift.FETCH_ROWS", 7)
+        assert find_changes(connection, 2, baseline, "true") == whole
+    assert {each.name: each.rows for each in whole} == {"x": 32, "kind": 32, "y": 40}
+    shares = {each.name: [share for _, _, share in each.bins] for each in whole}
+    # Of 64 values 8 are 0, 16 are 1 or 2, 8 are 3, and 32 are missing.
+    assert shares["x"] == [8 / 64, 16 / 64, 32 / 64, 8 / 64]
+    assert shares["y"] == [1, 0, 0]

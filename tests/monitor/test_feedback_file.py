@@ -1,5 +1,6 @@
 """Labels from files: what the schema allows, once."""
 
+import json
 from pathlib import Path
 
 import duckdb
@@ -90,6 +91,19 @@ def test_wrong_file(
     assert code == 1
     assert message in err
     assert labels(file_lake) == []
+
+
+def test_undeclared_labels(captured: None, file_lake: Lake, workspace: Path, monitor: Monitor) -> None:
+    """Without declared classes, a whole number is a number, and everything else a text."""
+    publish(workspace / "models", 2, {"feedback": {"label": {"type": "label", "output": "label"}}})
+    texts = ["-5", "--5", "-", "5.0", "9" * 18, "9" * 19, "٣"]
+    (workspace / "labels.csv").write_text(
+        "id,label\n" + "".join(f"a{i},{text}\n" for i, text in enumerate(texts))
+    )
+    assert monitor("feedback", "labels.csv")[0] == 0
+    assert [json.loads(str(value)) for *_, value in labels(file_lake)] == [
+        -5, "--5", "-", "5.0", int("9" * 18), "9" * 19, "٣"
+    ]  # fmt: skip
 
 
 def test_other_files(captured: None, monitor: Monitor) -> None:

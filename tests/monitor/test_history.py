@@ -191,8 +191,16 @@ def test_page(captured: None, monitor: Monitor, prometheus: str) -> None:
         assert re.search(rf"<title>version {version}, 2026-01-\d\d: 0\.9", section)
 
 
+def test_token(captured: None, monitor: Monitor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No page has the token of Prometheus, whatever it is."""
+    monkeypatch.setenv("PROMETHEUS_TOKEN", "s3cret\nx: y")
+    section = report(monitor, "--prometheus", "http://127.0.0.1:1")
+    assert "PROMETHEUS_TOKEN has a space" in section
+    assert "s3cret" not in Path("report.html").read_text()
+
+
 def test_without_prometheus(captured: None, monitor: Monitor) -> None:
-    """A Prometheus that cannot be asked is named on the page, which is written nevertheless."""
+    """A Prometheus that is unavailable is named on the page, which is written nevertheless."""
     section = report(monitor, "--prometheus", "http://127.0.0.1:1")
     assert "Prometheus at" in section
     assert "canary" not in section

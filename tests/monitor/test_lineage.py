@@ -45,7 +45,7 @@ def programs(monkeypatch: pytest.MonkeyPatch, workspace: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Released:
-    """A released model, whose registry and cluster cannot be asked."""
+    """A released model, whose registry and cluster are unavailable."""
     with pytest.MonkeyPatch.context() as patch:
         for name in ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM"):
             patch.setenv(name, os.devnull)
@@ -131,13 +131,13 @@ def run_pods(released: Released, *images: str) -> None:
 
 
 def test_from_an_id(released: Released, trace: Trace) -> None:
-    """From the id in a response to everything; what could not be asked is named, and the exit code is 3."""
+    """From the id in a response to everything; what is unavailable is named, and the exit code is 3."""
     code, document = trace(ID)
     links = document["links"]
     assert [*links] == LINKS
     assert code == 3
     assert document["broken"] == []
-    assert document["not_asked"] == ["image", "image signature", "SBOM", "pods"]
+    assert document["unavailable"] == ["image", "image signature", "SBOM", "pods"]
     assert [row["row"] for row in links["prediction"]["facts"]["rows"]] == [0, 1]
     assert links["prediction"]["facts"]["rows"][0]["caller"] == "shop"
     assert links["version"]["facts"]["stages"] == ["staging", "production"]
@@ -298,7 +298,7 @@ def test_deployed(deploy: Callable[..., Released], trace: Trace) -> None:
     links = document["links"]
     assert document["broken"] == []
     # The signature needs scripts/verify_image, which this clone does not have.
-    assert (code, document["not_asked"]) == (3, ["image signature"])
+    assert (code, document["unavailable"]) == (3, ["image signature"])
     assert links["image"]["facts"]["model"] == released.model
     assert links["SBOM"]["facts"]["libraries"] == 1
     assert [pod["name"] for pod in links["pods"]["facts"]["pods"]] == ["demo-0", "demo-1"]
@@ -339,7 +339,7 @@ def test_page(released: Released, monitor: Monitor) -> None:
     assert re.search(
         r"^broken: snapshots: week-4/train\.parquet: expected sha256 \w{64}, found sha256", out, re.MULTILINE
     )
-    assert re.search(r"^could not be asked: signature: signed, but there is no key", out, re.MULTILINE)
+    assert re.search(r"^unavailable: signature: signed, but there is no key", out, re.MULTILINE)
     assert out.splitlines()[-1] == "tiny/1: 1 of 15 links broken"
     page = (released.path / "lineage.html").read_text()
     assert "week-4/train.parquet" in page
@@ -391,10 +391,10 @@ def test_unpublished_version(released: Released, trace: Trace) -> None:
 def test_snapshot_of_the_last_training(released: Released, monitor: Monitor) -> None:
     """Without `--snapshots`, the snapshot that the last training left in the clone is checked."""
     key = ("--verify-key", "key.pub")
-    assert "could not be asked: snapshots: give --snapshots DIR" in monitor("lineage", "1", *key)[1]
+    assert "unavailable: snapshots: give --snapshots DIR" in monitor("lineage", "1", *key)[1]
     (released.path / "build").mkdir()
     (released.path / "snapshots/week-4").rename(released.path / "build/snapshot")
-    assert "could not be asked: snapshots" not in monitor("lineage", "1", *key)[1]
+    assert "unavailable: snapshots" not in monitor("lineage", "1", *key)[1]
     assert monitor("lineage", "1", "--snapshots", "build/snapshot", *key)[0] == 3
 
 
@@ -422,4 +422,4 @@ def test_no_capture_store(released: Released, trace: Trace) -> None:
     (released.path / "captured").write_text("not a directory")
     code, document = trace("production")
     assert (code, document["broken"]) == (3, [])
-    assert {"predictions", "labels"} <= set(document["not_asked"])
+    assert {"predictions", "labels"} <= set(document["unavailable"])

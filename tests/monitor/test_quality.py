@@ -13,12 +13,14 @@ import pytest
 from sklearn import metrics
 
 from model_loader.store import open_store
+from monitor.commands.judge import to_json, to_text
 from monitor.config import Config, parse_config
 from monitor.database import Connection, open_database
 from monitor.errors import QueryError
 from monitor.lake import Lake
-from monitor.measures import Measure
+from monitor.measures import Measure, averages
 from monitor.quality import Quality, calculate
+from monitor.report import find, render
 from tests.monitor.simulated import AT, DAY, iso, publish, ship_rows, softmax
 
 # 200000 takes two minutes.
@@ -291,6 +293,91 @@ def test_forms_of_outputs(
     assert found["brier"].value == pytest.approx((3 * 0.04 + 0.64) / 4)
 
 
+def test_names_of_outputs(file_lake: Lake, spool: Path, workspace: Path) -> None:
+    """Outputs and classes with names that DuckDB takes for paths are found."""
+    outputs = {"$p/~": {"type": "number", "min": 0, "max": 1}, "/y": {"type": "string"}}
+    feedback = {"truth": {"type": "label", "output": "/y", "classes": ["/a~", "$.b"]}}
+    publish(workspace / "models", 2, {"outputs": outputs, "feedback": feedback})
+    time = iso(AT - DAY)
+    answer = {"/y": "/a~", "$p/~": {"/a~": 0.75, "$.b": 0.25}}
+    key = {"row": 0, "time": time}
+    ship_rows(
+        file_lake, spool, "prediction", [{"id": i, **key, "version": 2, "outputs": answer} for i in "abcd"]
+    )
+    labels = [
+        {"id": id_, **key, "metric": "truth", "value": "$.b" if id_ == "d" else "/a~"} for id_ in "abcd"
+    ]
+    ship_rows(file_lake, spool, "feedback", labels)
+    with calculated(file_lake, parse_config({"windows": ["7d"]})) as (_, quality):
+        found = by_name(quality.windows[0].measured.measures)
+    assert found["accuracy"].value == 0.75
+    assert found["log_loss"].value == pytest.approx((-3 * np.log(0.75) - np.log(0.25)) / 4)
+    publish(workspace / "models", 2, {"feedback": {"truth": {"type": "number", "output": "/y"}}})
+    ship_rows(file_lake, spool, "prediction", [{"id": "n", **key, "version": 2, "outputs": {"/y": 2.5}}])
+    ship_rows(file_lake, spool, "feedback", [{"id": "n", **key, "metric": "truth", "value": 3}])
+    with calculated(file_lake, parse_config({"windows": ["7d"]})) as (_, quality):
+        assert by_name(quality.windows[0].measured.measures)["mae"].value == 0.5
+
+
+def ship_pairs(lake: Lake, spool: Path, pairs: list[tuple[int, int]]) -> None:
+    """Ship rows of version 2, a day ago, by the label and the answer of each."""
+    key = {"row": 0, "time": iso(AT - DAY)}
+    answers = [
+        {"id": f"{i}", **key, "version": 2, "outputs": {"label": each}} for i, (_, each) in enumerate(pairs)
+    ]
+    ship_rows(lake, spool, "prediction", answers)
+    labels = [{"id": f"{i}", **key, "metric": "label", "value": each} for i, (each, _) in enumerate(pairs)]
+    ship_rows(lake, spool, "feedback", labels)
+
+
+def test_undeclared_classes(file_lake: Lake, spool: Path, workspace: Path) -> None:
+    """A label that is no declared class is no hit, even if the answer is the same; such rows are counted."""
+    publish(workspace / "models", 2, {})
+    config = parse_config({"windows": ["7d"], "target": {"output": "label", "classes": [0, 1]}})
+    pairs = [(0, 0), (1, 1), (1, 0), (9, 9), (9, 8), (0, 9)]
+    ship_pairs(file_lake, spool, pairs)
+    with calculated(file_lake, config) as (connection, quality):
+        (window,) = quality.windows
+        worst = find(connection, quality, config).worst
+    found = by_name(window.measured.measures)
+    assert window.counts.undeclared == 3
+    assert found["accuracy"].value == 2 / 6
+    # Of 0 one of two is found, of 1 one of two, and of all others none.
+    assert found["recall"].value == pytest.approx((1 / 2 + 1 / 2 + 0) / 3)
+    assert {each.id for each in worst} == {"2", "3", "4", "5"}
+
+
+def test_too_many_classes(file_lake: Lake, spool: Path, workspace: Path) -> None:
+    """A version with a thousand labels that nobody declared has no measures; the others are measured."""
+    declared = {"type": "label", "output": "label", "classes": [0, 1]}
+    publish(workspace / "models", 3, {"feedback": {"label": declared}})
+    publish(workspace / "models", 2, {"feedback": {"label": {"type": "label", "output": "label"}}})
+    key = {"row": 0, "time": iso(AT - DAY)}
+    ids = [(f"{version}-{i}", version, i) for version, rows in ((2, 1001), (3, 4)) for i in range(rows)]
+    ship_rows(
+        file_lake, spool, "prediction",
+        [{"id": id_, **key, "version": version, "outputs": {"label": 1}} for id_, version, _ in ids],
+    )  # fmt: skip
+    ship_rows(
+        file_lake, spool, "feedback",
+        [{"id": id_, **key, "metric": "label", "value": f"made-up {i}" if version == 2 else i % 2}
+         for id_, version, i in ids],
+    )  # fmt: skip
+    config = parse_config({"windows": ["7d"]})
+    with calculated(file_lake, config) as (connection, quality):
+        page = render(find(connection, quality, config))
+    newer, older = quality.windows
+    assert by_name(newer.measured.measures)["accuracy"].value == 0.5
+    assert (older.measured.measures, older.counts.predictions) == ((), 1001)
+    assert quality.targets[2] is None
+    assert set(quality.classes) == {3}
+    note = "version 2 is not measured: the output 'label' or its labels have more than 1000 values"
+    assert note in to_text(quality)
+    assert "Version 2 is not measured" in page
+    assert "Nothing says what the labels" not in page
+    assert to_json(quality)["faults"].keys() == {2}
+
+
 def test_unknown_target(file_lake: Lake, spool: Path, workspace: Path) -> None:
     """A version that the store of models does not have is counted, and not judged."""
     ship_rows(
@@ -341,3 +428,32 @@ def test_few_labels(
     for name in ("precision", "recall", "macro_f1"):
         assert (measures[name].low is not None) == has_interval
     assert measures["accuracy"].low is not None
+
+
+def test_many_cells(file_lake: Lake, spool: Path, workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of too many pairs of truth and answer to draw them again, macro averages have no interval."""
+    monkeypatch.setattr("monitor.measures.MAX_RESAMPLED_CELLS", 3)
+    publish(workspace / "models", 2, WINE)
+    pairs = [(truth, answer) for truth in (0, 1) for answer in (0, 1) for _ in range(10)]
+    ship_pairs(file_lake, spool, pairs)
+    with calculated(file_lake, Config()) as (_, quality):
+        measures = by_name(quality.windows[-1].measured.measures)
+    assert (measures["macro_f1"].value, measures["macro_f1"].low) == (0.5, None)
+    assert measures["accuracy"].low is not None
+
+
+def test_averages() -> None:
+    """With many classes and pairs, averages are those of scikit-learn, in a fraction of the memory."""
+    random = np.random.default_rng(1)
+    truth = random.integers(0, 1000, 50_000)
+    predicted = np.where(random.random(50_000) < 0.5, truth, random.integers(0, 1000, 50_000))
+    table = np.ones((1, 50_000))
+    macro: dict[str, Any] = {"average": "macro", "zero_division": 0}
+    found = {name: figure(table)[0] for name, figure in averages(truth, predicted).items()}
+    assert found == pytest.approx(
+        {
+            "precision": metrics.precision_score(truth, predicted, **macro),
+            "recall": metrics.recall_score(truth, predicted, **macro),
+            "macro_f1": metrics.f1_score(truth, predicted, **macro),
+        }
+    )

@@ -211,6 +211,15 @@ def test_few_rows(monitor: Monitor, spool: Path, monkeypatch: pytest.MonkeyPatch
     code, out, _ = monitor("replay", "--package", STORE / "2")
     assert code == 0
     assert "passed: too few labels" in out
+    # Two rows that are both wrong now have no variance, which is no certainty.
+    row |= {"id": "2" * 32}
+    write_segment(spool, "prediction", [row])
+    write_segment(spool, "feedback", [feedback("2" * 32, other["label"], time=now)])
+    code, out, _ = monitor("replay", "--package", STORE / "2")
+    assert code == 0
+    assert "passed: too few labels" in out
+    Path("gate.toml").write_text("[replay]\nmin_labels = 2\n[replay.max_drop]\naccuracy = 0.1\n")
+    assert monitor("replay", "--package", STORE / "2")[0] == 1
 
 
 @pytest.mark.parametrize(("no_data", "code"), [("pass", 0), ("fail", 1)])
@@ -236,7 +245,10 @@ def test_refused_and_violations(monitor: Monitor, spool: Path, tmp_path: Path) -
     ]
     failure = prediction("f", time=time, status=500, outputs=None)
     write_segment(spool, "prediction", [*rows, failure])
-    Path("gate.toml").write_text("[replay]\nmax_refused = 0.1\nmax_violations = 0.1\n")
+    # Two of five are certainly more than 0.117, and one of five is more than 0.036.
+    Path("gate.toml").write_text("[replay]\nmax_refused = 0.12\nmax_violations = 0.04\n")
+    assert monitor("replay", "--package", package)[0] == 0
+    Path("gate.toml").write_text("[replay]\nmax_refused = 0.11\nmax_violations = 0.03\n")
     code, out, err = monitor("replay", "--package", package, "--json", "replay.json")
     assert code == 1
     assert "max_refused, max_violations" in err
@@ -245,7 +257,13 @@ def test_refused_and_violations(monitor: Monitor, spool: Path, tmp_path: Path) -
     assert any(
         "missing column 'a'" in message or "unknown column 'c'" in message for message in found["errors"]
     )
-    assert found["violations"] == [["a", "above", 0.2]]
+    (violation,) = found["violations"]
+    assert violation == {
+        "feature": "a",
+        "rule": "above",
+        "share": 0.2,
+        "low": pytest.approx(0.0362, abs=1e-4),
+    }
     assert [(each["output"], each["differing"]) for each in found["outputs"]] == [("any", 2), ("y", 2)]
     assert "Why" not in out
     assert "REASON" in out
@@ -280,9 +298,10 @@ def test_large_tensors(monitor: Monitor, spool: Path, package: Path) -> None:
     ("text", "message"),
     [
         ("replay = 1", r"\[replay\]: expected a table"),
-        ("[replay]\nmax = 1", "unknown rule 'max'; the rules are no_data, max_refused"),
+        ("[replay]\nmax = 1", "unknown rule 'max'; the rules are no_data, min_labels, max_refused"),
         ("[replay]\nmax_refused = -1", "expected 'max_refused' to be a number from 0, got -1"),
         ('[replay]\nno_data = "maybe"', "expected no_data to be 'pass' or 'fail', got 'maybe'"),
+        ("[replay]\nmin_labels = 0", "expected min_labels to be a whole number from 1, got 0"),
         ("[replay.max_drop]\nf1 = 1", "unknown rule 'f1'; the rules are accuracy"),
         ("[replay]\nmax_differing = 1", r"\[replay.max_differing\]: expected a table"),
         ("[replay", "is not TOML"),

@@ -34,6 +34,16 @@ SCHEMA: Any = {
     "outputs": {"who": {"type": "string", "pii": True}, "sum": {"type": "number", "capture": False}},
     "feedback": {"bought": {"type": "boolean"}},
 }
+BINS = {"categories": [CANARY], "shares": [1]}
+BASELINE = {
+    "rows": 100,
+    "features": {
+        "customer": BINS, "email": {"categories": [f"{CANARY}@example.com"], "shares": [1]}, "note": BINS,
+        "salary": {"edges": [NUMBER, NUMBER + 1], "shares": [1]},
+        "kind": {"categories": [KEPT], "shares": [1]},
+    },
+    "outputs": {"who": BINS, "sum": {"edges": [2 * NUMBER, 2 * NUMBER + 1], "shares": [1]}},
+}  # fmt: skip
 ROW = {"customer": CANARY, "email": f"{CANARY}@example.com", "note": CANARY, "salary": NUMBER, "kind": KEPT}
 
 
@@ -52,11 +62,28 @@ def write_model(path: Path) -> Path:
     outputs = [models.tensor(name, TensorProto.STRING, ("batch", 1)) for name in ("who", "label")]
     outputs.append(models.tensor("sum", shape=("batch", 1)))
     model = models.model(nodes, inputs, outputs)
-    specs = [
-        {"name": each.name, "datatype": "FP32" if each.name == "sum" else "STRING", "shape": ["batch", 1]}
-        for each in onnx.load_from_string(model).graph.output
-    ]
-    return write_package(path, model, schema=SCHEMA, outputs=specs, name="wine", version=2)
+    graph = onnx.load_from_string(model).graph
+    input_specs, output_specs = (
+        [
+            {
+                "name": each.name,
+                "datatype": "FP32" if each.name in ("salary", "sum") else "STRING",
+                "shape": ["batch", 1],
+            }
+            for each in side
+        ]
+        for side in (graph.input, graph.output)
+    )
+    return write_package(
+        path,
+        model,
+        schema=SCHEMA,
+        baseline=BASELINE,
+        inputs=input_specs,
+        outputs=output_specs,
+        name="wine",
+        version=2,
+    )
 
 
 def send(server: Server, path: str, content_type: str, body: str) -> int:
@@ -130,7 +157,7 @@ def test_withheld(
     statuses = send_all(server)
     assert statuses.count(200) == (0 if enforced == "enforce" else 4)
     assert statuses.count(400) == len(statuses) - statuses.count(200)
-    exposed = server.request("GET", "/metrics")[1]
+    exposed = server.request("GET", "/metrics")[1] + server.request("GET", "/recent/data")[1]
     assert server.stop() == 0
     (workspace / "metrics.txt").write_text(exposed)
     (workspace / "service.log").write_text(server.log.read_text())
@@ -154,5 +181,5 @@ def test_withheld(
             assert canary not in text, (path, text[max(0, text.index(canary) - 200) :][:400])
     if enforced == "count":
         holders = [path.name for path, text in found.items() if KEPT in text]
-        assert {"service.log", "query.txt"} <= set(holders)
+        assert {"service.log", "query.txt", "metrics.txt"} <= set(holders)
         assert (workspace / "report.html").stat().st_size > 0

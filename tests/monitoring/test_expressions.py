@@ -249,6 +249,17 @@ def test_recorded(live: tuple[Server, Prometheus], rule: dict[str, str]) -> None
     assert data(live[1], rule["record"])
 
 
+def operands(expression: str) -> Iterator[str]:
+    """Yield what `and`, `or` and `unless` connect, but for those within parentheses."""
+    begin = 0
+    for found in re.finditer(r"\b(?:and|or|unless)\b(?: (?:on|ignoring) \([a-z, ]+\))?(?= |\n)", expression):
+        before = expression[: found.start()]
+        if before.count("(") == before.count(")"):
+            yield expression[begin : found.start()]
+            begin = found.end()
+    yield expression[begin:]
+
+
 @pytest.mark.parametrize("rule", rules("alert"))
 def test_alert(live: tuple[Server, Prometheus], rule: dict[str, str]) -> None:
     """Every comparison of an alert has data: with `bool`, it returns 0 or 1 instead of filtering.
@@ -256,7 +267,7 @@ def test_alert(live: tuple[Server, Prometheus], rule: dict[str, str]) -> None:
     `absent` has none, because there are replicas.
     """
     text = re.sub(r" (==|>=|<=|>|<) ", r" \1 bool ", shortened(rule["expr"]))
-    for part in re.split(r"\b(?:and|or|unless)\b(?: (?:on|ignoring) \([a-z, ]+\))?(?= |\n)", text):
+    for part in operands(text):
         assert part.strip().startswith("absent") or data(live[1], part)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from tests.rehearsal.rehearsal import Rehearsal
 from tests.rehearsal.runner import Run
 
-BROKEN, NOT_ASKED = 1, 3
+BROKEN, UNAVAILABLE = 1, 3
 # Links that need neither a cluster nor a registry: each has to be found.
 FOUND = ("prediction", "digest", "samples", "snapshots", "training", "signature", "release", "SBOM")
 
@@ -27,7 +27,7 @@ def check_lineage(rehearsal: Rehearsal, version: int, training: Run, release: Ru
     id_ = json.loads(rehearsal.script(sys.executable, "-m", "monitor", "query", "--json", query))["id"]
     (snapshot,) = training.artifacts.glob("snapshot*")
     (bill,) = release.artifacts.glob("release*/sbom.cdx.json")
-    found = _follow(rehearsal, id_, snapshot, bill, (0, NOT_ASKED))
+    found = _follow(rehearsal, id_, snapshot, bill, (0, UNAVAILABLE))
     assert not found["broken"], found
     states = {name: link["state"] for name, link in found["links"].items()}
     assert all(states[name] in ("verified", "stated") for name in FOUND), states
@@ -38,7 +38,7 @@ def check_lineage(rehearsal: Rehearsal, version: int, training: Run, release: Ru
     rows.write_bytes(rows.read_bytes()[:-1] + b"?")
     assert _follow(rehearsal, id_, changed, bill, (BROKEN,))["broken"] == ["snapshots"]
     verified = sum(state == "verified" for state in states.values())
-    return f"lineage of {id_}: {verified} of {len(states)} links verified, {found['not_asked']} not asked"
+    return f"lineage of {id_}: {verified} of {len(states)} links verified, {found['unavailable']} unavailable"
 
 
 def _follow(rehearsal: Rehearsal, id_: str, snapshot: Path, bill: Path, codes: tuple[int, ...]) -> Any:

@@ -17,7 +17,7 @@ from model_loader.package import read_package, verify_package
 from model_loader.registry.publish import publish
 from model_loader.store import open_store
 from training.data import Data, load, split
-from training.train import SAMPLE_ROWS, SEED, check_samples, make_model, train
+from training.train import SAMPLE_ROWS, SEED, check_samples, main, make_model, train
 
 ROOT = Path(__file__).parents[2]
 STORE = ROOT / "model_store" / "wine"
@@ -213,6 +213,23 @@ def test_command_line_with_an_invalid_store(tmp_path: Path) -> None:
     assert result.returncode == 1
     assert "nonsense" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "nan", "inf", "much"])
+def test_wrong_strength(value: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A regularization that nothing can be trained with is refused as wrong usage."""
+    with pytest.raises(SystemExit, match="2"):
+        main([f"--c={value}"])
+    assert f"argument --c: expected a number above 0, got '{value}'" in capsys.readouterr().err
+
+
+def test_output_is_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An output that cannot be written is one line."""
+    (tmp_path / "file").touch()
+    assert main(["--output", str(tmp_path / "file/wine")]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"training: {tmp_path}/file/wine")
+    assert error.endswith(": Not a directory\n")
 
 
 def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:

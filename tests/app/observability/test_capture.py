@@ -1,18 +1,21 @@
 """Captured rows: what is kept of requests and answers, and what is not."""
 
 import json
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from flask.testing import FlaskClient
 from onnx import TensorProto
 
 from app import create_app
 from app.errors import SettingsError
+from app.observability.spool import Spool
 from app.settings import Settings
 from model_loader.package.hashed_values import hash_value
 from tests import models
@@ -119,7 +122,50 @@ def test_withheld(serve_captured: Serve, tmp_path: Path) -> None:
 def test_hash() -> None:
     """A hash is that of the value, whatever its type's spelling, and depends on the key."""
     assert hash_value(KEY, 7) == hash_value(KEY, 7.0) == hash_value(KEY, "7") != hash_value(KEY, True)
+    assert hash_value(KEY, np.float32(11.03)) == hash_value(KEY, 11.03) == hash_value(KEY, "11.03")
+    assert hash_value(KEY, 2**53 + 1) != hash_value(KEY, 2**53) == hash_value(KEY, float(2**53))
+    assert hash_value(KEY, np.float64(1e16)) == hash_value(KEY, np.int64(10**16))
     assert hash_value(KEY, "a@example.com") != hash_value(KEY + b"0", "a@example.com")
+
+
+def test_hashes_of_a_row(serve_captured: Serve, tmp_path: Path) -> None:
+    """Of several values in a row each is hashed; of too many for that, there is one hash of all."""
+    (tmp_path / "key").write_bytes(KEY)
+    schema = {"features": {"x": {"type": "number", "pii": "hash"}}}
+    client = serve_captured(
+        models.identity(models.FLOAT, ("batch", "n")),
+        schema,
+        capture_hash_key_file=tmp_path / "key",
+        capture_max_elements=3,
+    )
+    client.post("/score", json={"inputs": [[11.03, None], [7, 8]]})
+    client.post("/score", json={"inputs": [[1, 2, 3, 4], [1, 2, 3, 4]]})
+    first, second, third, fourth = (line["inputs"]["x"] for line in rows(client, tmp_path))
+    assert first == [hash_value(KEY, "11.03"), None]
+    assert second == [hash_value(KEY, 7), hash_value(KEY, 8)]
+    assert third == fourth
+    assert re.fullmatch("[0-9a-f]{32}", third)
+
+
+def test_large_bodies(serve_captured: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few rows of many bytes, in the body or in the outputs, are encoded by the spool's thread too."""
+    sizes = []
+    append = Spool.append_large
+
+    def spy(spool: Spool, encode: Any, size: int, requests: int) -> bool:
+        sizes.append(size)
+        return append(spool, encode, size, requests)
+
+    monkeypatch.setattr(Spool, "append_large", spy)
+    client = serve_captured(models.identity(models.FLOAT, ("batch", "n")), capture_max_elements=10_000)
+    client.post("/score", json={"inputs": [[1.5] * 100] * 4})
+    assert sizes == []
+    client.post("/score", json={"inputs": [[1.5] * 10_000] * 4})
+    assert len(sizes) == 1
+    # The body and the outputs, of four bytes a number.
+    assert sizes[0] > 4 * 10_000 * (5 + 4)
+    found = rows(client, tmp_path)
+    assert [len(line["inputs"]["x"]) for line in found] == [100] * 4 + [10_000] * 4
 
 
 @pytest.mark.parametrize("content", [None, b"short"])

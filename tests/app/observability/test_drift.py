@@ -53,6 +53,24 @@ def test_metrics(package: Path, make_client: MakeClient) -> None:
     assert "model_drift_rows_total 3.0" in lines
 
 
+@pytest.mark.parametrize("field", [{"pii": True}, {"pii": "hash"}, {"capture": False}])
+def test_withheld(tmp_path: Path, make_client: MakeClient, field: dict[str, Any]) -> None:
+    """A bin is a value of the training data: no metric and no page has those of a withheld column."""
+    withheld = {"type": "number", **field}
+    schema = {"features": {"a": withheld}, "outputs": {"y": withheld}}
+    package = write_package(
+        tmp_path / "m", models.affine(), baseline=BASELINE, schema=schema, features=["a", "b"]
+    )
+    client = make_client(create_app(Settings(model_path=package, web_concurrency=1)))
+    client.post("/score", json={"instances": [{"a": 0.5, "b": 1}]})
+    text = client.get("/metrics").text
+    assert 'model_feature_bin_total{bin="1..2.5",feature="b"} 1.0' in text
+    assert 'bin="1..10"' not in text
+    assert "model_output_bin_total{" not in text
+    shown = client.get("/recent/data").get_json()["distributions"]
+    assert [(each["kind"], each["name"]) for each in shown] == [("feature", "b")]
+
+
 class Clock:
     """The monotonic clock, set by hand."""
 

@@ -99,7 +99,7 @@ def test_edited_schema(loader: Loader) -> None:
     assert "former draft" not in loader(*command).out
     assert json.loads(path.read_text()) == drafted
     edited = json.loads(path.read_text())
-    edited["features"]["balance"] |= {"unit": "EUR", "min": -1e6}
+    edited["features"]["balance"] |= {"unit": "EUR", "min": -1e6, "pii": True}
     edited["features"]["gone"] = {"type": "number"}
     edited["features"]["job_title"] = {"type": "number"}
     path.write_text(json.dumps(edited))
@@ -107,6 +107,10 @@ def test_edited_schema(loader: Loader) -> None:
     assert "schema.json keeps feature 'balance' of the former draft; delete it to take the data's" in done.out
     expected = drafted["features"] | {"balance": edited["features"]["balance"]}
     assert json.loads(path.read_text()) == drafted | {"features": expected}
+    assert "not in the baseline, because schema.json withholds them: balance" in done.out
+    baseline = json.loads(Path("draft/baseline.json").read_text())
+    assert "balance" not in baseline["features"]
+    assert baseline["features"]
     path.write_text("{")
     assert (loader(*command).code, path.read_text()) == (1, "{")
 

@@ -108,6 +108,17 @@ def test_bad_schema(document: Any, message: str) -> None:
             None,
             "feedback 'm': the model has no output 'y'",
         ),
+        *(
+            (
+                {
+                    "outputs": {"label": {"type": "string", **field}},
+                    "feedback": {"m": {"type": "label", "output": "label"}},
+                },
+                None,
+                "feedback 'm' is the truth of the output 'label', which is withheld or hashed",
+            )
+            for field in ({"pii": True}, {"pii": "hash"}, {"capture": False})
+        ),
     ],
 )
 def test_schema_of_another_model(document: Any, features: Sequence[str] | None, message: str) -> None:
