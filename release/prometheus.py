@@ -7,6 +7,7 @@ import http.client
 import json
 import math
 import os
+import re
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from email.message import Message
 from typing import IO, Any
 
-from release.errors import NotEnoughData
+from release.errors import NotEnoughData, ReleaseError
 
 TIMEOUT_S = 30
 
@@ -74,8 +75,9 @@ class Prometheus:
         return self._query(query, "matrix")
 
     def _query(self, query: str, expected: str) -> list[Series]:
+        content = self._send(query)
         try:
-            match json.loads(self._send(query)):
+            match json.loads(content):
                 case {"status": "success", "data": {"resultType": str(kind), "result": list(result)}} if (
                     kind == expected
                 ):
@@ -88,25 +90,36 @@ class Prometheus:
         raise NotEnoughData(f"{self.url} did not answer like Prometheus: expected a {expected}")
 
     def _send(self, query: str) -> bytes:
-        headers = {}
-        if token := os.environ.get("PROMETHEUS_TOKEN"):
-            headers["Authorization"] = f"Bearer {token}"
         request = urllib.request.Request(  # noqa: S310 (the command line accepts http and https only)
-            f"{self.url}/api/v1/query", urllib.parse.urlencode({"query": query}).encode(), headers
+            f"{self.url}/api/v1/query", urllib.parse.urlencode({"query": query}).encode(), _authorization()
         )
         try:
-            with urllib.request.build_opener(_NoRedirect).open(request, timeout=TIMEOUT_S) as response:
-                content: bytes = response.read()
-                return content
-        except urllib.error.HTTPError as exc:
-            # Prometheus describes an error in a query in the body of a 400 or 422.
-            with exc:
-                if exc.headers.get_content_type() == "application/json":
-                    return exc.read()
-            raise NotEnoughData(f"Prometheus at {self.url} answered {exc.code} {exc.reason}") from exc
+            try:
+                with urllib.request.build_opener(_NoRedirect).open(request, timeout=TIMEOUT_S) as response:
+                    content: bytes = response.read()
+                    return content
+            except urllib.error.HTTPError as exc:
+                # Prometheus describes an error in a query in the body of a 400 or 422.
+                with exc:
+                    if exc.headers.get_content_type() == "application/json":
+                        return exc.read()
+                raise NotEnoughData(f"Prometheus at {self.url} answered {exc.code} {exc.reason}") from exc
         except (OSError, http.client.HTTPException) as exc:
             reason: Any = getattr(exc, "reason", None) or exc
             raise NotEnoughData(f"Prometheus at {self.url} is unreachable: {reason}") from exc
+
+
+def _authorization() -> dict[str, str]:
+    """Return the header with PROMETHEUS_TOKEN, if it is set.
+
+    Raises:
+        ReleaseError: the token has characters that a header cannot have; the message does not show it.
+    """
+    # A file with a token ends with a newline.
+    token = os.environ.get("PROMETHEUS_TOKEN", "").strip()
+    if not re.fullmatch(r"[\x21-\x7e]*", token):
+        raise ReleaseError("PROMETHEUS_TOKEN: expected printable ASCII characters without spaces")
+    return {"Authorization": f"Bearer {token}"} if token else {}
 
 
 def _parse(series: Any, kind: str) -> Series:

@@ -81,8 +81,18 @@ def test_unreachable() -> None:
 
 def test_token(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The token is sent to the server, and is in no message."""
-    monkeypatch.setenv("PROMETHEUS_TOKEN", "hush-5f1c")
+    monkeypatch.setenv("PROMETHEUS_TOKEN", "hush-5f1c\n")
     result = release("canary-gate", "--prometheus", f"{server}/token", "--watch", "1s")
     assert "Bearer" not in result.out + result.err
     assert "hush" not in result.out + result.err
     assert "token: 9 characters" in result.out
+
+
+@pytest.mark.parametrize("token", ["hush\r\nhost: other", "hu sh", "hüsh"])
+def test_invalid_token(server: str, monkeypatch: pytest.MonkeyPatch, token: str) -> None:
+    """A token that cannot be in a header is refused at once, and is in no message."""
+    monkeypatch.setenv("PROMETHEUS_TOKEN", token)
+    result = release("canary-gate", "--prometheus", f"{server}/token", "--watch", "60s")
+    assert result.code == 1
+    assert "PROMETHEUS_TOKEN: expected printable ASCII" in result.err
+    assert token[:4] not in result.out + result.err
