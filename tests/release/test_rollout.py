@@ -325,7 +325,7 @@ def test_reject_deletes_first(released: Simulation) -> None:
             raise ReleaseError("timed out")
 
     released.fault = fault
-    with pytest.raises(ReleaseError, match=r"timed out\. Run scripts/rollout reject again"):
+    with pytest.raises(ReleaseError, match=r"timed out\. Run scripts/rollout reject .*demo-production again"):
         reject(released.cluster, "azure-2")
     assert released.commands[:2] == [
         "get configmap demo-rollout",
