@@ -1,6 +1,7 @@
 """Fixtures for all tests, as a chain: package → settings → app → client. Models are tiny but real."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -136,6 +137,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_make_parametrize_id(val: object) -> str | None:
     """Name binary data by its length: gzip writes the time into it, and test processes must agree."""
     return f"{len(val)}_bytes" if isinstance(val, bytes) and not val.isascii() else None
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Say at once which test failed: a run that does not end shows no summary."""
+    if report.failed and os.environ.get("CI") == "true":
+        print(f"\nFAILED {report.nodeid}: {report.longreprtext.splitlines()[-1]}", flush=True)
 
 
 # Fixtures of tests that run only with an option.
