@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model_loader.drafting.metrics import classification_intervals
-from model_loader.source_commit import source_commit
+from model_loader.source_commit import commit_url, source_commit
 from training.data import Data, slices
 
+COMMIT_LINK = "Training commit"  # the card shows the link at the fact of this name
 FRAMEWORKS = ("numpy", "onnx", "scikit-learn", "skl2onnx")
 
 
@@ -29,14 +30,16 @@ def make_manifest(
     parent: int | None,
 ) -> dict[str, Any]:
     """Return the trainer's fields of the manifest; `publish` adds the others."""
-    manifest = {
+    commit = source_commit(Path(__file__).parent)
+    url = commit and commit_url(Path(__file__).parent, commit)
+    manifest: dict[str, Any] = {
         "name": name,
         "features": training.features,
         "classes": training.classes,
         "metrics": metrics,
         "data": data,
         "training": {
-            "commit": source_commit(Path(__file__).parent),
+            "commit": commit,
             "started": started,
             "finished": now(),
             "frameworks": {"python": platform.python_version()}
@@ -45,7 +48,8 @@ def make_manifest(
             "seed": seed,
         },
     }
-    return manifest if parent is None else manifest | {"parent": parent}
+    manifest |= {} if parent is None else {"parent": parent}
+    return manifest | ({"links": {COMMIT_LINK: url}} if url else {})
 
 
 def describe_certainty(

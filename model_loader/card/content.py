@@ -24,7 +24,7 @@ class Card:
         paragraphs: title of a section → its text.
         tables: title of a section → its table.
         facts: what was recorded of the training: a name and a text each.
-        links: name → URL.
+        links: name → URL; a fact with the same name is shown as the link.
         metadata: the head that model hubs read: https://huggingface.co/docs/hub/model-cards.
     """
 
@@ -35,6 +35,11 @@ class Card:
     facts: Sequence[tuple[str, str]]
     links: Mapping[str, str] = field(default_factory=dict)
     metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    def other_links(self) -> dict[str, str]:
+        """Return the links that no fact is shown with."""
+        names = {name for name, _ in self.facts}
+        return {name: url for name, url in self.links.items() if name not in names}
 
 
 def read_card(manifest: Mapping[str, Any], schema: Mapping[str, Any] | None, digest: str) -> Card:
@@ -145,7 +150,7 @@ def _facts(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Data", ", ".join(filter(None, (data.get("name"), str(data.get("version") or ""), rows)))),
         ("Data digest", f"sha256:{data['sha256']}" if data.get("sha256") else ""),
         ("Snapshots", snapshots),
-        ("Commit", training.get("commit") or ""),
+        ("Training commit", training.get("commit") or ""),
         ("Hyperparameters", _inline(training.get("hyperparameters"))),
         ("Frameworks", _inline(training.get("frameworks"))),
     ]

@@ -30,14 +30,14 @@ def to_html(card: Card) -> str:
     parts += [_section(title, f"<p>{escape(text)}</p>") for title, text in card.paragraphs.items()]
     parts += [_section(title, _table(table)) for title, table in card.tables.items()]
     if card.facts:
-        facts = "".join(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in card.facts)
-        parts.append(_section("Training and lineage", f"<dl>{facts}</dl>"))
-    if card.links:
-        links = "".join(
-            f'<li><a href="{escape(url)}" rel="noreferrer">{escape(name)}</a></li>'
-            for name, url in card.links.items()
+        facts = "".join(
+            f"<dt>{escape(name)}</dt><dd>{_linked(text, card.links.get(name))}</dd>"
+            for name, text in card.facts
         )
-        parts.append(_section("Links", f"<ul>{links}</ul>"))
+        parts.append(_section("Training and lineage", f"<dl>{facts}</dl>"))
+    if links := card.other_links():
+        items = "".join(f"<li>{_linked(name, url)}</li>" for name, url in links.items())
+        parts.append(_section("Links", f"<ul>{items}</ul>"))
     body = "\n".join(parts)
     return f"""<!doctype html>
 <html lang="en">
@@ -60,6 +60,10 @@ def to_html(card: Card) -> str:
 
 def _section(title: str, content: str) -> str:
     return f"<section><h2>{escape(title)}</h2>{content}</section>"
+
+
+def _linked(text: str, url: str | None) -> str:
+    return f'<a href="{escape(url)}" rel="noreferrer">{escape(text)}</a>' if url else escape(text)
 
 
 def _table(table: CardTable) -> str:

@@ -18,12 +18,16 @@ def to_markdown(card: Card) -> str:
     parts += [f"## {title}\n\n{_escaped(text)}" for title, text in card.paragraphs.items()]
     parts += [f"## {title}\n\n{_table(table)}" for title, table in card.tables.items()]
     if card.facts:
-        facts = "\n".join(f"- **{name}**: {_escaped(text)}" for name, text in card.facts)
+        facts = "\n".join(f"- **{name}**: {_linked(text, card.links.get(name))}" for name, text in card.facts)
         parts.append(f"## Training and lineage\n\n{facts}")
-    if card.links:
-        links = "\n".join(f"- [{_escaped(name)}](<{url}>)" for name, url in card.links.items())
-        parts.append(f"## Links\n\n{links}")
+    if links := card.other_links():
+        items = "\n".join(f"- {_linked(name, url)}" for name, url in links.items())
+        parts.append(f"## Links\n\n{items}")
     return "\n\n".join(parts) + "\n"
+
+
+def _linked(text: str, url: str | None) -> str:
+    return f"[{_escaped(text)}](<{url}>)" if url else _escaped(text)
 
 
 def _table(table: CardTable) -> str:

@@ -25,7 +25,8 @@ FIELDS: Any = {
         {"name": "colour=red", "rows": 1060, "metrics": {"accuracy": 0.95}},
         {"name": "colour=white", "metrics": {"accuracy": 0.99, "log_loss": 0.1}},
     ],
-    "links": {"run": "https://example.com/run/7"},
+    "links": {"run": "https://example.com/run/7", "Training commit": "https://example.com/commit/4be7"},
+    "training": {"commit": "4be7"},
     "parent": 2,
     "data": {
         "snapshots": [
@@ -63,6 +64,8 @@ def test_card(start_server: StartServer, open_page: OpenPage, tmp_path: Path) ->
         ["SliceRowsaccuracylog_loss", "colour=red1,0600.95–", "colour=white–0.990.1"]
     )
     expect(card.get_by_role("link", name="run")).to_have_attribute("href", "https://example.com/run/7")
+    expect(card.get_by_role("link", name="4be7")).to_have_attribute("href", "https://example.com/commit/4be7")
+    expect(card.get_by_role("link")).to_have_count(2)
     assert Axe().run(page).response["violations"] == []
 
 

@@ -26,7 +26,8 @@ FIELDS: Any = {
     "metrics": {"accuracy": 0.97},
     "intervals": {"accuracy": [0.93, 0.99]},
     "slices": [{"name": "colour=red", "rows": 60, "metrics": {"accuracy": 0.95}}],
-    "links": {"run": "https://example.com/run/7"},
+    "links": {"run": "https://example.com/run/7", "Training commit": "https://example.com/commit/4be7"},
+    "training": {"commit": "4be7"},
     "features": ["a", "b"],
     "data": {"name": "bottles", "version": 3, "rows": 1200},
 }
@@ -59,7 +60,8 @@ def test_markdown() -> None:
     ):
         assert line in markdown
     assert "<script" not in markdown
-    assert "- [run](<https://example.com/run/7>)" in markdown
+    assert "- **Training commit**: [4be7](<https://example.com/commit/4be7>)\n" in markdown
+    assert markdown.endswith("\n## Links\n\n- [run](<https://example.com/run/7>)\n")
 
 
 def test_html() -> None:
@@ -67,7 +69,10 @@ def test_html() -> None:
     html = to_html(read_card({"name": "wine", "version": 2} | FIELDS, SCHEMA, "sha256:0"))
     assert "<script" not in html
     assert "&lt;script&gt;" in html
-    assert re.findall(r'(?:src|href)="([^"]*)"', html) == ["https://example.com/run/7"]
+    assert re.findall(r'(?:src|href)="([^"]*)"[^>]*>([^<]*)', html) == [
+        ("https://example.com/commit/4be7", "4be7"),
+        ("https://example.com/run/7", "run"),
+    ]
     assert "default-src &#x27;none&#x27;" in html
 
 

@@ -27,35 +27,40 @@ export function renderCard(model) {
   ]);
   $("evaluation").replaceChildren(...pairs(evaluation));
   const specs = (list) => list.map((spec) => `${spec.name}: ${typeOf(spec)}`).join("\n");
-  $("facts").replaceChildren(
-    ...pairs([
-      ["Limits", manifest.limitations],
-      ["Licence", manifest.licence],
-      ["Tags", manifest.tags?.join(", ")],
-      ["Signature", model.signed ? "Verified" : "None, or not verified"],
-      ["Trained", training?.finished && dateAndAge(training.finished)],
-      ["Published", created && joined(", by ", dateAndAge(created), publisher)],
-      ["Parent", parent ? `Version ${parent}` : manifest.name && "None"],
-      ["Inputs", specs(model.inputs)],
-      ["Outputs", specs(model.outputs)],
-      ["Classes", classes?.join(", ")],
-      ["Training data", joined(", ", data?.name, data?.version, data?.rows && `${count(data.rows)} rows`)],
-      ["Snapshots", data?.snapshots?.map(({ digest, since, until, rows }) => `${digest.slice(0, 19)}…: ${count(rows)} rows, ${since} to ${until}`).join("\n")],
-      ["Data digest", data?.sha256 && `sha256:${data.sha256}`],
-      ["Training commit", training?.commit],
-      ["Trained with", joined("\n", inline(training?.hyperparameters), inline(training?.frameworks))],
-      ["Links", links(manifest.links)],
-      ["Service", model.service && `${model.service.name}, template ${model.service.template_version}`],
-      ["Manifest", !manifest.name && "None: the model is a single file without metadata"],
-    ]),
-  );
+  const facts = [
+    ["Limits", manifest.limitations],
+    ["Licence", manifest.licence],
+    ["Tags", manifest.tags?.join(", ")],
+    ["Signature", model.signed ? "Verified" : "None, or not verified"],
+    ["Trained", training?.finished && dateAndAge(training.finished)],
+    ["Published", created && joined(", by ", dateAndAge(created), publisher)],
+    ["Parent", parent ? `Version ${parent}` : manifest.name && "None"],
+    ["Inputs", specs(model.inputs)],
+    ["Outputs", specs(model.outputs)],
+    ["Classes", classes?.join(", ")],
+    ["Training data", joined(", ", data?.name, data?.version, data?.rows && `${count(data.rows)} rows`)],
+    ["Snapshots", data?.snapshots?.map(({ digest, since, until, rows }) => `${digest.slice(0, 19)}…: ${count(rows)} rows, ${since} to ${until}`).join("\n")],
+    ["Data digest", data?.sha256 && `sha256:${data.sha256}`],
+    ["Training commit", training?.commit],
+    ["Trained with", joined("\n", inline(training?.hyperparameters), inline(training?.frameworks))],
+    ["Service", model.service && `${model.service.name}, template ${model.service.template_version}`],
+    ["Manifest", !manifest.name && "None: the model is a single file without metadata"],
+  ];
+  const urls = safeLinks(manifest.links);
+  const linked = facts.map(([name, text]) => [name, text && urls.has(name) ? link(urls.get(name), text) : text]);
+  const others = [...urls].filter(([name]) => !facts.some(([fact, text]) => fact === name && text));
+  const links = others.flatMap(([name, url], i) => [...(i ? [", "] : []), link(url, name)]);
+  $("facts").replaceChildren(...pairs([...linked, ["Links", links.length && links]]));
   renderSlices(manifest.slices);
 }
 
 // A manifest is not trusted with a link that runs a script.
-function links(given) {
-  const entries = Object.entries(given ?? {}).filter(([, url]) => /^https?:\/\//.test(url));
-  return entries.length ? entries.flatMap(([name, url], i) => [...(i ? [", "] : []), make("a", { href: url, rel: "noreferrer" }, name)]) : null;
+function safeLinks(given) {
+  return new Map(Object.entries(given ?? {}).filter(([, url]) => /^https?:\/\//.test(url)));
+}
+
+function link(url, text) {
+  return make("a", { href: url, rel: "noreferrer" }, text);
 }
 
 function renderSlices(slices) {
