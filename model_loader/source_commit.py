@@ -29,10 +29,10 @@ def commit_url(directory: Path, commit: str) -> str | None:
 def _git(directory: Path, *arguments: str) -> str | None:
     try:
         return subprocess.check_output(  # noqa: S603 - fixed commands
-            ["git", *arguments],
+            ["git", *arguments],  # noqa: S607
             cwd=directory,
             stderr=subprocess.DEVNULL,
-            text=True,  # noqa: S607
+            text=True,
         )
     except (OSError, subprocess.CalledProcessError):
         return None
