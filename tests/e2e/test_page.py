@@ -17,7 +17,6 @@ from tests.app.model.test_example_inputs import fourth_word
 from tests.conftest import write_package
 from tests.e2e.page import WINE, OpenPage, field, result, score
 from tests.e2e.page import browser as browser
-from tests.e2e.page import chromium as chromium
 from tests.e2e.page import open_page as open_page
 
 

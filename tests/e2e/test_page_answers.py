@@ -13,7 +13,6 @@ from tests.app.conftest import StartServer
 from tests.conftest import write_package
 from tests.e2e.page import WAIT_S, WINE, OpenPage, field, identities, result, score
 from tests.e2e.page import browser as browser
-from tests.e2e.page import chromium as chromium
 from tests.e2e.page import open_page as open_page
 from tests.e2e.test_page_feedback import reported
 
@@ -29,11 +28,16 @@ class HeldRequests:
         self._routes: list[Route] = []
         page.route("**/score", lambda route: self._routes.append(route))
 
+    def wait(self, number: int) -> None:
+        """Wait until the page has sent a number of requests."""
+        deadline = time.monotonic() + WAIT_S
+        while len(self._routes) < number:
+            assert time.monotonic() < deadline, f"{len(self._routes)} requests, expected {number}"
+            self._page.wait_for_timeout(20)
+
     def answer(self, index: int) -> None:
         """Wait for a request, and send it to the service."""
-        deadline = time.monotonic() + WAIT_S
-        while len(self._routes) <= index and time.monotonic() < deadline:
-            self._page.wait_for_timeout(20)
+        self.wait(index + 1)
         self._routes[index].continue_()
 
 
@@ -44,6 +48,7 @@ def test_newest_request(start_server: StartServer, open_page: OpenPage, package:
     field(page, "a").fill("1000")
     score(page)
     expect(result(page)).to_have_text("Scoring…")
+    held.wait(1)
     field(page, "a").fill("2000")
     score(page)
     held.answer(1)
@@ -51,6 +56,7 @@ def test_newest_request(start_server: StartServer, open_page: OpenPage, package:
     held.answer(0)
     score(page)
     expect(result(page)).to_have_text("Scoring…")
+    held.wait(3)
     page.get_by_role("button", name="Start over").click()
     expect(result(page)).to_have_text(EMPTY)
     held.answer(2)
@@ -71,6 +77,7 @@ def test_newest_table(start_server: StartServer, open_page: OpenPage, package: P
             {"name": "a.csv", "mimeType": "text/csv", "buffer": content}
         )
         expect(answers).to_have_text("Scoring…")
+        held.wait(rows)
     held.answer(1)
     expect(answers).to_contain_text("Answers for 2 rows")
     held.answer(0)

@@ -14,7 +14,6 @@ from tests.app.conftest import StartServer
 from tests.conftest import write_package
 from tests.e2e.page import OpenPage, field, result, score
 from tests.e2e.page import browser as browser
-from tests.e2e.page import chromium as chromium
 from tests.e2e.page import open_page as open_page
 
 SCHEMA: Any = {

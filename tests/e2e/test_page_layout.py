@@ -13,7 +13,6 @@ from playwright.sync_api import Page, expect
 from tests.app.conftest import ROOT, StartServer
 from tests.e2e.page import WINE, OpenPage, field, result, score, score_drifted, score_usual
 from tests.e2e.page import browser as browser
-from tests.e2e.page import chromium as chromium
 from tests.e2e.page import open_page as open_page
 
 SCREENSHOTS = ROOT / "build/screenshots"

@@ -16,7 +16,6 @@ from tests.app.conftest import StartServer
 from tests.conftest import write_package
 from tests.e2e.page import WINE, OpenPage, chart, poll, score_drifted
 from tests.e2e.page import browser as browser
-from tests.e2e.page import chromium as chromium
 from tests.e2e.page import open_page as open_page
 
 

@@ -8,7 +8,6 @@ from playwright.sync_api import expect
 from tests.app.conftest import StartServer
 from tests.e2e.page import WINE, OpenPage, chart
 from tests.e2e.page import browser as browser
-from tests.e2e.page import chromium as chromium
 from tests.e2e.page import open_page as open_page
 from tests.monitoring.conftest import prometheus
 
