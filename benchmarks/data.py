@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         directory = Path(work)
         started = time.monotonic()
         generate(directory / "captured", args.rows)
-        print(f"generated in {time.monotonic() - started:.0f} s: {_sizes(directory)}", file=sys.stderr)
+        print(f"generated in {time.monotonic() - started:.0f} s", file=sys.stderr)
         (directory / "monitor.toml").write_text(CONFIG)
         judging = ("--at", (FIRST + timedelta(DAYS)).isoformat())
         for command in (("compact",), ("quality", *judging), ("report", *judging)):
@@ -74,8 +74,10 @@ def main(argv: Sequence[str] | None = None) -> int:
                 print(f"{command[0]} failed", file=sys.stderr)
                 return 1
             lines.append([command[0], f"{cost.wall_s:.1f}", f"{cost.cpu_s:.1f}", f"{cost.peak_mb:.0f}"])
-        print(f"compacted: {_sizes(directory)}", file=sys.stderr)
+        sizes = _sizes(directory)
     print(table(("COMMAND", "SECONDS", "CPU SECONDS", "PEAK MB"), lines))
+    print()
+    print(table(("FILES", "MB"), sizes))
     return 0
 
 
@@ -135,13 +137,12 @@ def run(directory: Path, arguments: Sequence[str]) -> Cost | None:
     return Cost(time.monotonic() - started, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
 
 
-def _sizes(directory: Path) -> str:
-    """Return the sizes of segments and Parquet files."""
-    sizes = {
-        suffix: sum(path.stat().st_size for path in (directory / "captured").rglob(f"*{suffix}")) / 1e6
-        for suffix in (".jsonl.gz", ".parquet")
-    }
-    return ", ".join(f"{size:.0f} MB of {suffix}" for suffix, size in sizes.items())
+def _sizes(directory: Path) -> list[tuple[str, str]]:
+    """Return the sizes of segments and Parquet files, in MB, as rows of a table."""
+    return [
+        (name, f"{sum(path.stat().st_size for path in (directory / 'captured').rglob(pattern)) / 1e6:.0f}")
+        for name, pattern in (("segments, compressed", "*.jsonl.gz"), ("Parquet files", "*.parquet"))
+    ]
 
 
 if __name__ == "__main__":

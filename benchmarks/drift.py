@@ -182,7 +182,7 @@ def power_rows(trials: int) -> Iterator[tuple[str, ...]]:
         for features in FEATURES:
             numbers = np.random.default_rng([SEED, rows, features])
             shares = [found_share(numbers, rows, features, trials, shift=shift) for shift in SHIFTS]
-            found = [f"{share:.0%} ({_percent(interval(share, trials))})" for share in shares]
+            found = [_percent(share, trials) for share in shares]
             least = detectable_shift(rows, features)
             yield (f"{rows:,}", str(features), *found, "-" if least is None else f"{least:g}")
 
@@ -193,11 +193,12 @@ def missing_rows(trials: int) -> Iterator[tuple[str, ...]]:
         for rate in (60.0, 6000.0):
             numbers = np.random.default_rng([SEED, rows, round(rate), 15])
             share = found_share(numbers, rows, max(FEATURES), trials, missing=MISSING, minutes=15, rate=rate)
-            yield (f"{rows:,}", f"{rate / 60:g}", f"{share:.0%} ({_percent(interval(share, trials))})")
+            yield (f"{rows:,}", f"{rate / 60:g}", _percent(share, trials))
 
 
-def _percent(bounds: tuple[float, float]) -> str:
-    return " to ".join(f"{bound:.0%}" for bound in bounds)
+def _percent(share: float, trials: int) -> str:
+    low, high = interval(share, trials)
+    return f"{100 * share:.0f} % ({100 * low:.0f} to {100 * high:.0f})"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -23,6 +23,8 @@ from time import monotonic, sleep
 import duckdb
 import numpy as np
 
+from model_loader.text_tables import table
+
 ROOT = Path(__file__).parents[1]
 MODEL = ROOT / "model_store/wine/2"
 PORT = 18099
@@ -32,7 +34,7 @@ FORMATS = ("csv", "jsonl", "parquet")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure, and print a line for each format."""
+    """Measure, and print a table with a row for each format."""
     parser = argparse.ArgumentParser("score_file", description=__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000, help="default: 1000000")
     args = parser.parse_args(argv)
@@ -41,10 +43,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         with ProcessPoolExecutor(1, get_context("spawn")) as pool:
             bodies = pool.submit(write_files, Path(work), args.rows).result()
         single = single_requests(bodies)
-        print(f"single requests: {single:,.0f} a second")
+        lines = [("single requests", f"{single:,.0f}", "1", "-")]
         for suffix in FORMATS:
             rate, peak = scored(Path(work), suffix, args.rows)
-            print(f"{suffix}: {rate:,.0f} rows a second, {rate / single:.0f} times; {peak:.0f} MB of memory")
+            lines.append((suffix, f"{rate:,.0f}", f"{rate / single:.0f}", f"{peak:.0f}"))
+    print(table(("ROWS FROM", "ROWS/S", "TIMES", "PEAK MB"), lines))
     return 0
 
 

@@ -57,8 +57,9 @@ def test_missing(rate: float) -> None:
 
 
 def test_too_small() -> None:
-    """Of a baseline of ten rows the simulation finds nothing to promise."""
-    assert detectable_shift(10, 13) is None
+    """Of a baseline of up to about 40 rows there is nothing to promise."""
+    assert detectable_shift(40, 13) is None
+    assert detectable_shift(41, 13) is not None
 
 
 def test_command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
