@@ -1,4 +1,4 @@
-"""Every command in the documents' blocks is accepted by its own program, and the files that it names exist.
+"""Every command in the documents is accepted by its own program, and the files that it names exist.
 
 Nothing is run: a program ends as soon as its parser has accepted the arguments.
 """
@@ -9,13 +9,14 @@ import re
 import shlex
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, takewhile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from scripts import docs
+from scripts.part_tree import read_removed
 
 ROOT = docs.ROOT
 PAGES = (*docs.PAGES, *sorted(ROOT.glob("[!.]*/README.md")))
@@ -23,6 +24,8 @@ BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 ASSIGNMENT = re.compile(r"\w+=")
 # A line with a command that is checked; drawings and output have none.
 LINE = re.compile(r"(?:^|&& |; |\| )(?:\w+=\S* )*(?:\./scripts/|python -m |pip install |cp )")
+# A command in the text, often without its arguments.
+MENTION = re.compile(r"(?:\w+=\S* )*((?:\./)?scripts/\w+|python -m [\w.]+)( .*)?")
 # The line of a script that passes its arguments to a module: the module, and what comes before the arguments.
 PASSED_ON = re.compile(r'python"? -m (\S+)((?: [\w-]+)*)(?: "\$(?:@|\{\w+\[@\]\})")+$', re.MULTILINE)
 # These list scripts with what they are for, without arguments.
@@ -31,7 +34,7 @@ LISTS = {"README.md": ("Develop", "Operate")}
 VALUES = {"REGISTRY/demo@sha256:…": f"registry.example.com/demo@sha256:{'0' * 64}"}
 # Paths that commands name: below a directory, or a list of requirements.
 PATH = re.compile(r"(?:file:)?([a-z][\w.-]*/[\w./-]*|[\w-]+\.txt)")
-# What commands make, and what stands for files of the reader, for a model's version, and for a branch.
+# What commands make, and what stands for files of the reader, and for a model's version.
 NOT_IN_REPOSITORY = re.compile(r"(build|captured|model|model\.optimized|path/to|rows|scores)/|\w+/\d+$")
 
 
@@ -98,6 +101,14 @@ def only_parse(monkeypatch: pytest.MonkeyPatch) -> None:
         raise Accepted
 
     monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parse)
+
+
+def program_path(words: Sequence[str]) -> Path:
+    """Return the path of the script, module or package that a command runs."""
+    if words[0] != "python":
+        return ROOT / words[0]
+    path = ROOT / words[2].replace(".", "/")
+    return path if path.is_dir() else path.with_suffix(".py")
 
 
 def find_main(module: str) -> Callable[[Sequence[str]], object] | None:
@@ -170,6 +181,30 @@ def test_refused(line: str, only_parse: None) -> None:
     (command,) = split("page.md", line)
     with pytest.raises(AssertionError):
         check(command.words)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_mentioned(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Commands in the text exist, and their options are in the program's help or in the script."""
+    for span in re.findall(r"`([^`]+)`", BLOCK.sub("", page.read_text())):
+        mention = MENTION.fullmatch(" ".join(span.split()))
+        if not mention:
+            continue
+        words = [*mention[1].split(), *shlex.split(mention[2] or "")]
+        # The text may name what a clone has removed.
+        if read_removed(ROOT) and not program_path(words).exists():
+            continue
+        main, arguments = resolve(words)
+        if main is None:
+            text = (ROOT / words[0]).read_text()
+        else:
+            subcommands = takewhile(re.compile(r"[a-z][a-z-]*").fullmatch, arguments)
+            with pytest.raises(SystemExit, match="0"):
+                main([*subcommands, "--help"])
+            text = capsys.readouterr().out
+        for option in filter(re.compile(r"--[a-z-]+").fullmatch, arguments):
+            # Options after "$@" are those of another program.
+            assert option in text or (main is None and '"$@"' in text), span
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
