@@ -116,7 +116,7 @@ def test_refused(
     clone: Path, args: tuple[str, ...], environ: dict[str, str], status: int, words: str
 ) -> None:
     """Invalid arguments, models and settings end `scripts/serve` with one line that says why."""
-    service = Service(clone, *args, **environ)
+    service = Service(clone, *args, cwd=clone.parent, **environ)
     assert service.process.wait(timeout=START_TIMEOUT_S) == status
     assert service.log.read_text().count(words) == 1
     assert "Traceback" not in service.log.read_text()
