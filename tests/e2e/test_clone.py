@@ -22,12 +22,19 @@ START_TIMEOUT_S = 60
 class Service:
     """A service started by `scripts/serve`."""
 
-    def __init__(self, path: Path, *args: str, **environ: str) -> None:
+    def __init__(self, path: Path, *args: str, cwd: Path | None = None, **environ: str) -> None:
+        """
+        Args:
+            path: of the clone.
+            args: arguments of `scripts/serve`.
+            cwd: the working directory; default: the one that the clone is in.
+            environ: variables of the service.
+        """
         self.log = path.parent / "serve.log"
         with self.log.open("w") as output:
             self.process = subprocess.Popen(
                 [path / "scripts/serve", *args],
-                cwd=path.parent,
+                cwd=cwd or path.parent,
                 env=os.environ | {"PORT": "0", "HOST": "127.0.0.1", "LOG_FORMAT": "text"} | environ,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -109,7 +116,7 @@ def test_refused(
     clone: Path, args: tuple[str, ...], environ: dict[str, str], status: int, words: str
 ) -> None:
     """Invalid arguments, models and settings end `scripts/serve` with one line that says why."""
-    service = Service(clone, *args, **environ)
+    service = Service(clone, *args, cwd=clone.parent, **environ)
     assert service.process.wait(timeout=START_TIMEOUT_S) == status
     assert service.log.read_text().count(words) == 1
     assert "Traceback" not in service.log.read_text()

@@ -62,7 +62,8 @@ def check(path: Path) -> None:
     """Check everything that does not run the service."""
     python = sys.executable
     existing = [name for name in PYTHON_PATHS if (path / name).exists()]
-    modules = [name for name in ("docs", "layers", "pipelines") if (path / f"tests/test_{name}.py").exists()]
+    names = ("docs", "documented_commands", "layers", "pipelines")
+    modules = [name for name in names if (path / f"tests/test_{name}.py").exists()]
     commands = [
         (python, "-m", "ruff", "format", "--check", "--quiet", "."),
         (python, "-m", "ruff", "check", "--quiet", "."),
