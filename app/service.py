@@ -1,12 +1,12 @@
 """The parts of a running service, created in the order of their dependencies."""
 
 import os
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from time import time
 from typing import TYPE_CHECKING
 
 from app.errors import StartupError
@@ -37,6 +37,25 @@ if TYPE_CHECKING:
     from app.observability.capture import Capture
 
 
+class Draining:
+    """Whether the process was told to stop.
+
+    Attributes:
+        since: when it was, in seconds since the epoch; None: it was not.
+    """
+
+    def __init__(self) -> None:
+        self.since: float | None = None
+
+    def set(self) -> None:
+        """Note that it is told to stop now."""
+        self.since = time()
+
+    def is_set(self) -> bool:
+        """Return whether it was told to stop."""
+        return self.since is not None
+
+
 @dataclass(frozen=True)
 class Service:
     """A service whose model is loaded and verified.
@@ -65,7 +84,7 @@ class Service:
     on_exit: Sequence[Callable[[], None]]
     scorer: Scorer
     routes: Mapping[str, Route]
-    draining: threading.Event = field(default_factory=threading.Event)
+    draining: Draining = field(default_factory=Draining)
 
     @property
     def model(self) -> ServedModel:

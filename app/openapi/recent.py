@@ -42,6 +42,7 @@ def _recent() -> dict[str, Any]:
     return parts.closed_object(
         {
             "state": {"enum": ["ready", "draining"]},
+            "draining_since": NUMBER_OR_NULL,
             "time": NUMBER,
             "started": NUMBER,
             "pod": {"type": "string"},

@@ -30,6 +30,7 @@ def blueprint(service: Service) -> Blueprint:
                 problem = str(exc)
         state = {
             "state": "draining" if service.draining.is_set() else "ready",
+            "draining_since": service.draining.since,
             "time": time(),
             "pod": socket.gethostname(),
             "version": model.version,

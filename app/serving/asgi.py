@@ -8,7 +8,6 @@ import types
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, MutableMapping
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
-from threading import Event
 from time import monotonic
 from typing import Any, TypeAlias, TypeVar
 
@@ -30,7 +29,7 @@ from app.protocols.codec import Body
 from app.protocols.feedback import MAX_BODY_BYTES as MAX_FEEDBACK_BYTES
 from app.scoring.request_ids import REQUEST_ID, read_ids
 from app.scoring.scorer import Response, Route
-from app.service import Service
+from app.service import Draining, Service
 from app.serving.observer_buffer import ObserverBuffer
 
 Message: TypeAlias = MutableMapping[str, Any]
@@ -314,7 +313,7 @@ def _receiver(content: bytes) -> Receive:
     return receive
 
 
-def _closing(send: Send, draining: Event) -> Send:
+def _closing(send: Send, draining: Draining) -> Send:
     """Return a `send` that announces the end of the connection while the service drains."""
 
     async def send_closing(message: Message) -> None:

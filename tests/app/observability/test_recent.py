@@ -179,8 +179,12 @@ def test_routes(make_client: MakeClient) -> None:
     assert (alcohol["name"], sum(alcohol["1h"]), alcohol["1h"][alcohol["bins"].index("outside")]) == (
         "alcohol", 3, 3
     )  # fmt: skip
+    assert reply["draining_since"] is None
+    before = time.time()
     app.extensions["service"].draining.set()
-    assert client.get("/recent").get_json()["state"] == "draining"
+    reading = client.get("/recent").get_json()
+    assert reading["state"] == "draining"
+    assert before <= reading["draining_since"] <= time.time()
 
 
 class Prometheus:

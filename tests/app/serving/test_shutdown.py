@@ -114,7 +114,7 @@ def test_queued_requests_at_sigterm(tmp_path: Path, start_server: StartServer) -
     """Running and queued requests are answered after SIGTERM, while readiness fails."""
     path = tmp_path / "slow.onnx"
     path.write_bytes(models.slow())
-    server = start_server(path, WEB_CONCURRENCY="1").wait_until_ready()
+    server = start_server(path, WEB_CONCURRENCY="1", BATCHING="off").wait_until_ready()
     body = {"inputs": [[0.5] * 1000] * 64}
     statuses: list[int] = []
     threads = [

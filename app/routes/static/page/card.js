@@ -11,8 +11,8 @@ export function renderTitle(model) {
   if (model.service?.name) write($("service"), model.service.name);
   $("name").replaceChildren(model.name, make("span", {}, `/${model.version}`));
   const trained = manifest.training?.finished ?? manifest.created;
-  const signed = model.signed ? "signature verified" : "signature not verified";
-  write($("about"), joined(" · ", manifest.description, trained && `trained ${ago(Date.parse(trained))}`, signed));
+  const signed = model.signed ? "signature verified" : "no verified signature";
+  write($("about"), joined(" · ", `version ${model.version}`, manifest.description, trained && `trained ${ago(Date.parse(trained))}`, signed));
 }
 
 export function renderCard(model) {
@@ -31,7 +31,7 @@ export function renderCard(model) {
     ["Limits", manifest.limitations],
     ["Licence", manifest.licence],
     ["Tags", manifest.tags?.join(", ")],
-    ["Signature", model.signed ? "Verified" : "None, or not verified"],
+    ["Signature", model.signed ? "Verified" : "None that was verified"],
     ["Trained", training?.finished && dateAndAge(training.finished)],
     ["Published", created && joined(", by ", dateAndAge(created), publisher)],
     ["Parent", parent ? `Version ${parent}` : manifest.name && "None"],
