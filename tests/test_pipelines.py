@@ -1,8 +1,6 @@
 """azure-pipelines*.yml and GitHub's workflows: without logic, without secrets, with least identities."""
 
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,8 +13,8 @@ from scripts.validate_pipelines import read_document, schema_errors
 from tests.pipeline_templates import read_expanded  # part: azure_pipelines
 
 ROOT = Path(__file__).parents[1]
-VARIABLES = ROOT / "azure-pipelines-variables.yml"
-FILES = [path for path in sorted(ROOT.glob("azure-pipelines*.yml")) if path != VARIABLES]
+AZURE = sorted(ROOT.glob("azure-pipelines*.yml"))
+FILES = [path for path in AZURE if path.name != "azure-pipelines-variables.yml"]
 WORKFLOWS = sorted(ROOT.glob(".github/workflows/*.yml"))
 # Tasks that Microsoft maintains. Another task, or an older major version, needs a decision.
 TASKS = {
@@ -77,17 +75,6 @@ def workflow(request: pytest.FixtureRequest) -> Any:
 
 
 # end: github
-def test_yamllint() -> None:
-    """The files pass yamllint with the rules in .yamllint."""
-    done = subprocess.run(
-        [sys.executable, "-m", "yamllint", "--strict", VARIABLES, *FILES, *WORKFLOWS],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout
-
-
 def test_steps(document: Any) -> None:
     """Every step has a name, and is a script, a listed task or action, or a shortcut of Azure Pipelines."""
     found = steps(document)
@@ -118,7 +105,7 @@ def test_checkout_first(document: Any) -> None:
 
 def test_no_secret() -> None:
     """Nothing in the files looks like a credential, and no argument takes one."""
-    for path in [VARIABLES, *FILES, *WORKFLOWS]:
+    for path in [*AZURE, *WORKFLOWS]:
         text = path.read_text()
         assert not re.search(r"(?i)password\s*[:=]\s*[^$\s]|accountkey|sharedaccess|sig=|--password", text)
 
