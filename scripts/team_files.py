@@ -23,7 +23,7 @@ TEAM_FILES = (
     "deploy/overlays/",
     "azure-pipelines-variables.yml",
     "training/",
-    "tests/training/",
+    "tests/training/",  # part: training
     "tests/own/",
     "README.md",
     "requirements-own.in",

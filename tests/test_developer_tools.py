@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from scripts import editorconfig
+from scripts.part_tree import read_removed
 
 ROOT = Path(__file__).parents[1]
 CONFIG = """\
@@ -105,12 +106,13 @@ def installed_bytes(name: str) -> int:
 
 @pytest.mark.parametrize("name", INSTALLED)
 def test_sizes(name: str) -> None:
-    """The size that `scripts/venv` says before a download is that of the packages, within a third."""
+    """The size that `scripts/venv` says before a download is that of the packages, within a third, or more without a part."""
     lock = ROOT / name
     size = sum(map(installed_bytes, set(REQUIREMENT.findall(lock.read_text())))) / 1e6
     said = re.search(r"^# Size: (\d+) MB$", lock.with_suffix(".in").read_text(), re.MULTILINE)
     assert said
-    assert size * 2 / 3 <= int(said[1]) <= size * 3 / 2
+    assert size * 2 / 3 <= int(said[1])
+    assert int(said[1]) <= size * 3 / 2 or read_removed(ROOT)
 
 
 @pytest.fixture

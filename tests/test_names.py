@@ -123,7 +123,15 @@ def test_failure(
     assert (printed.out, message in printed.err) == ("", True)
 
 
-@pytest.mark.parametrize("module", ["model_loader", "monitor", "release", "app.commands.check"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        "model_loader",
+        "monitor",  # part: monitor
+        "release",
+        "app.commands.check",
+    ],
+)
 def test_version(module: str) -> None:
     """Every command line prints the service's name and the template's version."""
     done = subprocess.check_output([sys.executable, "-m", module, "--version"], cwd=ROOT, text=True)

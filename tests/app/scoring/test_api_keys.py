@@ -78,7 +78,13 @@ def test_unknown_key(client: FlaskClient, path: str, headers: dict[str, str]) ->
     assert "API key" in response.get_json()["error"]
 
 
-@pytest.mark.parametrize("path", ["/v2/models/other/infer", "/v1/models/other:predict"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v2/models/other/infer",  # part: v2
+        "/v1/models/other:predict",
+    ],
+)
 def test_unknown_key_of_another_model(client: FlaskClient, path: str) -> None:
     """Without a key, nobody learns which models are served."""
     response = client.post(path, json={})
