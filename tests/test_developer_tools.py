@@ -106,7 +106,7 @@ def installed_bytes(name: str) -> int:
 
 @pytest.mark.parametrize("name", INSTALLED)
 def test_sizes(name: str) -> None:
-    """The size that `scripts/venv` says before a download is right within a third, or too much without a part."""
+    """The size that `scripts/venv` announces is right within a third, or too large without a part."""
     lock = ROOT / name
     size = sum(map(installed_bytes, set(REQUIREMENT.findall(lock.read_text())))) / 1e6
     said = re.search(r"^# Size: (\d+) MB$", lock.with_suffix(".in").read_text(), re.MULTILINE)
