@@ -21,7 +21,8 @@ def commit_url(directory: Path, commit: str) -> str | None:
     host = r"(?:https://|ssh://)?(?:[^@/]+@)?"
     if match := re.fullmatch(rf"{host}github\.com[/:]([^/]+/[^/]+?)(?:\.git)?/?", origin):
         return f"https://github.com/{match[1]}/commit/{commit}"
-    if match := re.fullmatch(rf"{host}dev\.azure\.com/([^/]+/[^/]+)/_git/([^/]+)/?", origin):
+    azure = rf"(?:{host}dev\.azure\.com/|git@ssh\.dev\.azure\.com:v3/)([^/]+/[^/]+)/(?:_git/)?([^/]+)/?"
+    if match := re.fullmatch(azure, origin):
         return f"https://dev.azure.com/{match[1]}/_git/{match[2]}/commit/{commit}"
     return None
 

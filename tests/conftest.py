@@ -143,7 +143,8 @@ def pytest_make_parametrize_id(val: object) -> str | None:
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Say at once which test failed: a run that does not end shows no summary."""
     if report.failed and os.environ.get("CI") == "true":
-        print(f"\nFAILED {report.nodeid}: {report.longreprtext.splitlines()[-1]}", flush=True)
+        *_, reason = report.longreprtext.splitlines() or [""]
+        print(f"\nFAILED {report.nodeid}: {reason}", flush=True)
 
 
 # Fixtures of tests that run only with an option.

@@ -90,7 +90,7 @@ def test_draining(start_server: StartServer, open_page: OpenPage) -> None:
     server.process.terminate()
     expect(page.locator("#state")).to_have_text("Draining")
     expect(page.locator("#since")).to_have_text(
-        re.compile(r"^since \d\d:\d\d:\d\d: it finishes its requests and takes no new ones\. Up ")
+        re.compile(r"^since \d\d:\d\d:\d\d: it finishes its requests and should get no new ones\. Up ")
     )
 
 

@@ -35,6 +35,7 @@ def test_source_commit(tmp_path: Path) -> None:
         ("https://ada:secret@github.com/ada/wine", "https://github.com/ada/wine/commit/4be7"),
         ("git@github.com:ada/wine.git", "https://github.com/ada/wine/commit/4be7"),
         ("https://o@dev.azure.com/o/p/_git/wine", "https://dev.azure.com/o/p/_git/wine/commit/4be7"),
+        ("git@ssh.dev.azure.com:v3/o/p/wine", "https://dev.azure.com/o/p/_git/wine/commit/4be7"),
         ("https://github.com.example.com/ada/wine", None),
         ("/srv/git/wine", None),
         (None, None),

@@ -71,7 +71,7 @@ function renderStrip() {
   const uptime = span((Date.now() + offset) / 1000 - last.started);
   const texts = {
     ready: `since ${moment(last.started * 1000)}, up ${uptime}`,
-    draining: `since ${clock(last.draining_since * 1000, true)}: it finishes its requests and takes no new ones. Up ${uptime}`,
+    draining: `since ${clock(last.draining_since * 1000, true)}: it finishes its requests and should get no new ones. Up ${uptime}`,
     unreachable: failure && `since ${clock(failure.since, true)}, for ${span((Date.now() - failure.since) / 1000)}. Figures are from ${clock(lastAt, true)}, ${span((Date.now() - lastAt) / 1000)} old`,
   };
   write($("since"), texts[state]);
