@@ -26,6 +26,7 @@ QUESTIONS = {
     "What was the last hour like?": "#traffic-tile",
     "Is the data as in training?": "#data-tile",
     "How is it called?": "#endpoint",
+    "How can I try it?": "#form button.primary",
 }
 MAX_PAINT_MS, MAX_BYTES = 500, 150_000
 

@@ -24,6 +24,7 @@ from tests.e2e.conftest import engine, missing
 from tests.model_loader.command_line import Result
 from tests.model_loader.drafts import write_draft
 from tests.release.environment import Image, ReleaseEnvironment
+from tests.release.simulated_rollout import OLD, Simulation, connect, manifests
 
 __all__ = ["engine"]
 ROOT = Path(__file__).parents[2]
@@ -171,3 +172,19 @@ def environment(
     (tmp_path / "cluster.json").write_text(json.dumps(state))
     environment.run_images(second, second, second)
     return environment
+
+
+@pytest.fixture
+def simulation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Simulation:
+    """A cluster without a release."""
+    simulation = Simulation(tmp_path)
+    connect(simulation, monkeypatch)
+    return simulation
+
+
+@pytest.fixture
+def released(simulation: Simulation) -> Simulation:
+    """A cluster in which all ten pods run the old release."""
+    simulation.release(manifests(OLD, 1))
+    simulation.commands.clear()
+    return simulation

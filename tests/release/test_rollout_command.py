@@ -11,9 +11,8 @@ import pytest
 
 from release.rollout_command import main
 from release.rollout_state import run_id
-from tests.release.test_rollout import NEW, OLD, Simulation, manifests, released, simulation
+from tests.release.simulated_rollout import NEW, OLD, Simulation, manifests
 
-__all__ = ["released", "simulation"]
 ROOT = Path(__file__).parents[2]
 VARIABLES = ("ROLLOUT_RUN", "BUILD_BUILDID", "GITHUB_RUN_ID")
 
