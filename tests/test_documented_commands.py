@@ -17,6 +17,7 @@ import pytest
 
 from scripts import docs
 from scripts.part_tree import read_removed
+from tests.frameworks import framework
 
 ROOT = docs.ROOT
 PAGES = (*docs.PAGES, *sorted(ROOT.glob("[!.]*/README.md")))
@@ -112,13 +113,20 @@ def program_path(words: Sequence[str]) -> Path:
 
 
 def find_main(module: str) -> Callable[[Sequence[str]], object] | None:
-    """Return the function `main` of a module or package of the repository; None for another's."""
+    """Return the function `main` of a module or package of the repository; None for another's.
+
+    Without a framework that the module imports, skip the test, or fail it in CI.
+    """
     path = ROOT / module.replace(".", "/")
     if path.is_dir():
         module += ".__main__"
     elif not path.with_suffix(".py").exists():
         return None
-    main: Callable[[Sequence[str]], object] = importlib.import_module(module).main
+    try:
+        main: Callable[[Sequence[str]], object] = importlib.import_module(module).main
+    except ModuleNotFoundError as exc:
+        framework(str(exc.name))
+        raise
     return main
 
 
